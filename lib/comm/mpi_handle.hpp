@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Access to the MPI communicator for the two places that need it: comm itself and parallel HDF5 in io.
+#pragma once
+
+#include <mpi.h>
+
+#include <source_location>
+#include <string_view>
+
+#include "comm/communicator.hpp"
+
+namespace rondo {
+
+struct MpiCommHolder {
+  MPI_Comm comm = MPI_COMM_NULL;
+  bool owned = false;
+  ~MpiCommHolder();
+};
+
+/// MPI_COMM_SELF semantics for a world without MPI are the caller's business: returns MPI_COMM_NULL there.
+inline MPI_Comm mpi_comm_of(const Communicator& communicator) {
+  return communicator.holder() == nullptr ? MPI_COMM_NULL : communicator.holder()->comm;
+}
+
+/// Throws CommError with MPI's own text when a call failed.
+void check_mpi(int status, std::string_view call, std::source_location caller = std::source_location::current());
+
+}  // namespace rondo

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// MPI_Init and MPI_Finalize as one object, and what the launcher says about this process. The only reader of the
+// launchers' environment variables.
+#pragma once
+
+#include "comm/communicator.hpp"
+
+namespace rondo {
+
+class MpiSession {
+ public:
+  /// Initialises MPI (thread level funneled) and sets errors to return.
+  MpiSession(int* argc, char*** argv);
+  /// Finalises, unless abort_all() was called or an exception is in flight on this rank alone.
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+  const Communicator& world() const { return world_; }
+  /// Ends every rank at once with this exit code; for errors that the other ranks cannot know of.
+  [[noreturn]] void abort_all(int exit_code) const noexcept;
+
+ private:
+  Communicator world_;
+};
+
+/// Was this process started by mpirun or srun with more than one rank?
+bool launched_by_mpi();
+std::string host_name();
+
+}  // namespace rondo

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data plane: tensors between the ranks of one group, over MPI or within one rank. One transport a stream, never
+// shared between streams.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "comm/communicator.hpp"
+#include "core/arena.hpp"
+#include "core/device.hpp"
+
+namespace rondo {
+
+/// One message of a group exchange. Messages between two ranks match in the order in which they are listed.
+struct Message {
+  int peer;
+  TensorView data;
+};
+
+class Transport;
+
+/// A transfer under way. wait() must be called exactly once; destroying an un-waited transfer is a broken invariant.
+class [[nodiscard]] Pending {
+ public:
+  Pending() = default;  // nothing under way: wait() is a no-op and may be left out
+  Pending(Transport* transport, std::uint64_t ticket) : transport_(transport), ticket_(ticket) {}
+  ~Pending();
+  Pending(Pending&& other) noexcept : transport_(std::exchange(other.transport_, nullptr)), ticket_(other.ticket_) {}
+  Pending& operator=(Pending&& other) noexcept;
+
+  /// Work given to `stream` from now on finds the received data in place and may overwrite what was sent.
+  void wait(Stream& stream);
+
+ private:
+  Transport* transport_ = nullptr;
+  std::uint64_t ticket_ = 0;
+};
+
+/// Collective calls are made by all ranks of the group in the same order. Reductions are folded in rank order, so their
+/// result depends on the values and the number of ranks alone.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  /// Starts all sends and receives as one group, without waiting. Data that `stream` produced so far is sent.
+  virtual Pending send_recv(Stream& stream, std::span<const Message> sends, std::span<const Message> receives) = 0;
+  /// data = sum over ranks of data, in the type of data (fp64 or fp32). Blocking in stream order.
+  virtual void all_reduce(Stream& stream, const TensorView& data, Arena& scratch) = 0;
+  /// data = root's data.
+  virtual void broadcast(Stream& stream, const TensorView& data, int root) = 0;
+  /// Moves what is under way; called from kernels between tiles. Cheap when nothing is under way.
+  virtual void progress() = 0;
+
+  /// Time that wait() spent waiting, since the start: communication that arithmetic did not hide.
+  double exposed_s() const { return exposed_s_; }
+  /// Bytes sent by this rank since the start.
+  std::uint64_t sent_bytes() const { return sent_bytes_; }
+
+ protected:
+  friend class Pending;
+  virtual void wait(std::uint64_t ticket, Stream& stream) = 0;
+  double exposed_s_ = 0;
+  std::uint64_t sent_bytes_ = 0;
+};
+
+std::unique_ptr<Transport> make_self_transport(Device& device);
+/// @pre CPU memory; GPU memory is staged by the module's transport
+std::unique_ptr<Transport> make_mpi_transport(const Communicator& group);
+
+}  // namespace rondo

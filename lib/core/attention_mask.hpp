@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which keys a query sees. Every mask of Rondo is one interval of global positions for each query, and both ends of the
+// interval never move back as the query moves on; kernels, ring schedule and tests use only that.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/token_runs.hpp"
+
+namespace rondo {
+
+/// Global key positions begin <= j < end.
+struct KeyInterval {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+enum class MaskCoverage { None, Partial, All };
+
+/// Plain data, also for device code. `document_offsets` (first 0, last the sequence length) may be null: one document.
+struct AttentionMaskView {
+  bool causal = true;
+  std::int64_t window = 0;          ///< 0: none; W: a query sees keys with 0 <= i - j < W
+  std::int64_t sequence_tokens = 0; ///< the length of the whole span
+  const std::int64_t* document_offsets = nullptr;
+  std::int64_t num_documents = 0;
+
+  /// The keys that the query at global position i sees: those of its document, not in the future, inside the window.
+  KeyInterval keys_of(std::int64_t i) const {
+    KeyInterval keys{0, sequence_tokens};
+    if (document_offsets != nullptr) {
+      const std::int64_t* after = upper_bound(i);
+      keys = {*(after - 1), *after};
+    }
+    if (causal || window > 0) keys.end = i + 1 < keys.end ? i + 1 : keys.end;
+    if (window > 0 && i - window + 1 > keys.begin) keys.begin = i - window + 1;
+    return keys;
+  }
+
+ private:
+  // First offset greater than i, by bisection.
+  const std::int64_t* upper_bound(std::int64_t i) const {
+    std::int64_t low = 0, high = num_documents;  // document_offsets[num_documents] > i always
+    while (low < high) {
+      const std::int64_t middle = (low + high) / 2;
+      if (document_offsets[middle] > i) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    return document_offsets + low;
+  }
+};
+
+/// Owns the document offsets of one span.
+class AttentionMask {
+ public:
+  struct Rule {
+    bool causal = true;
+    std::int64_t window = 0;
+  };
+  /// @param document_offsets ascending, first 0, last sequence_tokens; empty: one document. Throws DataError otherwise.
+  AttentionMask(Rule rule, std::int64_t sequence_tokens, std::vector<std::int64_t> document_offsets = {});
+
+  const AttentionMaskView& view() const { return view_; }
+  KeyInterval keys_of(std::int64_t query) const { return view_.keys_of(query); }
+  std::span<const std::int64_t> document_offsets() const { return document_offsets_; }
+
+  AttentionMask(const AttentionMask&) = delete;
+  AttentionMask& operator=(const AttentionMask&) = delete;
+  AttentionMask(AttentionMask&&) noexcept = default;
+  AttentionMask& operator=(AttentionMask&&) noexcept = default;
+
+ private:
+  std::vector<std::int64_t> document_offsets_;
+  AttentionMaskView view_;
+};
+
+/// Do the queries of a run see all, some or none of the keys of another run? None and All are exact.
+MaskCoverage coverage(const AttentionMaskView& mask, const TokenRun& queries, const TokenRun& keys);
+/// Does any query of one share see any key of the other? Exact.
+bool attends(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys);
+/// Number of (query, key) pairs that attend: the work of a block. Takes time linear in the queries.
+std::int64_t count_pairs(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys);
+
+/// Indices [begin, end) inside a run whose positions lie in the interval.
+inline KeyInterval clip_to_run(const KeyInterval& keys, const TokenRun& run) {
+  const auto index_at = [&run](std::int64_t position) {
+    const std::int64_t distance = position - run.global_first;
+    const std::int64_t index = distance <= 0 ? 0 : (distance + run.stride - 1) / run.stride;
+    return index < run.count ? index : run.count;
+  };
+  return {index_at(keys.begin), index_at(keys.end)};
+}
+
+}  // namespace rondo

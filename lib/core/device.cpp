@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/device.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+namespace rondo {
+
+namespace {
+
+class CpuEvent final : public Event {};
+
+constexpr std::size_t kAlignment = 64;
+
+}  // namespace
+
+void* CpuDevice::allocate(std::size_t bytes) {
+  const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  void* memory = std::aligned_alloc(kAlignment, rounded == 0 ? kAlignment : rounded);
+  if (memory == nullptr) {
+    throw DeviceError("cannot allocate " + std::to_string(bytes) + " bytes of host memory", "",
+                      "use a shorter sequence, more ranks or a smaller model");
+  }
+  return memory;
+}
+
+void CpuDevice::free(void* memory) noexcept { std::free(memory); }
+
+void CpuDevice::copy(Stream&, void* to, const void* from, std::size_t bytes) {
+  if (bytes != 0 && to != from) std::memcpy(to, from, bytes);
+}
+
+void CpuDevice::fill_zero(Stream&, void* to, std::size_t bytes) {
+  if (bytes != 0) std::memset(to, 0, bytes);
+}
+
+std::unique_ptr<Stream> CpuDevice::make_stream(StreamRole role) { return std::make_unique<Stream>(role); }
+std::unique_ptr<Event> CpuDevice::make_event() { return std::make_unique<CpuEvent>(); }
+void CpuDevice::record(Event&, Stream&) {}
+void CpuDevice::wait(Stream&, Event&) {}
+void CpuDevice::synchronize(Stream&) {}
+
+Buffer::Buffer(Device& device, std::size_t bytes, MemoryUse use) : device_(&device), bytes_(bytes), use_(use) {
+  if (bytes == 0) return;
+  data_ = device.allocate(bytes);
+  device.memory().add(use, bytes);
+}
+
+Buffer::Buffer(Device& device, DType dtype, const Shape& shape, MemoryUse use)
+    : Buffer(device, static_cast<std::size_t>(shape.count()) * size_of(dtype), use) {
+  view_ = {data_, dtype, shape};
+}
+
+Buffer::~Buffer() { release(); }
+
+Buffer::Buffer(Buffer&& other) noexcept
+    : device_(other.device_),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      use_(other.use_),
+      view_(std::exchange(other.view_, {})) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  if (this != &other) {
+    release();
+    device_ = other.device_;
+    data_ = std::exchange(other.data_, nullptr);
+    bytes_ = std::exchange(other.bytes_, 0);
+    use_ = other.use_;
+    view_ = std::exchange(other.view_, {});
+  }
+  return *this;
+}
+
+void Buffer::release() noexcept {
+  if (data_ == nullptr) return;
+  device_->memory().remove(use_, bytes_);
+  device_->free(data_);
+  data_ = nullptr;
+}
+
+}  // namespace rondo

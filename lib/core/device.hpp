@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device, its streams and events, and owned device memory. CpuDevice is here; the CUDA device lives in the module.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/memory_use.hpp"
+#include "core/tensor_view.hpp"
+
+namespace rondo {
+
+enum class DeviceKind { Cpu, Cuda };
+/// Made once by the runtime, one stream a role; nobody else makes one.
+enum class StreamRole { Compute, Ring, Reduce, Copy };
+
+/// An ordered queue of work. On a CPU the work has run when the call returns.
+class Stream {
+ public:
+  explicit Stream(StreamRole role) : role_(role) {}
+  virtual ~Stream() = default;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  StreamRole role() const { return role_; }
+  /// Long CPU kernels call this between tiles, at most 100 us apart, from the thread that called the kernel, so that
+  /// transfers move while blocks are computed.
+  void progress() const {
+    if (progress_) progress_();
+  }
+  void set_progress(std::function<void()> hook) { progress_ = std::move(hook); }
+
+ private:
+  StreamRole role_;
+  std::function<void()> progress_;
+};
+
+/// A point in a stream that another stream can wait for.
+class Event {
+ public:
+  Event() = default;
+  virtual ~Event() = default;
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+};
+
+/// @throws DeviceError from every call that the device refuses
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual DeviceKind kind() const = 0;
+  virtual std::string name() const = 0;
+  /// At least 64-byte aligned. Buffer is the only caller.
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void free(void* memory) noexcept = 0;
+
+  /// Asynchronous on `stream`; either side may be host or device memory.
+  virtual void copy(Stream& stream, void* to, const void* from, std::size_t bytes) = 0;
+  virtual void fill_zero(Stream& stream, void* to, std::size_t bytes) = 0;
+
+  virtual std::unique_ptr<Stream> make_stream(StreamRole role) = 0;
+  virtual std::unique_ptr<Event> make_event() = 0;
+  virtual void record(Event& event, Stream& stream) = 0;
+  /// Work given to `stream` from now on starts after the event.
+  virtual void wait(Stream& stream, Event& event) = 0;
+  /// The host waits until all work of the stream is done.
+  virtual void synchronize(Stream& stream) = 0;
+
+  MemoryLedger& memory() { return memory_; }
+
+ private:
+  MemoryLedger memory_;
+};
+
+class CpuDevice final : public Device {
+ public:
+  DeviceKind kind() const override { return DeviceKind::Cpu; }
+  std::string name() const override { return "cpu"; }
+  void* allocate(std::size_t bytes) override;
+  void free(void* memory) noexcept override;
+  void copy(Stream& stream, void* to, const void* from, std::size_t bytes) override;
+  void fill_zero(Stream& stream, void* to, std::size_t bytes) override;
+  std::unique_ptr<Stream> make_stream(StreamRole role) override;
+  std::unique_ptr<Event> make_event() override;
+  void record(Event& event, Stream& stream) override;
+  void wait(Stream& stream, Event& event) override;
+  void synchronize(Stream& stream) override;
+};
+
+/// Owned device memory, counted in the device's ledger. Move-only; contents are undefined at first.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Device& device, std::size_t bytes, MemoryUse use);
+  Buffer(Device& device, DType dtype, const Shape& shape, MemoryUse use);
+  ~Buffer();
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+
+  void* data() const { return data_; }
+  std::size_t size_bytes() const { return bytes_; }
+  /// The tensor this buffer was made for. @pre made with a shape
+  const TensorView& view() const { return view_; }
+
+ private:
+  void release() noexcept;
+
+  Device* device_ = nullptr;
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+  MemoryUse use_ = MemoryUse::Workspace;
+  TensorView view_;
+};
+
+}  // namespace rondo

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/log.hpp"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <memory>
+
+namespace rondo::log {
+
+namespace {
+
+int this_rank = 0;
+
+spdlog::logger& logger() {
+  static const std::shared_ptr<spdlog::logger> instance = [] {
+    auto made = std::make_shared<spdlog::logger>("rondo", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+    made->set_pattern("%^%L%$ %v");
+    return made;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+void set_rank(int rank, int world_size) {
+  this_rank = rank;
+  logger().set_pattern(world_size > 1 ? fmt::format("%^%L%$ [{}] %v", rank) : std::string("%^%L%$ %v"));
+}
+
+void set_verbose(bool verbose) { logger().set_level(verbose ? spdlog::level::debug : spdlog::level::info); }
+
+void write_debug(std::string_view text) {
+  if (this_rank == 0) logger().debug(text);
+}
+void write_info(std::string_view text) {
+  if (this_rank == 0) logger().info(text);
+}
+void write_warning(std::string_view text) { logger().warn(text); }
+void write_error(std::string_view text) { logger().error(text); }
+
+}  // namespace rondo::log

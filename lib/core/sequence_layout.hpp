@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one map between global positions of a span and (rank, local index). Nothing is padded; shares may differ by rank.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "core/token_runs.hpp"
+
+namespace rondo {
+
+/// contiguous: rank r owns the r-th part; zigzag: parts r and 2R-1-r of 2R, which balances causal attention
+/// (Llama 3, arXiv 2407.21783, section 3.3.2); striped: positions r, r+R, r+2R, ... (Striped Attention, arXiv 2311.09431).
+enum class LayoutKind { Contiguous, Zigzag, Striped };
+
+std::string_view name_of(LayoutKind kind);
+/// Throws ConfigError naming the known layouts.
+LayoutKind layout_kind_from(std::string_view name);
+
+class SequenceLayout {
+ public:
+  /// @pre span_tokens >= ring >= 1: every rank owns at least one token
+  SequenceLayout(std::int64_t span_tokens, int ring, LayoutKind kind);
+
+  std::int64_t span_tokens() const { return span_tokens_; }
+  int ring() const { return ring_; }
+  LayoutKind kind() const { return kind_; }
+
+  /// The positions of a rank's share, ascending.
+  TokenRuns runs(int rank) const;
+  std::int64_t num_tokens(int rank) const { return runs(rank).num_tokens(); }
+  /// The largest share of any rank.
+  std::int64_t max_tokens() const;
+
+ private:
+  std::int64_t span_tokens_;
+  int ring_;
+  LayoutKind kind_;
+};
+
+}  // namespace rondo

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Region timers: a TraceScope adds its wall time to a region named file.function. The table is printed at the end of a run.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace rondo {
+
+struct TraceRegion {
+  const char* name;
+  std::uint64_t calls = 0;
+  double total_s = 0;
+};
+
+/// The regions entered so far by this process, in order of first entry. One thread only: the one that drives the device.
+std::vector<TraceRegion>& trace_regions();
+
+class TraceScope {
+ public:
+  /// @param name a string literal, "file.function"
+  explicit TraceScope(const char* name) : name_(name), start_(std::chrono::steady_clock::now()) {}
+  ~TraceScope();
+  TraceScope(const TraceScope&) = delete;
+  TraceScope& operator=(const TraceScope&) = delete;
+
+ private:
+  const char* name_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+/// One line a region: name, calls, total, mean.
+std::string trace_table();
+
+}  // namespace rondo
