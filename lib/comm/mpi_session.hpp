@@ -11,7 +11,7 @@ class MpiSession {
  public:
   /// Initialises MPI (thread level funneled) and sets errors to return.
   MpiSession(int* argc, char*** argv);
-  /// Finalises, unless abort_all() was called or an exception is in flight on this rank alone.
+  /// Finalises. A rank that fails alone calls abort_all() before, since its peers would wait here for ever.
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;

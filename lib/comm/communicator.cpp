@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/communicator.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <utility>
+
+#include "comm/mpi_handle.hpp"
+
+namespace rondo {
+
+namespace {
+
+int int_count(std::size_t count) {
+  ensure(count <= static_cast<std::size_t>(std::numeric_limits<int>::max()), "control messages stay below 2 GiB");
+  return static_cast<int>(count);
+}
+
+template <typename T>
+std::vector<T> gather_values(const Communicator& group, T value, MPI_Datatype type) {
+  std::vector<T> values(static_cast<std::size_t>(group.size()), value);
+  if (group.holder() != nullptr) {
+    check_mpi(MPI_Allgather(&value, 1, type, values.data(), 1, type, mpi_comm_of(group)), "MPI_Allgather");
+  }
+  return values;
+}
+
+}  // namespace
+
+MpiCommHolder::~MpiCommHolder() {
+  if (owned) MPI_Comm_free(&comm);
+}
+
+void check_mpi(int status, std::string_view call, std::source_location caller) {
+  if (status == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(status, text, &length);
+  throw CommError(std::string(call) + " failed: " + std::string(text, static_cast<std::size_t>(length)),
+                  std::string(caller.file_name()) + ":" + std::to_string(caller.line()),
+                  "a peer may have ended: look for the first error in the other ranks' output");
+}
+
+Communicator Communicator::self() { return Communicator(); }
+
+Communicator::Communicator(std::unique_ptr<MpiCommHolder> holder) : holder_(std::move(holder)) {
+  check_mpi(MPI_Comm_rank(holder_->comm, &rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(holder_->comm, &size_), "MPI_Comm_size");
+}
+
+Communicator::~Communicator() = default;
+Communicator::Communicator(Communicator&&) noexcept = default;
+Communicator& Communicator::operator=(Communicator&&) noexcept = default;
+
+void Communicator::barrier() const {
+  if (holder_) check_mpi(MPI_Barrier(holder_->comm), "MPI_Barrier");
+}
+
+std::string Communicator::broadcast(std::string bytes, int root) const {
+  if (!holder_) return bytes;
+  auto length = static_cast<std::int64_t>(bytes.size());
+  check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, holder_->comm), "MPI_Bcast");
+  bytes.resize(static_cast<std::size_t>(length));
+  check_mpi(MPI_Bcast(bytes.data(), int_count(bytes.size()), MPI_CHAR, root, holder_->comm), "MPI_Bcast");
+  return bytes;
+}
+
+std::vector<std::string> Communicator::all_gather(std::string_view bytes) const {
+  if (!holder_) return {std::string(bytes)};
+  const std::vector<std::int64_t> lengths = all_gather(static_cast<std::int64_t>(bytes.size()));
+  std::vector<int> counts, offsets;
+  std::int64_t total = 0;
+  for (std::int64_t length : lengths) {
+    counts.push_back(int_count(static_cast<std::size_t>(length)));
+    offsets.push_back(int_count(static_cast<std::size_t>(total)));
+    total += length;
+  }
+  std::string all(static_cast<std::size_t>(total), '\0');
+  check_mpi(MPI_Allgatherv(bytes.data(), int_count(bytes.size()), MPI_CHAR, all.data(), counts.data(), offsets.data(),
+                           MPI_CHAR, holder_->comm),
+            "MPI_Allgatherv");
+  std::vector<std::string> parts;
+  for (std::size_t r = 0; r < counts.size(); ++r) {
+    parts.push_back(all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(counts[r])));
+  }
+  return parts;
+}
+
+std::vector<std::int64_t> Communicator::all_gather(std::int64_t value) const {
+  return gather_values(*this, value, MPI_INT64_T);
+}
+
+std::vector<double> Communicator::all_gather(double value) const { return gather_values(*this, value, MPI_DOUBLE); }
+
+std::int64_t Communicator::max(std::int64_t value) const {
+  const auto values = all_gather(value);
+  return *std::max_element(values.begin(), values.end());
+}
+
+std::int64_t Communicator::sum(std::int64_t value) const {
+  const auto values = all_gather(value);
+  return std::accumulate(values.begin(), values.end(), std::int64_t{0});
+}
+
+Communicator Communicator::split(int color) const {
+  if (!holder_) return Communicator::self();
+  auto part = std::make_unique<MpiCommHolder>();
+  check_mpi(MPI_Comm_split(holder_->comm, color, rank_, &part->comm), "MPI_Comm_split");
+  part->owned = true;
+  check_mpi(MPI_Comm_set_errhandler(part->comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  return Communicator(std::move(part));
+}
+
+void agree(const Communicator& world, const std::optional<Error>& mine) {
+  if (!world.any(mine.has_value())) return;
+  nlohmann::json report;
+  if (mine) {
+    report = {{"kind", static_cast<int>(mine->kind())},
+              {"message", mine->message()},
+              {"where", mine->where()},
+              {"advice", mine->advice()}};
+  }
+  const std::vector<std::string> reports =
+      world.all_gather(report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  for (int rank = 0; rank < world.size(); ++rank) {
+    const auto first = nlohmann::json::parse(reports[static_cast<std::size_t>(rank)]);
+    if (first.is_null()) continue;
+    std::string message = first["message"];
+    if (world.size() > 1) message += " (rank " + std::to_string(rank) + ")";
+    throw Error(static_cast<ErrorKind>(first["kind"].get<int>()), std::move(message), first["where"], first["advice"]);
+  }
+}
+
+void agree_on(const Communicator& world, const std::function<void()>& action) {
+  std::optional<Error> mine;
+  try {
+    action();
+  } catch (const Error& error) {
+    mine = error;
+  } catch (const std::exception& error) {
+    mine = Error(ErrorKind::Internal, error.what());
+  }
+  agree(world, mine);
+}
+
+}  // namespace rondo
