@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// [memory]: what bounds the memory of a rank besides its share of the sequence.
+#pragma once
+
+#include <cstdint>
+
+namespace rondo {
+
+struct MemoryConfig {
+  std::int64_t ffn_chunk_tokens = 1024;   // the feed-forward network is computed for so many tokens at a time
+  std::int64_t head_chunk_tokens = 1024;  // logits exist for so many tokens at a time
+
+  bool operator==(const MemoryConfig&) const = default;
+};
+
+}  // namespace rondo

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// [parallel]: how ranks, devices and threads share the work. Nothing here changes what is computed.
+#pragma once
+
+#include <optional>
+
+#include "config/words.hpp"
+#include "core/sequence_layout.hpp"
+
+namespace rondo {
+
+constexpr auto words_of(LayoutKind) {
+  return std::to_array<Word<LayoutKind>>({{LayoutKind::Contiguous, "contiguous"},
+                                          {LayoutKind::Zigzag, "zigzag"},
+                                          {LayoutKind::Striped, "striped"}});
+}
+
+enum class DeviceChoice { Auto, Cpu, Cuda, Reference };
+constexpr auto words_of(DeviceChoice) {
+  return std::to_array<Word<DeviceChoice>>({{DeviceChoice::Auto, "auto"},
+                                            {DeviceChoice::Cpu, "cpu"},
+                                            {DeviceChoice::Cuda, "cuda"},
+                                            {DeviceChoice::Reference, "reference"}});
+}
+
+enum class TransportChoice { Auto, Mpi, Nccl };
+constexpr auto words_of(TransportChoice) {
+  return std::to_array<Word<TransportChoice>>(
+      {{TransportChoice::Auto, "auto"}, {TransportChoice::Mpi, "mpi"}, {TransportChoice::Nccl, "nccl"}});
+}
+
+enum class ShardChoice { None };
+constexpr auto words_of(ShardChoice) {
+  return std::to_array<Word<ShardChoice>>({{ShardChoice::None, "none"}});
+}
+
+enum class AttentionKernel { Auto };
+constexpr auto words_of(AttentionKernel) {
+  return std::to_array<Word<AttentionKernel>>({{AttentionKernel::Auto, "auto"}});
+}
+
+struct ParallelConfig {
+  int ring = 0;                      // ranks of one ring, 0: all; world = data x ring
+  std::optional<LayoutKind> layout;  // empty: auto
+  DeviceChoice device = DeviceChoice::Auto;
+  TransportChoice transport = TransportChoice::Auto;
+  ShardChoice shard = ShardChoice::None;
+  int threads = 0;  // of one rank, 0: the cores of the node shared by its ranks
+  AttentionKernel attention_kernel = AttentionKernel::Auto;
+  bool self_check = false;
+
+  bool operator==(const ParallelConfig&) const = default;
+};
+
+}  // namespace rondo

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// [train]: how long, how fast, and by which rule the parameters move.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "config/words.hpp"
+
+namespace rondo {
+
+enum class ScheduleKind { Cosine, Linear, Constant };
+constexpr auto words_of(ScheduleKind) {
+  return std::to_array<Word<ScheduleKind>>({{ScheduleKind::Cosine, "cosine"},
+                                            {ScheduleKind::Linear, "linear"},
+                                            {ScheduleKind::Constant, "constant"}});
+}
+
+struct TrainConfig {
+  std::int64_t steps = 0;
+  std::int64_t batch_sequences = 1;  // of one step, over all ranks
+  std::int64_t seed = 1;
+  double learning_rate = 0.0;
+  double minimum_learning_rate_fraction = 0.1;
+  std::int64_t warmup_steps = 0;
+  ScheduleKind schedule = ScheduleKind::Cosine;
+  double beta_1 = 0.9;
+  double beta_2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0.1;
+  double clip_norm = 1.0;  // 0: no clipping
+  bool deterministic = true;
+  std::string initialise_from;  // a checkpoint whose weights start the run at step 0
+  double time_limit = 0.0;      // seconds, 0: none
+  double stall_timeout = 0.0;   // seconds, 0: 5 times the median step, at least 30 s
+
+  bool operator==(const TrainConfig&) const = default;
+};
+
+}  // namespace rondo
