@@ -5,6 +5,9 @@
 function(rondo_warnings target)
   target_compile_options(${target} PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wno-sign-conversion -Wswitch-enum -Wshadow>)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)  # GCC bug 105329, std::string
+  endif()
   if(RONDO_WARNINGS_ARE_ERRORS)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
   endif()
@@ -17,6 +20,7 @@ function(rondo_headers name path directory)
   file(MAKE_DIRECTORY ${parent})
   file(CREATE_LINK ${directory} ${fence}/${path} SYMBOLIC)
   add_library(rondo_headers_${name} INTERFACE)
+  set_property(GLOBAL APPEND PROPERTY RONDO_LAYERS ${name})
   target_include_directories(rondo_headers_${name} INTERFACE ${fence})
 endfunction()
 

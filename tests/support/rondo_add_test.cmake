@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+# rondo_add_test(NAME SOURCES file... [RANKS n] [LABELS label...] [LAYERS layer...] [LINKS library...] [TIMEOUT s] [SANITIZE])
+#
+# Makes the GoogleTest program NAME and the ctest entry of the same name, labelled `unit` unless LABELS says otherwise.
+#   RANKS     starts it under mpirun with that many ranks, label ranks_<n>; tests/support/mpi_main.cpp is its main
+#   LAYERS    whose headers it may include; all layers if not given
+#   LINKS     further libraries, e.g. HDF5::HDF5
+#   TIMEOUT   seconds, 120 if not given; six times as many under a sanitizer
+#   SANITIZE  also runs under the sanitizers: label `sanitize`, built by the target rondo_sanitize_tests
+
+# The layers see the test only through librondo and their headers; tests/support is included from the root.
+add_library(rondo_mpi_main STATIC EXCLUDE_FROM_ALL ${CMAKE_CURRENT_LIST_DIR}/mpi_main.cpp ${CMAKE_CURRENT_LIST_DIR}/rank_listener.cpp)
+target_include_directories(rondo_mpi_main PRIVATE ${CMAKE_SOURCE_DIR})
+target_link_libraries(rondo_mpi_main PUBLIC GTest::gtest MPI::MPI_CXX)
+rondo_warnings(rondo_mpi_main)
+
+add_custom_target(rondo_sanitize_tests)
+
+# The variables that a test program finds: launcher rules for containers and root, one thread a rank, suppressions.
+function(rondo_test_environment name ranks)
+  set(support ${CMAKE_SOURCE_DIR}/tests/support)
+  set(environment
+    "LSAN_OPTIONS=suppressions=${support}/leaks.supp:print_suppressions=0"
+    "TSAN_OPTIONS=suppressions=${support}/threads.supp:ignore_noninstrumented_modules=1"
+    UBSAN_OPTIONS=print_stacktrace=1 GTEST_COLOR=no)
+  if(ranks)
+    list(APPEND environment OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+      OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none)
+  elseif(RONDO_SANITIZE MATCHES thread)
+    list(APPEND environment OMP_NUM_THREADS=1)  # libgomp is not instrumented: its barriers look like races
+  endif()
+  set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "${environment}")
+endfunction()
+
+function(rondo_add_test name)
+  cmake_parse_arguments(TEST "SANITIZE" "RANKS;TIMEOUT" "SOURCES;LABELS;LAYERS;LINKS" ${ARGN})
+  if(TEST_UNPARSED_ARGUMENTS OR NOT TEST_SOURCES)
+    message(FATAL_ERROR "rondo_add_test(${name}): no SOURCES, or unknown arguments: ${TEST_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT TEST_LAYERS)
+    get_property(TEST_LAYERS GLOBAL PROPERTY RONDO_LAYERS)
+  endif()
+  if(NOT TEST_LABELS)
+    set(TEST_LABELS unit)
+  endif()
+  if(NOT TEST_TIMEOUT)
+    set(TEST_TIMEOUT 120)
+  endif()
+  if(RONDO_SANITIZE)
+    math(EXPR TEST_TIMEOUT "6 * ${TEST_TIMEOUT}")
+  endif()
+
+  add_executable(${name} ${TEST_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  foreach(layer ${TEST_LAYERS})
+    target_link_libraries(${name} PRIVATE rondo_headers_${layer})
+  endforeach()
+  target_link_libraries(${name} PRIVATE rondo GTest::gmock spdlog::spdlog ${TEST_LINKS})
+  rondo_warnings(${name})
+
+  if(TEST_RANKS)
+    target_link_libraries(${name} PRIVATE rondo_mpi_main)
+    add_test(NAME ${name} COMMAND ${MPIEXEC_EXECUTABLE} -np ${TEST_RANKS} --oversubscribe --bind-to none $<TARGET_FILE:${name}>)
+    set_tests_properties(${name} PROPERTIES PROCESSORS ${TEST_RANKS})
+    list(APPEND TEST_LABELS ranks_${TEST_RANKS})
+  else()
+    target_link_libraries(${name} PRIVATE GTest::gtest_main)
+    add_test(NAME ${name} COMMAND ${name})
+  endif()
+  if(TEST_SANITIZE)
+    list(APPEND TEST_LABELS sanitize)
+    add_dependencies(rondo_sanitize_tests ${name})
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT ${TEST_TIMEOUT})
+  rondo_test_environment(${name} "${TEST_RANKS}")
+endfunction()
