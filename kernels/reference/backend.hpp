@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The specification of every operation: plain loops on the CPU, in fp64, fp32 and bf16, never optimised. In
+// fp32 and bf16 it is the "plain version" that the tolerance rule of the fast backends refers to
+// (docs/numerics.md).
+#pragma once
+
+#include <memory>
+
+#include "kernels/backend.hpp"
+
+namespace rondo {
+
+/// @pre the device is a CPU and outlives the backend
+std::unique_ptr<Backend> make_reference_backend(Device& device);
+
+}  // namespace rondo
