@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// An HDF5 file: opened only when nothing in it reaches outside of it, written in one format whatever the library's version.
+// Serial without MPI, or by all ranks of a communicator together.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "comm/communicator.hpp"
+#include "core/error.hpp"
+#include "io/hdf5_dataset.hpp"
+#include "io/hdf5_handle.hpp"
+
+namespace rondo {
+
+struct Hdf5FileOptions {
+  /// Decides between DataError and CheckpointError.
+  ErrorKind error_kind = ErrorKind::Data;
+  /// More than one rank: the file is opened by all ranks through MPI-IO, and every call on it is collective.
+  const Communicator* ranks = nullptr;
+};
+
+struct Hdf5DatasetOptions {
+  /// Rows of one chunk; a dataset is always chunked, since checksums exist for chunks only. @pre > 0
+  std::int64_t chunk_rows = 1;
+  bool unlimited_rows = false;
+  /// 0 stores plainly; 1 to 9 shuffles and deflates.
+  int deflate_level = 0;
+  /// Bytes of chunks kept in memory for partial writes; 0 leaves HDF5's default of 1 MiB.
+  std::size_t chunk_cache_bytes = 0;
+};
+
+class Hdf5File {
+ public:
+  /// Makes a new file; an existing one is replaced.
+  static Hdf5File create(const std::filesystem::path& path, const Hdf5FileOptions& options = {});
+  /// Opens for reading. Refuses external and soft links, external storage, virtual datasets, stored types, element types and
+  /// filters other than shuffle, deflate and Fletcher32, before anything is read from a dataset.
+  static Hdf5File open(const std::filesystem::path& path, const Hdf5FileOptions& options = {});
+
+  const std::filesystem::path& path() const { return path_; }
+
+  /// @param name e.g. "train/tokens"; groups on the way are made. Fletcher32 is always on.
+  Hdf5Dataset create_dataset(const std::string& name, Hdf5Type type, const std::vector<std::int64_t>& extents,
+                             const Hdf5DatasetOptions& options);
+  Hdf5Dataset open_dataset(const std::string& name) const;
+  bool has(const std::string& name) const;
+  /// Full names without the leading slash, in name order.
+  std::vector<std::string> dataset_names() const;
+
+  /// Text as a dataset of bytes, with a checksum and of any length, unlike an attribute. Collective: rank 0 writes.
+  void write_text(const std::string& name, std::string_view text);
+  std::string read_text(const std::string& name) const;
+
+  /// @param object a dataset or group, "/" for the file itself; text of up to 32 KiB
+  void write_attribute(const std::string& object, const std::string& name, const std::string& text);
+  void write_attribute(const std::string& object, const std::string& name, std::int64_t value);
+  /// Fixed or variable length, up to 32 KiB.
+  std::string read_text_attribute(const std::string& object, const std::string& name) const;
+  std::int64_t read_integer_attribute(const std::string& object, const std::string& name) const;
+  bool has_attribute(const std::string& object, const std::string& name) const;
+
+  void flush();
+  /// Flushes and closes, and reports what failed. @pre its datasets are closed
+  void close();
+
+ private:
+  Hdf5File(std::filesystem::path path, const Hdf5FileOptions& options);
+  std::string where(const std::string& object) const { return path_.string() + ":" + object; }
+  Hdf5Handle open_object(const std::string& object) const;
+  Hdf5Handle open_attribute(const std::string& object, const std::string& name) const;
+  void write_attribute_value(const std::string& object, const std::string& name, Hdf5Id type, const void* value);
+  bool is_collective() const { return num_ranks_ > 1; }
+
+  std::filesystem::path path_;
+  ErrorKind kind_ = ErrorKind::Data;
+  int rank_ = 0;
+  int num_ranks_ = 1;
+  Hdf5Handle handle_;
+};
+
+}  // namespace rondo

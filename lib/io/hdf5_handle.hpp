@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// One owned HDF5 identifier and the checks of HDF5's return values. Does not include hdf5.h, which drags mpi.h in.
+#pragma once
+
+#include <cstdint>
+#include <source_location>
+#include <string>
+#include <string_view>
+
+#include "core/error.hpp"
+
+namespace rondo {
+
+/// HDF5's hid_t.
+using Hdf5Id = std::int64_t;
+
+/// Switches off HDF5's own printing, plugins and exit handler. Called by whoever makes the first identifier.
+void prepare_hdf5();
+
+/// Throws DataError or CheckpointError with HDF5's error stack.
+[[noreturn]] void throw_hdf5_error(ErrorKind kind, std::string_view what, std::string_view where);
+/// @returns `value` when it is not negative. @throws with HDF5's error stack otherwise
+Hdf5Id check_hdf5(Hdf5Id value, ErrorKind kind, std::string_view what, std::string_view where);
+/// Throws DataError or CheckpointError, whichever `kind` names.
+[[noreturn]] void throw_file_error(ErrorKind kind, std::string message, std::string where, std::string advice = {});
+
+/// Owns one identifier of any kind: file, group, dataset, space, type, property list, attribute. Move-only.
+/// close() reports a failure; the destructor can only log it, so whatever was written to must be closed explicitly.
+class Hdf5Handle {
+ public:
+  Hdf5Handle() = default;
+  /// @pre `id` is valid, or negative after a call that failed: that throws
+  Hdf5Handle(Hdf5Id id, ErrorKind kind, std::string_view what, std::string where);
+  ~Hdf5Handle();
+  Hdf5Handle(Hdf5Handle&& other) noexcept;
+  Hdf5Handle& operator=(Hdf5Handle&& other) noexcept;
+
+  Hdf5Id id() const { return id_; }
+  explicit operator bool() const { return id_ >= 0; }
+  ErrorKind kind() const { return kind_; }
+  /// The file, or file and dataset, in messages.
+  const std::string& where() const { return where_; }
+  void close();
+  /// Gives the identifier up without closing it: for a file whose close is known to fail.
+  void abandon() noexcept { id_ = -1; }
+
+ private:
+  Hdf5Id id_ = -1;
+  ErrorKind kind_ = ErrorKind::Data;
+  std::string where_;
+};
+
+}  // namespace rondo
