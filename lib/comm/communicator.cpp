@@ -14,7 +14,8 @@ namespace rondo {
 namespace {
 
 int int_count(std::size_t count) {
-  ensure(count <= static_cast<std::size_t>(std::numeric_limits<int>::max()), "control messages stay below 2 GiB");
+  ensure(count <= static_cast<std::size_t>(std::numeric_limits<int>::max()),
+         "control messages stay below 2 GiB");
   return static_cast<int>(count);
 }
 
@@ -43,7 +44,9 @@ void check_mpi(int status, std::string_view call, std::source_location caller) {
                   "a peer may have ended: look for the first error in the other ranks' output");
 }
 
-Communicator Communicator::self() { return Communicator(); }
+Communicator Communicator::self() {
+  return Communicator();
+}
 
 Communicator::Communicator(std::unique_ptr<MpiCommHolder> holder) : holder_(std::move(holder)) {
   check_mpi(MPI_Comm_rank(holder_->comm, &rank_), "MPI_Comm_rank");
@@ -78,8 +81,8 @@ std::vector<std::string> Communicator::all_gather(std::string_view bytes) const 
     total += length;
   }
   std::string all(static_cast<std::size_t>(total), '\0');
-  check_mpi(MPI_Allgatherv(bytes.data(), int_count(bytes.size()), MPI_CHAR, all.data(), counts.data(), offsets.data(),
-                           MPI_CHAR, holder_->comm),
+  check_mpi(MPI_Allgatherv(bytes.data(), int_count(bytes.size()), MPI_CHAR, all.data(), counts.data(),
+                           offsets.data(), MPI_CHAR, holder_->comm),
             "MPI_Allgatherv");
   std::vector<std::string> parts;
   for (std::size_t r = 0; r < counts.size(); ++r) {
@@ -92,7 +95,9 @@ std::vector<std::int64_t> Communicator::all_gather(std::int64_t value) const {
   return gather_values(*this, value, MPI_INT64_T);
 }
 
-std::vector<double> Communicator::all_gather(double value) const { return gather_values(*this, value, MPI_DOUBLE); }
+std::vector<double> Communicator::all_gather(double value) const {
+  return gather_values(*this, value, MPI_DOUBLE);
+}
 
 std::int64_t Communicator::max(std::int64_t value) const {
   const auto values = all_gather(value);
@@ -129,7 +134,8 @@ void agree(const Communicator& world, const std::optional<Error>& mine) {
     if (first.is_null()) continue;
     std::string message = first["message"];
     if (world.size() > 1) message += " (rank " + std::to_string(rank) + ")";
-    throw Error(static_cast<ErrorKind>(first["kind"].get<int>()), std::move(message), first["where"], first["advice"]);
+    throw Error(static_cast<ErrorKind>(first["kind"].get<int>()), std::move(message), first["where"],
+                first["advice"]);
   }
 }
 

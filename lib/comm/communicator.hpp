@@ -18,7 +18,8 @@ namespace rondo {
 /// The MPI communicator behind a Communicator, opaque here; comm/mpi_handle.hpp turns it into an MPI_Comm.
 struct MpiCommHolder;
 
-/// A group of ranks. All calls but the getters are collective over the group, in the same order on every rank.
+/// A group of ranks. All calls but the getters are collective over the group, in the same order on every
+/// rank.
 class Communicator {
  public:
   /// A world of one rank that never touches MPI.
@@ -53,7 +54,8 @@ class Communicator {
   int size_ = 1;
 };
 
-/// If any rank brings an error, every rank throws the error of the lowest failing rank; its message names that rank.
+/// If any rank brings an error, every rank throws the error of the lowest failing rank; its message names
+/// that rank.
 void agree(const Communicator& world, const std::optional<Error>& mine);
 /// Runs `action` on every rank and agrees about the Error that it may throw. @pre `action` is not collective
 void agree_on(const Communicator& world, const std::function<void()>& action);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <mpi.h>
-
 #include <source_location>
 #include <string_view>
 
@@ -23,6 +22,7 @@ inline MPI_Comm mpi_comm_of(const Communicator& communicator) {
 }
 
 /// Throws CommError with MPI's own text when a call failed.
-void check_mpi(int status, std::string_view call, std::source_location caller = std::source_location::current());
+void check_mpi(int status, std::string_view call,
+               std::source_location caller = std::source_location::current());
 
 }  // namespace rondo

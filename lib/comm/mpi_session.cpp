@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/mpi_session.hpp"
 
-#include <unistd.h>
-
 #include <array>
 #include <cstdlib>
+#include <unistd.h>
 
 #include "comm/mpi_handle.hpp"
 #include "core/log.hpp"
@@ -24,12 +23,13 @@ Communicator initialised_world(int* argc, char*** argv) {
 
 }  // namespace
 
-MpiSession::MpiSession(int* argc, char*** argv)
-    : world_(initialised_world(argc, argv)) {
+MpiSession::MpiSession(int* argc, char*** argv) : world_(initialised_world(argc, argv)) {
   log::set_rank(world_.rank(), world_.size());
 }
 
-MpiSession::~MpiSession() { MPI_Finalize(); }
+MpiSession::~MpiSession() {
+  MPI_Finalize();
+}
 
 void MpiSession::abort_all(int exit_code) const noexcept {
   MPI_Abort(MPI_COMM_WORLD, exit_code);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MPI_Init and MPI_Finalize as one object, and what the launcher says about this process. The only reader of the
-// launchers' environment variables.
+// MPI_Init and MPI_Finalize as one object, and what the launcher says about this process. The only reader of
+// the launchers' environment variables.
 #pragma once
 
 #include "comm/communicator.hpp"

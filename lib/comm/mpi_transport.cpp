@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensors over MPI point-to-point messages. Nothing moves in the background: progress() is called between tiles.
+// Tensors over MPI point-to-point messages. Nothing moves in the background: progress() is called between
+// tiles.
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -69,7 +70,8 @@ class MpiTransport final : public Transport {
     for (Group& group : groups_) {
       if (group.done) continue;
       int all = 0;
-      check_mpi(MPI_Testall(static_cast<int>(group.requests.size()), group.requests.data(), &all, MPI_STATUSES_IGNORE),
+      check_mpi(MPI_Testall(static_cast<int>(group.requests.size()), group.requests.data(), &all,
+                            MPI_STATUSES_IGNORE),
                 "MPI_Testall");
       group.done = all != 0;
     }
@@ -84,7 +86,8 @@ class MpiTransport final : public Transport {
   };
 
   void wait(std::uint64_t ticket, Stream&) override {
-    const auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) { return g.ticket == ticket; });
+    const auto group =
+        std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) { return g.ticket == ticket; });
     ensure(group != groups_.end(), "a transfer is waited for once");
     if (!group->done) {
       const auto start = Clock::now();
@@ -96,7 +99,8 @@ class MpiTransport final : public Transport {
   }
 
   void wait_for(std::vector<MPI_Request>& requests) {
-    check_mpi(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
+    check_mpi(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE),
+              "MPI_Waitall");
   }
 
   // Vectors of finished groups are used again, so that a step allocates nothing.
@@ -134,7 +138,9 @@ class MpiTransport final : public Transport {
     const TensorView mine = part_of(flat, rank_);
     const TensorView arrived = scratch.take(flat.dtype, {size_, std::max<std::int64_t>(1, mine.shape[0])});
     std::vector<MPI_Request> requests = take_requests();
-    const auto row = [&](int peer) { return arrived.rows(peer, 1).reshaped({arrived.shape[1]}).rows(0, mine.shape[0]); };
+    const auto row = [&](int peer) {
+      return arrived.rows(peer, 1).reshaped({arrived.shape[1]}).rows(0, mine.shape[0]);
+    };
     for (int peer = 0; peer < size_; ++peer) {
       if (peer != rank_) post({peer, row(peer)}, kReduceTag, Direction::Receive, requests);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ranks of a run as a grid with named axes: world = data x ring. Neighbours in a ring are neighbours in rank.
+// The ranks of a run as a grid with named axes: world = data x ring. Neighbours in a ring are neighbours in
+// rank.
 #pragma once
 
 #include "comm/communicator.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ring of ranks that one sequence is spread over: its transport and the stream that its transfers belong to.
+// The ring of ranks that one sequence is spread over: its transport and the stream that its transfers belong
+// to.
 #pragma once
 
 #include "comm/transport.hpp"

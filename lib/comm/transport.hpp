@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data plane: tensors between the ranks of one group, over MPI or within one rank. One transport a stream, never
-// shared between streams.
+// The data plane: tensors between the ranks of one group, over MPI or within one rank. One transport a
+// stream, never shared between streams.
 #pragma once
 
 #include <chrono>
@@ -23,13 +23,15 @@ struct Message {
 
 class Transport;
 
-/// A transfer under way. wait() must be called exactly once; destroying an un-waited transfer is a broken invariant.
+/// A transfer under way. wait() must be called exactly once; destroying an un-waited transfer is a broken
+/// invariant.
 class [[nodiscard]] Pending {
  public:
   Pending() = default;  // nothing under way: wait() is a no-op and may be left out
   Pending(Transport* transport, std::uint64_t ticket) : transport_(transport), ticket_(ticket) {}
   ~Pending();
-  Pending(Pending&& other) noexcept : transport_(std::exchange(other.transport_, nullptr)), ticket_(other.ticket_) {}
+  Pending(Pending&& other) noexcept
+      : transport_(std::exchange(other.transport_, nullptr)), ticket_(other.ticket_) {}
   Pending& operator=(Pending&& other) noexcept;
 
   /// Work given to `stream` from now on finds the received data in place and may overwrite what was sent.
@@ -40,8 +42,8 @@ class [[nodiscard]] Pending {
   std::uint64_t ticket_ = 0;
 };
 
-/// Collective calls are made by all ranks of the group in the same order. Reductions are folded in rank order, so their
-/// result depends on the values and the number of ranks alone.
+/// Collective calls are made by all ranks of the group in the same order. Reductions are folded in rank
+/// order, so their result depends on the values and the number of ranks alone.
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -49,7 +51,8 @@ class Transport {
   virtual int size() const = 0;
 
   /// Starts all sends and receives as one group, without waiting. Data that `stream` produced so far is sent.
-  virtual Pending send_recv(Stream& stream, std::span<const Message> sends, std::span<const Message> receives) = 0;
+  virtual Pending send_recv(Stream& stream, std::span<const Message> sends,
+                            std::span<const Message> receives) = 0;
   /// data = sum over ranks of data, in the type of data (fp64 or fp32). Blocking in stream order.
   virtual void all_reduce(Stream& stream, const TensorView& data, Arena& scratch) = 0;
   /// data = root's data.

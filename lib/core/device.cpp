@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/device.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -33,6 +34,17 @@ void CpuDevice::copy(Stream&, void* to, const void* from, std::size_t bytes) {
 
 void CpuDevice::fill_zero(Stream&, void* to, std::size_t bytes) {
   if (bytes != 0) std::memset(to, 0, bytes);
+}
+
+void CpuDevice::fill(Stream&, const TensorView& to, double value) {
+  switch (to.dtype) {
+    case DType::Fp64: std::ranges::fill(to.span<double>(), value); return;
+    case DType::Fp32: std::ranges::fill(to.span<float>(), static_cast<float>(value)); return;
+    case DType::Bf16: std::ranges::fill(to.span<bf16>(), bf16(static_cast<float>(value))); return;
+    case DType::Int32:
+    case DType::Int64: break;
+  }
+  throw Error(ErrorKind::Internal, "fill() is for floating-point tensors");
 }
 
 std::unique_ptr<Stream> CpuDevice::make_stream(StreamRole role) { return std::make_unique<Stream>(role); }

@@ -60,6 +60,8 @@ class Device {
   /// Asynchronous on `stream`; either side may be host or device memory.
   virtual void copy(Stream& stream, void* to, const void* from, std::size_t bytes) = 0;
   virtual void fill_zero(Stream& stream, void* to, std::size_t bytes) = 0;
+  /// Every element of a floating-point tensor = value.
+  virtual void fill(Stream& stream, const TensorView& to, double value) = 0;
 
   virtual std::unique_ptr<Stream> make_stream(StreamRole role) = 0;
   virtual std::unique_ptr<Event> make_event() = 0;
@@ -83,6 +85,7 @@ class CpuDevice final : public Device {
   void free(void* memory) noexcept override;
   void copy(Stream& stream, void* to, const void* from, std::size_t bytes) override;
   void fill_zero(Stream& stream, void* to, std::size_t bytes) override;
+  void fill(Stream& stream, const TensorView& to, double value) override;
   std::unique_ptr<Stream> make_stream(StreamRole role) override;
   std::unique_ptr<Event> make_event() override;
   void record(Event& event, Stream& stream) override;

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/exact_attention.hpp"
+
+#include <cmath>
+
+#include "core/trace.hpp"
+
+namespace rondo {
+
+namespace {
+
+// Turned keys and values of all tokens so far, positions 0 to num_tokens - 1.
+class KeyValueCache final : public LayerState {
+ public:
+  KeyValueCache(Device& device, DType dtype, const Shape& shape)
+      : k_(device, dtype, shape, MemoryUse::KeyValueSlots),
+        v_(device, dtype, shape, MemoryUse::KeyValueSlots) {}
+
+  void append(Device& device, Stream& stream, const KeyValue& fresh) {
+    const std::int64_t count = fresh.k.shape[0];
+    if (num_tokens_ + count > k_.view().shape[0]) {
+      throw Error(ErrorKind::Internal,
+                  "the key/value cache holds " + std::to_string(k_.view().shape[0]) + " tokens");
+    }
+    device.copy(stream, k_.view().rows(num_tokens_, count).data, fresh.k.data, fresh.k.size_bytes());
+    device.copy(stream, v_.view().rows(num_tokens_, count).data, fresh.v.data, fresh.v.size_bytes());
+    num_tokens_ += count;
+  }
+  KeyValue all() const { return {k_.view().rows(0, num_tokens_), v_.view().rows(0, num_tokens_)}; }
+  std::int64_t num_tokens() const { return num_tokens_; }
+
+ private:
+  Buffer k_, v_;
+  std::int64_t num_tokens_ = 0;
+};
+
+}  // namespace
+
+ExactAttention::ExactAttention(Execution& execution, RingAttention& ring_attention,
+                               const TransformerShape& shape, DType compute)
+    : execution_(execution),
+      ring_attention_(ring_attention),
+      shape_(shape),
+      compute_(compute),
+      inverse_frequencies_(rope_inverse_frequencies(shape)) {}
+
+ExactAttention::Turned ExactAttention::split(const TokenRuns& positions, const TensorView& qkv) {
+  const std::int64_t T = positions.num_tokens(), N = shape_.heads, G = shape_.kv_heads, D = shape_.head_dim;
+  Arena& scratch = execution_.scratch;
+  const Turned turned{scratch.take(compute_, {T, N, D}),
+                      {scratch.take(compute_, {T, G, D}), scratch.take(compute_, {T, G, D})}};
+  execution_.backend.qkv_split_forward(
+      execution_.compute, {qkv, turned.q, turned.kv.k, turned.kv.v, positions, inverse_frequencies_});
+  return turned;
+}
+
+void ExactAttention::forward(const Span& span, const TensorView& qkv, LayerState* state,
+                             const SoftmaxCarry& carry) {
+  Arena::Scope scope(execution_.scratch);
+  RingAttention::empty_carry(execution_, carry);
+  if (state != nullptr) return forward_cached(span, qkv, *state, carry);
+  const auto [q, kv] = split(span.runs(), qkv);
+  ring_attention_.forward(span, q, kv, carry);
+}
+
+void ExactAttention::forward_cached(const Span& span, const TensorView& qkv, LayerState& state,
+                                    const SoftmaxCarry& carry) {
+  ensure(span.layout().ring() == 1, "a key/value cache lives on one rank");
+  auto& cache = dynamic_cast<KeyValueCache&>(state);
+  const std::int64_t T = span.num_tokens();
+  const TokenRuns positions = TokenRuns::contiguous(cache.num_tokens(), T);
+  const auto [q, fresh] = split(positions, qkv);
+  cache.append(execution_.device, execution_.compute, fresh);
+  const auto [k, v] = cache.all();
+  AttentionMaskView mask = span.mask();
+  mask.sequence_tokens = cache.num_tokens();
+  execution_.backend.block_attention_forward(
+      execution_.compute, {q, k, v, positions, TokenRuns::contiguous(0, cache.num_tokens()), mask,
+                           1.0 / std::sqrt(static_cast<double>(shape_.head_dim)), carry, execution_.scratch});
+}
+
+void ExactAttention::backward(const Span& span, const TensorView& qkv, const SoftmaxCarry& carry,
+                              const TensorView& d_out, const TensorView& d_qkv) {
+  auto& [device, backend, compute, scratch, ring] = execution_;
+  Arena::Scope scope(scratch);
+  const auto [q, kv] = split(span.runs(), qkv);
+  const DType accumulator = accumulator_of(compute_);
+  const TensorView d_q = scratch.take(accumulator, q.shape);  // [T, N, D]
+  const KeyValue d_kv{scratch.take(accumulator, kv.k.shape),
+                      scratch.take(accumulator, kv.v.shape)};  // [T, G, D]
+  for (const TensorView& sink : {d_q, d_kv.k, d_kv.v})
+    device.fill_zero(compute, sink.data, sink.size_bytes());
+  ring_attention_.backward(span, q, kv, carry, d_out, d_q, d_kv);
+  backend.qkv_split_backward(compute, {d_q, d_kv.k, d_kv.v, d_qkv, span.runs(), inverse_frequencies_});
+}
+
+std::unique_ptr<LayerState> ExactAttention::make_state(std::int64_t capacity_tokens) {
+  return std::make_unique<KeyValueCache>(execution_.device, compute_,
+                                         Shape{capacity_tokens, shape_.kv_heads, shape_.head_dim});
+}
+
+}  // namespace rondo

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/parameter_set.hpp"
+
+#include <cmath>
+
+#include "core/random.hpp"
+
+namespace rondo {
+
+namespace {
+
+constexpr double kInitialDeviation = 0.02;
+constexpr std::int64_t kAlignmentValues = 16;  // every tensor starts on a 64-byte line also in fp32
+
+constexpr std::size_t kLayerTensors = 6;
+
+std::int64_t padded(std::int64_t count) {
+  return (count + kAlignmentValues - 1) / kAlignmentValues * kAlignmentValues;
+}
+
+}  // namespace
+
+std::vector<ParameterSet::Declaration> ParameterSet::declarations(const TransformerShape& s) {
+  std::vector<Declaration> list;
+  for (std::int64_t layer = 0; layer < s.layers; ++layer) {
+    const std::string prefix = "layers." + std::to_string(layer) + ".";
+    list.push_back({prefix + "attention_norm", {s.d_model}, false, layer});
+    list.push_back({prefix + "qkv", {s.qkv_columns(), s.d_model}, true, layer});
+    list.push_back({prefix + "attention_out", {s.d_model, s.attention_columns()}, true, layer});
+    list.push_back({prefix + "ffn_norm", {s.d_model}, false, layer});
+    list.push_back({prefix + "gate_up", {2 * s.d_ff, s.d_model}, true, layer});
+    list.push_back({prefix + "down", {s.d_model, s.d_ff}, true, layer});
+  }
+  list.push_back({"embedding", {s.vocabulary, s.d_model}, false, -1});
+  list.push_back({"final_norm", {s.d_model}, false, s.layers});
+  if (!s.tie_embeddings) list.push_back({"head", {s.vocabulary, s.d_model}, true, s.layers});
+  return list;
+}
+
+ParameterSet::ParameterSet(Execution& execution, const TransformerShape& shape, DType compute)
+    : execution_(execution), shape_(shape), compute_(compute) {
+  const std::vector<Declaration> list = declarations(shape);
+  for (const Declaration& d : list) num_values_ += padded(d.shape.count());
+  values_ = Buffer(execution.device, master_dtype(), {num_values_}, MemoryUse::Parameters);
+  gradients_ = Buffer(execution.device, master_dtype(), {num_values_}, MemoryUse::Gradients);
+  if (compute == DType::Bf16) {
+    compute_copies_ = Buffer(execution.device, compute, {num_values_}, MemoryUse::Parameters);
+  }
+  std::int64_t first = 0;
+  for (const Declaration& d : list) {
+    const auto slice = [&](const Buffer& all) {
+      return all.data() == nullptr ? TensorView{} : all.view().rows(first, d.shape.count()).reshaped(d.shape);
+    };
+    parameters_.push_back(
+        {d.name, slice(values_), slice(gradients_), slice(compute_copies_), d.decays, d.layer});
+    first += padded(d.shape.count());
+  }
+  execution.device.fill_zero(execution.compute, values_.data(), values_.size_bytes());  // the padding too
+  zero_gradients();
+}
+
+void ParameterSet::initialise(std::uint64_t seed) {
+  std::vector<double> drawn;
+  for (Parameter& parameter : parameters_) {
+    const auto count = static_cast<std::size_t>(parameter.value.count());
+    drawn.assign(count, 1.0);
+    if (parameter.value.shape.rank() > 1) {
+      const bool to_residual =
+          parameter.name.ends_with(".attention_out") || parameter.name.ends_with(".down");
+      const double deviation =
+          kInitialDeviation / (to_residual ? std::sqrt(2.0 * static_cast<double>(shape_.layers)) : 1.0);
+      const CounterRandom random(seed, stream_of(parameter.name));
+      for (std::size_t i = 0; i < count; ++i) drawn[i] = deviation * random.normal(i);
+    }
+    Arena::Scope scope(execution_.scratch);
+    const TensorView staged = execution_.scratch.take(DType::Fp64, parameter.value.shape);
+    execution_.device.copy(execution_.compute, staged.data, drawn.data(), staged.size_bytes());
+    execution_.backend.convert(execution_.compute, {staged, parameter.value});
+    execution_.device.synchronize(execution_.compute);  // `drawn` is written again
+  }
+  refresh_compute_copies();
+}
+
+void ParameterSet::refresh_compute_copies() {
+  if (compute_copies_.data() == nullptr) return;
+  execution_.backend.convert(execution_.compute, {values_.view(), compute_copies_.view()});
+}
+
+void ParameterSet::zero_gradients() {
+  execution_.device.fill_zero(execution_.compute, gradients_.data(), gradients_.size_bytes());
+}
+
+Weight ParameterSet::weight(std::size_t index) const {
+  return {parameters_[index].compute_value(), parameters_[index].gradient};
+}
+
+LayerWeights ParameterSet::acquire(std::int64_t layer) const {
+  const std::size_t first = static_cast<std::size_t>(layer) * kLayerTensors;
+  return {weight(first),     weight(first + 1), weight(first + 2),
+          weight(first + 3), weight(first + 4), weight(first + 5)};
+}
+
+OuterWeights ParameterSet::acquire_outer() const {
+  const std::size_t first = static_cast<std::size_t>(shape_.layers) * kLayerTensors;
+  return {weight(first), weight(first + 1), weight(shape_.tie_embeddings ? first : first + 2)};
+}
+
+}  // namespace rondo

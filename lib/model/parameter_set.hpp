@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// All parameters of a model and their gradients, by name and by layer. Layers hold no weights: they acquire()
+// them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/device.hpp"
+#include "model/transformer_shape.hpp"
+#include "runtime/execution.hpp"
+
+namespace rondo {
+
+struct Parameter {
+  std::string name;
+  TensorView value;         // master value: fp64 or fp32
+  TensorView gradient;      // same type and shape
+  TensorView compute_copy;  // bf16 copy of the value, empty unless computing in bf16
+  bool decays;              // weight decay applies: not to norms and embeddings
+  std::int64_t layer;       // -1: before the first layer; L: after the last
+
+  /// What kernels read.
+  const TensorView& compute_value() const { return compute_copy ? compute_copy : value; }
+};
+
+/// A weight as a layer sees it: its value in the compute type, and where its gradient is added.
+struct Weight {
+  TensorView value;
+  TensorView gradient;
+};
+
+struct LayerWeights {
+  Weight attention_norm;  // [C]
+  Weight qkv;             // [(N+2G)*D, C]
+  Weight attention_out;   // [C, N*D]
+  Weight ffn_norm;        // [C]
+  Weight gate_up;         // [2F, C]
+  Weight down;            // [C, F]
+};
+
+struct OuterWeights {
+  Weight embedding;   // [V, C]
+  Weight final_norm;  // [C]
+  Weight head;        // [V, C], the embedding itself if tied
+};
+
+class ParameterSet {
+ public:
+  /// @param compute the type kernels read: fp64, fp32 or bf16 (with fp32 masters)
+  ParameterSet(Execution& execution, const TransformerShape& shape, DType compute);
+
+  /// Normal values of deviation 0.02, the two projections back to the residual stream divided by sqrt(2 L),
+  /// norms 1. A value depends on seed, name and index only, so not on the number of ranks.
+  void initialise(std::uint64_t seed);
+  /// Writes the compute copies from the masters, after they were loaded.
+  void refresh_compute_copies();
+  void zero_gradients();
+
+  /// The weights of a layer; ready on the compute stream until release().
+  LayerWeights acquire(std::int64_t layer) const;
+  OuterWeights acquire_outer() const;
+  void release(std::int64_t) const {}
+
+  std::vector<Parameter>& parameters() { return parameters_; }
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  /// All gradients as one vector, for one reduction.
+  TensorView all_gradients() const { return gradients_.view(); }
+  std::int64_t num_values() const { return num_values_; }
+  DType master_dtype() const { return accumulator_of(compute_); }
+  DType compute_dtype() const { return compute_; }
+
+ private:
+  struct Declaration {
+    std::string name;
+    Shape shape;
+    bool decays;
+    std::int64_t layer;
+  };
+  static std::vector<Declaration> declarations(const TransformerShape& shape);
+  Weight weight(std::size_t index) const;
+
+  Execution& execution_;
+  TransformerShape shape_;
+  DType compute_;
+  std::int64_t num_values_ = 0;
+  Buffer values_, gradients_, compute_copies_;
+  std::vector<Parameter> parameters_;
+};
+
+}  // namespace rondo

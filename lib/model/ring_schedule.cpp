@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/ring_schedule.hpp"
+
+#include <algorithm>
+
+namespace rondo {
+
+namespace {
+
+// For every share: at which of the distances that anybody needs it is worked on.
+class Needs {
+ public:
+  Needs(const SequenceLayout& layout, const AttentionMaskView& mask) : ring_(layout.ring()) {
+    std::vector<TokenRuns> runs;
+    for (int rank = 0; rank < ring_; ++rank) runs.push_back(layout.runs(rank));
+    for (int distance = 0; distance < ring_; ++distance) {
+      std::vector<bool> worked(static_cast<std::size_t>(ring_));
+      for (int share = 0; share < ring_; ++share) {
+        worked[static_cast<std::size_t>(share)] = attends(
+            mask, runs[static_cast<std::size_t>(at(share, distance))], runs[static_cast<std::size_t>(share)]);
+      }
+      if (distance == 0 || std::find(worked.begin(), worked.end(), true) != worked.end()) {
+        distances_.push_back(distance);
+        worked_.push_back(std::move(worked));
+      }
+    }
+  }
+
+  int num_hops() const { return static_cast<int>(distances_.size()); }
+  int distance(int hop) const { return distances_[static_cast<std::size_t>(hop)]; }
+  /// The rank that holds a share when it has gone `distance`; negative distances lead back to the owner.
+  int at(int share, int distance) const { return ((share + distance) % ring_ + ring_) % ring_; }
+  int holder(int share, int hop) const { return at(share, distance(hop)); }
+
+  bool worked(int share, int hop) const {
+    return hop < num_hops() && worked_[static_cast<std::size_t>(hop)][static_cast<std::size_t>(share)];
+  }
+  /// Is the share worked on at this hop or later? Until then it travels on, also through ranks that only pass
+  /// it on.
+  bool travels_to(int share, int hop) const {
+    for (int later = hop; later < num_hops(); ++later) {
+      if (worked(share, later)) return true;
+    }
+    return false;
+  }
+  /// Has a remote rank added to the share's gradient in hops 1 to `hop`?
+  bool has_gradient(int share, int hop) const {
+    for (int earlier = 1; earlier <= hop; ++earlier) {
+      if (worked(share, earlier)) return true;
+    }
+    return false;
+  }
+
+ private:
+  int ring_;
+  std::vector<int> distances_;
+  std::vector<std::vector<bool>> worked_;
+};
+
+void plan_keys(const Needs& needs, int rank, int hop, Hop& plan) {
+  const int share = needs.at(rank, -needs.distance(hop));
+  plan.distance = needs.distance(hop);
+  if (needs.travels_to(share, hop)) plan.share = share;
+  plan.work = needs.worked(share, hop);
+  if (hop + 1 == needs.num_hops()) return;
+  if (needs.travels_to(share, hop + 1)) plan.send_to = needs.holder(share, hop + 1);
+  const int next_share = needs.at(rank, -needs.distance(hop + 1));
+  if (needs.travels_to(next_share, hop + 1)) plan.receive_from = needs.holder(next_share, hop);
+}
+
+// `hop` may be num_hops(): what moves after the last one.
+void plan_gradients(const Needs& needs, int rank, int hop, Hop& plan) {
+  if (hop < 2) {  // before hop 2 no remote rank has finished anything
+    return;
+  }
+  const int previous_share = needs.at(rank, -needs.distance(hop - 1));
+  if (needs.has_gradient(previous_share, hop - 1)) {
+    const bool goes_on = needs.travels_to(previous_share, hop);
+    if (goes_on) {
+      plan.send_gradient_to = needs.holder(previous_share, hop);
+    } else if (needs.travels_to(previous_share, hop - 1)) {  // the hop before was its last: home
+      plan.send_gradient_to = previous_share;
+    }
+    if (plan.send_gradient_to != Hop::kNobody) plan.gradient_share = previous_share;
+  }
+  if (hop < needs.num_hops()) {
+    const int share = needs.at(rank, -needs.distance(hop));
+    if (needs.has_gradient(share, hop - 1) && needs.travels_to(share, hop)) {
+      plan.receive_gradient_from = needs.holder(share, hop - 1);
+    }
+  }
+  const bool came_home = needs.travels_to(rank, hop - 1) && !needs.travels_to(rank, hop);
+  if (came_home && needs.has_gradient(rank, hop - 1)) plan.receive_home_from = needs.holder(rank, hop - 1);
+}
+
+}  // namespace
+
+RingSchedule::RingSchedule(const SequenceLayout& layout, const AttentionMaskView& mask, int rank) {
+  const Needs needs(layout, mask);
+  for (int hop = 0; hop < needs.num_hops(); ++hop) {
+    Hop plan;
+    plan_keys(needs, rank, hop, plan);
+    plan_gradients(needs, rank, hop, plan);
+    hops_.push_back(plan);
+  }
+  plan_gradients(needs, rank, needs.num_hops(), homecoming_);
+}
+
+}  // namespace rondo

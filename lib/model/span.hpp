@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interval of positions that the ring processes at once: who owns which position, who sees whom, who
+// sends what when.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "core/attention_mask.hpp"
+#include "core/sequence_layout.hpp"
+#include "model/ring_schedule.hpp"
+
+namespace rondo {
+
+class Span {
+ public:
+  /// @param document_offsets packed documents that do not see each other; empty: one document
+  Span(const SequenceLayout& layout, AttentionMask::Rule rule, int ring_rank,
+       std::vector<std::int64_t> document_offsets = {})
+      : layout_(layout),
+        mask_(rule, layout.span_tokens(), std::move(document_offsets)),
+        schedule_(layout, mask_.view(), ring_rank),
+        runs_(layout.runs(ring_rank)) {}
+
+  const SequenceLayout& layout() const { return layout_; }
+  const AttentionMaskView& mask() const { return mask_.view(); }
+  const RingSchedule& schedule() const { return schedule_; }
+  /// This rank's positions.
+  const TokenRuns& runs() const { return runs_; }
+  std::int64_t num_tokens() const { return runs_.num_tokens(); }
+
+ private:
+  SequenceLayout layout_;
+  AttentionMask mask_;
+  RingSchedule schedule_;
+  TokenRuns runs_;
+};
+
+}  // namespace rondo

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/transformer.hpp"
+
+#include <cmath>
+#include <string>
+
+#include "core/trace.hpp"
+
+namespace rondo {
+
+Transformer::Transformer(Execution& execution, const TransformerShape& shape, ParameterSet& parameters,
+                         ActivationPolicy policy)
+    : execution_(execution),
+      shape_(shape),
+      parameters_(parameters),
+      ring_attention_(execution, 1.0 / std::sqrt(static_cast<double>(shape.head_dim))),
+      attention_(execution, ring_attention_, shape, parameters.compute_dtype()),
+      head_(execution, shape),
+      activations_(execution.device, shape.layers, policy) {
+  for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
+    blocks_.emplace_back(execution, shape, layer, attention_);
+  }
+}
+
+void Transformer::embed(const TensorView& tokens, const TensorView& x) {
+  const OuterWeights outer = parameters_.acquire_outer();
+  execution_.backend.embedding_forward(execution_.compute, {tokens, outer.embedding.value, x});
+}
+
+// The residual stream [T, C] behind the last block, in scratch. @pre inside a scope of the caller
+TensorView Transformer::forward(const Span& span, const TensorView& tokens, SequenceState* state,
+                                Activations* activations) {
+  const TensorView x =
+      execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
+  embed(tokens, x);
+  for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+    LayerState* layer_state = state == nullptr ? nullptr : (*state)[layer].get();
+    blocks_[layer].forward(span, parameters_, x, layer_state, activations);
+  }
+  return x;
+}
+
+void Transformer::forward_backward(const Span& span, const TokenBatch& batch, const TensorView& losses) {
+  TraceScope trace("transformer.forward_backward");
+  Arena::Scope scope(execution_.scratch);
+  const TensorView x = forward(span, batch.tokens, nullptr, &activations_);  // [T, C]
+  const TensorView d_x = execution_.scratch.take(x.dtype, x.shape);          // [T, C]
+  const OuterWeights outer = parameters_.acquire_outer();
+  head_.losses(outer, x, batch.targets, losses, d_x);
+  for (std::size_t layer = blocks_.size(); layer-- > 0;) {
+    blocks_[layer].backward(span, parameters_, d_x, activations_);
+  }
+  execution_.backend.embedding_backward(execution_.compute, {batch.tokens, d_x, outer.embedding.gradient});
+}
+
+void Transformer::evaluate(const Span& span, const TokenBatch& batch, const TensorView& losses) {
+  TraceScope trace("transformer.evaluate");
+  Arena::Scope scope(execution_.scratch);
+  const TensorView x = forward(span, batch.tokens, nullptr, nullptr);
+  head_.losses(parameters_.acquire_outer(), x, batch.targets, losses, {});
+}
+
+void Transformer::next_logits(const Span& span, const TensorView& tokens, SequenceState& state,
+                              const TensorView& logits) {
+  Arena::Scope scope(execution_.scratch);
+  const TensorView x = forward(span, tokens, &state, nullptr);
+  head_.logits(parameters_.acquire_outer(), x.rows(span.num_tokens() - 1, 1),
+               logits.reshaped({1, shape_.vocabulary}));
+}
+
+SequenceState Transformer::make_state(std::int64_t capacity_tokens) {
+  SequenceState state;
+  for (std::int64_t layer = 0; layer < shape_.layers; ++layer)
+    state.push_back(attention_.make_state(capacity_tokens));
+  return state;
+}
+
+void Transformer::inspect(const Span& span, const TensorView& tokens,
+                          const std::function<void(const std::string&, const TensorView&)>& look) {
+  Arena::Scope scope(execution_.scratch);
+  const TensorView x =
+      execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
+  embed(tokens, x);
+  look("embedding", x);
+  for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+    blocks_[layer].forward(span, parameters_, x, nullptr, nullptr);
+    look("layer " + std::to_string(layer), x);
+  }
+}
+
+}  // namespace rondo

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// One block of the LLaMA architecture: x += attention(norm(x)), x += feed_forward(norm(x)). It knows no loop
+// over spans.
+#pragma once
+
+#include "model/activations.hpp"
+#include "model/attention_layer.hpp"
+#include "model/blockwise_feed_forward.hpp"
+#include "model/parameter_set.hpp"
+
+namespace rondo {
+
+class TransformerBlock {
+ public:
+  TransformerBlock(Execution& execution, const TransformerShape& shape, std::int64_t layer,
+                   AttentionLayer& attention)
+      : execution_(execution),
+        shape_(shape),
+        layer_(layer),
+        attention_(attention),
+        feed_forward_(execution, shape) {}
+
+  /// x [T, C] in and out. `state` is null when nothing comes before the span; `activations` is null when no
+  /// backward follows.
+  void forward(const Span& span, const ParameterSet& parameters, const TensorView& x, LayerState* state,
+               Activations* activations);
+  /// d_x [T, C] in and out; gradients of the weights are added to their sinks.
+  void backward(const Span& span, const ParameterSet& parameters, const TensorView& d_x,
+                const Activations& activations);
+
+ private:
+  /// What backward needs of the attention half, kept or computed again.
+  struct Rematerialized {
+    TensorView x;       // [T, C] input
+    TensorView normed;  // [T, C]
+    TensorView qkv;     // [T, (N+2G)*D]
+    SoftmaxCarry carry;
+    TensorView heads_out;  // [T, N*D] carry.out in the compute type
+    TensorView middle;     // [T, C] x + attention
+  };
+  Rematerialized rematerialize(const Span& span, const LayerWeights& weights, const Activations& activations);
+  void project_in(const LayerWeights& weights, const TensorView& x, const TensorView& normed,
+                  const TensorView& qkv);
+  TensorView add_attention(const LayerWeights& weights, const SoftmaxCarry& carry, const TensorView& x);
+  SoftmaxCarry take_carry(std::int64_t num_tokens, DType compute);
+
+  Execution& execution_;
+  TransformerShape shape_;
+  std::int64_t layer_;
+  AttentionLayer& attention_;
+  BlockwiseFeedForward feed_forward_;
+};
+
+}  // namespace rondo

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sizes and constants of a LLaMA transformer, in the letters of docs/notation.md.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace rondo {
+
+/// Stretching of rotary frequencies, with the formulas of Hugging Face transformers.
+struct RopeScalingRule {
+  enum class Kind { None, Linear, Llama3 };
+  Kind kind = Kind::None;
+  double factor = 1.0;
+  double low_frequency_factor = 1.0;    // llama3
+  double high_frequency_factor = 4.0;   // llama3
+  std::int64_t original_tokens = 8192;  // llama3: the length that the frequencies were trained for
+};
+
+struct TransformerShape {
+  std::int64_t layers;      // L
+  std::int64_t d_model;     // C
+  std::int64_t heads;       // N
+  std::int64_t kv_heads;    // G
+  std::int64_t head_dim;    // D
+  std::int64_t d_ff;        // F
+  std::int64_t vocabulary;  // V
+  double rope_theta = 10000.0;
+  RopeScalingRule rope_scaling;
+  double norm_epsilon = 1e-5;
+  bool tie_embeddings = false;
+  std::int64_t ffn_chunk_tokens = 1024;
+  std::int64_t head_chunk_tokens = 1024;
+
+  std::int64_t qkv_columns() const { return (heads + 2 * kv_heads) * head_dim; }
+  std::int64_t attention_columns() const { return heads * head_dim; }
+};
+
+/// Radians a token of pair i = 0 .. D/2-1: theta^(-2i/D), stretched as the scaling says.
+std::vector<double> rope_inverse_frequencies(const TransformerShape& shape);
+
+/// Floating-point operations of one forward and backward pass over a sequence, without recomputation: 6 for
+/// each weight and token, and 12 N D for each (query, key) pair that attends.
+double model_flops(const TransformerShape& shape, double tokens, double attended_pairs);
+
+std::int64_t num_parameters(const TransformerShape& shape);
+
+}  // namespace rondo

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// The schedules of all ranks of a ring fit each other: simulated without any transport.
+#include "model/ring_schedule.hpp"
+
+#include <gtest/gtest.h>
+#include <map>
+#include <set>
+#include <string>
+
+namespace rondo {
+namespace {
+
+struct World {
+  SequenceLayout layout;
+  std::vector<RingSchedule> ranks;
+
+  World(std::int64_t tokens, int ring, LayoutKind kind, const AttentionMask& mask)
+      : layout(tokens, ring, kind) {
+    for (int rank = 0; rank < ring; ++rank) ranks.emplace_back(layout, mask.view(), rank);
+  }
+  std::size_t num_hops() const { return ranks[0].hops().size(); }
+  const Hop& hop(int rank, std::size_t index) const {
+    const RingSchedule& schedule = ranks[static_cast<std::size_t>(rank)];
+    return index < schedule.hops().size() ? schedule.hops()[index] : schedule.homecoming();
+  }
+  int size() const { return layout.ring(); }
+};
+
+// Every message that one rank sends in a hop is received by its peer in the same hop, and carries the share
+// it expects.
+void expect_messages_match(const World& world) {
+  for (std::size_t h = 0; h < world.num_hops(); ++h) {
+    for (int rank = 0; rank < world.size(); ++rank) {
+      const Hop& hop = world.hop(rank, h);
+      if (hop.send_to != Hop::kNobody) {
+        EXPECT_EQ(world.hop(hop.send_to, h).receive_from, rank);
+        EXPECT_EQ(world.hop(hop.send_to, h + 1).share, hop.share);
+      }
+      if (hop.receive_from != Hop::kNobody) {
+        EXPECT_EQ(world.hop(hop.receive_from, h).send_to, rank);
+      }
+      if (hop.work) {
+        EXPECT_NE(hop.share, Hop::kNobody);
+      }
+    }
+  }
+}
+
+// Follows the gradient of every share: it ends at home and holds each remote contribution exactly once.
+void expect_gradients_come_home(const World& world) {
+  std::map<int, std::set<int>> held,
+      home;  // by rank: contributors of the partial sum held; by share: come home
+  for (std::size_t h = 1; h <= world.num_hops(); ++h) {
+    std::map<int, std::set<int>> arrived;
+    for (int rank = 0; rank < world.size(); ++rank) {
+      const Hop& hop = world.hop(rank, h);
+      if (hop.send_gradient_to == Hop::kNobody) continue;
+      const Hop& peer = world.hop(hop.send_gradient_to, h);
+      if (peer.receive_gradient_from == rank) {
+        EXPECT_EQ(peer.share, hop.gradient_share);
+        arrived[hop.send_gradient_to] = held[rank];
+      } else {
+        EXPECT_EQ(peer.receive_home_from, rank);
+        EXPECT_EQ(hop.send_gradient_to, hop.gradient_share);
+        EXPECT_TRUE(home.emplace(hop.gradient_share, held[rank]).second) << "a gradient comes home once";
+      }
+    }
+    for (int rank = 0; rank < world.size(); ++rank) {
+      const Hop& hop = world.hop(rank, h);
+      EXPECT_EQ(hop.receive_gradient_from != Hop::kNobody, arrived.contains(rank));
+      held[rank] = arrived.contains(rank) ? arrived[rank] : std::set<int>{};
+      if (hop.work) {
+        EXPECT_TRUE(held[rank].insert(rank).second);
+      }
+    }
+  }
+  for (int share = 0; share < world.size(); ++share) {
+    std::set<int> expected;
+    for (int rank = 0; rank < world.size(); ++rank) {
+      for (std::size_t h = 1; h < world.num_hops(); ++h) {
+        if (world.hop(rank, h).work && world.hop(rank, h).share == share) expected.insert(rank);
+      }
+    }
+    EXPECT_EQ(home[share], expected) << "share " << share;
+  }
+}
+
+void expect_every_needed_pair_is_worked_on_once(const World& world, const AttentionMask& mask) {
+  for (int rank = 0; rank < world.size(); ++rank) {
+    std::set<int> worked;
+    for (const Hop& hop : world.ranks[static_cast<std::size_t>(rank)].hops()) {
+      if (hop.work) {
+        EXPECT_TRUE(worked.insert(hop.share).second);
+      }
+    }
+    for (int share = 0; share < world.size(); ++share) {
+      EXPECT_EQ(worked.contains(share),
+                attends(mask.view(), world.layout.runs(rank), world.layout.runs(share)));
+    }
+  }
+}
+
+std::vector<AttentionMask> masks(std::int64_t tokens) {
+  std::vector<AttentionMask> list;
+  list.emplace_back(AttentionMask::Rule{.causal = true}, tokens);
+  list.emplace_back(AttentionMask::Rule{.causal = false}, tokens);
+  for (std::int64_t window : {1, 2, 7, 19})
+    list.emplace_back(AttentionMask::Rule{.causal = true, .window = window}, tokens);
+  list.emplace_back(AttentionMask::Rule{.causal = true}, tokens,
+                    std::vector<std::int64_t>{0, 1, tokens / 2, tokens});
+  list.emplace_back(AttentionMask::Rule{.causal = false}, tokens,
+                    std::vector<std::int64_t>{0, 1, tokens - 2, tokens});
+  return list;
+}
+
+TEST(RingSchedule, FitsTogetherOnAllRanksForEveryLayoutAndMask) {
+  for (int ring = 1; ring <= 9; ++ring) {
+    for (std::int64_t tokens : {std::int64_t{ring} + 4, std::int64_t{50}}) {
+      for (LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+        for (const AttentionMask& mask : masks(tokens)) {
+          SCOPED_TRACE(std::string(name_of(kind)) + " ring " + std::to_string(ring) + " tokens " +
+                       std::to_string(tokens));
+          const World world(tokens, ring, kind, mask);
+          expect_messages_match(world);
+          expect_gradients_come_home(world);
+          expect_every_needed_pair_is_worked_on_once(world, mask);
+        }
+      }
+    }
+  }
+}
+
+TEST(RingSchedule, HasNoHopBeyondTheWindow) {
+  const AttentionMask mask({.causal = true, .window = 10}, 80);
+  const World world(80, 8, LayoutKind::Contiguous, mask);  // shares of 10: only the share before is seen
+  EXPECT_EQ(world.num_hops(), 2U);
+}
+
+TEST(RingSchedule, GivesEveryRankTheSameWorkInZigzag) {
+  const AttentionMask mask({.causal = true}, 4096);
+  const SequenceLayout zigzag(4096, 4, LayoutKind::Zigzag), contiguous(4096, 4, LayoutKind::Contiguous);
+  const auto work = [&](const SequenceLayout& layout, int rank) {
+    return static_cast<double>(count_pairs(mask.view(), layout.runs(rank), TokenRuns::contiguous(0, 4096)));
+  };
+  const double mean = 4096.0 * 4097.0 / 2.0 / 4.0;
+  for (int rank = 0; rank < 4; ++rank) EXPECT_NEAR(work(zigzag, rank) / mean, 1.0, 0.05);
+  EXPECT_GT(work(contiguous, 3) / mean, 1.7);  // why zigzag is the default
+}
+
+}  // namespace
+}  // namespace rondo
