@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what is missing, builds everything with warnings as errors, checks format and fences, runs every test, then
+# the sanitizer subset. Ends with a summary and the closing line of ctest; fails when anything failed.
+set -uo pipefail
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CLICOLOR_FORCE=0
+cores=$(nproc)
+summary=() failed=0
+main_log=build/ci/ctest.log
+
+# phase NAME COMMAND...: runs it, notes the time, remembers a failure and returns it.
+phase() {
+  local name=$1 start=$SECONDS verdict=ok status=0
+  shift
+  printf '\n== %s\n' "$name"
+  "$@" || { status=$?; verdict=FAILED; failed=1; }
+  summary+=("$(printf '%-46s %5d s  %s' "$name" $((SECONDS - start)) $verdict)")
+  return $status
+}
+
+format() {
+  local program
+  program=$(command -v clang-format-14 || command -v clang-format) || { echo "clang-format is missing"; return 1; }
+  git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh' | xargs "$program" --dry-run -Werror
+}
+
+run_tests() {  # preset ctest-argument...
+  mkdir -p build/"$1"
+  ctest --test-dir build/"$1" -j "$cores" --output-on-failure --no-tests=error "${@:2}" 2>&1 | tee build/"$1"/ctest.log
+}
+
+sanitizer() {  # preset name
+  phase "$2: configure" cmake --preset "$1" || return
+  phase "$2: build" cmake --build --preset "$1" --target rondo_sanitize_tests || return
+  phase "$2: tests" run_tests "$1" -L sanitize
+}
+
+main() {
+  phase "install what is missing" jobs/setup.sh --tests || return
+  phase "format" format
+  phase "configure" cmake --preset ci || return
+  phase "build" cmake --build --preset ci || return
+  phase "tests" run_tests ci
+  sanitizer debug "address and undefined behaviour"
+  sanitizer tsan "threads"
+}
+main
+
+printf '\n== summary, %d s in all\n' $SECONDS
+printf '%s\n' "${summary[@]}"
+grep -h 'tests passed' build/debug/ctest.log 2>/dev/null | sed 's/^/with AddressSanitizer: /'
+grep -h 'tests passed' build/tsan/ctest.log 2>/dev/null | sed 's/^/with ThreadSanitizer: /'
+[ $failed -eq 0 ] && echo "everything passed" || echo "something FAILED, see above"
+grep -h 'tests passed' $main_log 2>/dev/null || echo "0% tests passed: the tests did not run"
+exit $failed
