@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small files that are there in full or not at all, and the calls that make files and folders survive a power loss.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "core/error.hpp"
+
+namespace rondo {
+
+/// Throws DataError or CheckpointError with the path and the text of errno.
+[[noreturn]] void throw_errno(ErrorKind kind, std::string_view call, const std::filesystem::path& path, int code);
+
+/// Writes `text` to a new file and forces it to the disk. @pre the file does not exist
+void write_new_file(const std::filesystem::path& path, std::string_view text, ErrorKind kind = ErrorKind::Data);
+/// Replaces `path`: readers find the old text or the new one, also after a crash.
+void replace_file(const std::filesystem::path& path, std::string_view text, ErrorKind kind = ErrorKind::Data);
+/// The whole file. @throws when it is longer than `most_bytes`
+std::string read_file(const std::filesystem::path& path, std::size_t most_bytes, ErrorKind kind = ErrorKind::Data);
+
+void sync_file(const std::filesystem::path& path, ErrorKind kind = ErrorKind::Data);
+/// Makes the names in a folder durable: new, renamed and removed entries.
+void sync_folder(const std::filesystem::path& folder, ErrorKind kind = ErrorKind::Data);
+
+}  // namespace rondo
