@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <sched.h>
 #include <utility>
 
 #include "comm/mpi_handle.hpp"
@@ -23,7 +24,10 @@ template <typename T>
 std::vector<T> gather_values(const Communicator& group, T value, MPI_Datatype type) {
   std::vector<T> values(static_cast<std::size_t>(group.size()), value);
   if (group.holder() != nullptr) {
-    check_mpi(MPI_Allgather(&value, 1, type, values.data(), 1, type, mpi_comm_of(group)), "MPI_Allgather");
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Iallgather(&value, 1, type, values.data(), 1, type, mpi_comm_of(group), &request),
+              "MPI_Iallgather");
+    wait_for_all({&request, 1}, group.holder()->watch);
   }
   return values;
 }
@@ -44,6 +48,18 @@ void check_mpi(int status, std::string_view call, std::source_location caller) {
                   "a peer may have ended: look for the first error in the other ranks' output");
 }
 
+void wait_for_all(std::span<MPI_Request> requests, const std::function<void()>* watch) {
+  constexpr int kPollsBeforeYield = 100;  // ranks may share a core
+  for (int polls = 0;; ++polls) {
+    int all = 0;
+    check_mpi(MPI_Testall(int_count(requests.size()), requests.data(), &all, MPI_STATUSES_IGNORE),
+              "MPI_Testall");
+    if (all != 0) return;
+    if (watch != nullptr && *watch) (*watch)();
+    if (polls > kPollsBeforeYield) sched_yield();
+  }
+}
+
 Communicator Communicator::self() {
   return Communicator();
 }
@@ -58,15 +74,23 @@ Communicator::Communicator(Communicator&&) noexcept = default;
 Communicator& Communicator::operator=(Communicator&&) noexcept = default;
 
 void Communicator::barrier() const {
-  if (holder_) check_mpi(MPI_Barrier(holder_->comm), "MPI_Barrier");
+  if (!holder_) return;
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(holder_->comm, &request), "MPI_Ibarrier");
+  wait_for_all({&request, 1}, holder_->watch);
 }
 
 std::string Communicator::broadcast(std::string bytes, int root) const {
   if (!holder_) return bytes;
+  const auto send = [&](void* data, std::size_t count) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Ibcast(data, int_count(count), MPI_CHAR, root, holder_->comm, &request), "MPI_Ibcast");
+    wait_for_all({&request, 1}, holder_->watch);
+  };
   auto length = static_cast<std::int64_t>(bytes.size());
-  check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, holder_->comm), "MPI_Bcast");
+  send(&length, sizeof(length));
   bytes.resize(static_cast<std::size_t>(length));
-  check_mpi(MPI_Bcast(bytes.data(), int_count(bytes.size()), MPI_CHAR, root, holder_->comm), "MPI_Bcast");
+  send(bytes.data(), bytes.size());
   return bytes;
 }
 
@@ -81,9 +105,11 @@ std::vector<std::string> Communicator::all_gather(std::string_view bytes) const 
     total += length;
   }
   std::string all(static_cast<std::size_t>(total), '\0');
-  check_mpi(MPI_Allgatherv(bytes.data(), int_count(bytes.size()), MPI_CHAR, all.data(), counts.data(),
-                           offsets.data(), MPI_CHAR, holder_->comm),
-            "MPI_Allgatherv");
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallgatherv(bytes.data(), int_count(bytes.size()), MPI_CHAR, all.data(), counts.data(),
+                            offsets.data(), MPI_CHAR, holder_->comm, &request),
+            "MPI_Iallgatherv");
+  wait_for_all({&request, 1}, holder_->watch);
   std::vector<std::string> parts;
   for (std::size_t r = 0; r < counts.size(); ++r) {
     parts.push_back(all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(counts[r])));
@@ -114,6 +140,7 @@ Communicator Communicator::split(int color) const {
   auto part = std::make_unique<MpiCommHolder>();
   check_mpi(MPI_Comm_split(holder_->comm, color, rank_, &part->comm), "MPI_Comm_split");
   part->owned = true;
+  part->watch = holder_->watch;
   check_mpi(MPI_Comm_set_errhandler(part->comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   return Communicator(std::move(part));
 }
@@ -134,8 +161,8 @@ void agree(const Communicator& world, const std::optional<Error>& mine) {
     if (first.is_null()) continue;
     std::string message = first["message"];
     if (world.size() > 1) message += " (rank " + std::to_string(rank) + ")";
-    throw Error(static_cast<ErrorKind>(first["kind"].get<int>()), std::move(message), first["where"],
-                first["advice"]);
+    throw AgreedError(static_cast<ErrorKind>(first["kind"].get<int>()), std::move(message), first["where"],
+                      first["advice"]);
   }
 }
 

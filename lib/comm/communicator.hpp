@@ -54,8 +54,13 @@ class Communicator {
   int size_ = 1;
 };
 
-/// If any rank brings an error, every rank throws the error of the lowest failing rank; its message names
-/// that rank.
+/// An error that all ranks throw alike, so that they can end in an orderly way.
+struct AgreedError : Error {
+  using Error::Error;
+};
+
+/// If any rank brings an error, every rank throws (an AgreedError) the error of the lowest failing rank; its
+/// message names that rank.
 void agree(const Communicator& world, const std::optional<Error>& mine);
 /// Runs `action` on every rank and agrees about the Error that it may throw. @pre `action` is not collective
 void agree_on(const Communicator& world, const std::function<void()>& action);

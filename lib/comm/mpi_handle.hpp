@@ -2,8 +2,9 @@
 // Access to the MPI communicator for the two places that need it: comm itself and parallel HDF5 in io.
 #pragma once
 
-#include <mpi.h>
+#include <functional>
 #include <source_location>
+#include <mpi.h>
 #include <string_view>
 
 #include "comm/communicator.hpp"
@@ -13,6 +14,7 @@ namespace rondo {
 struct MpiCommHolder {
   MPI_Comm comm = MPI_COMM_NULL;
   bool owned = false;
+  const std::function<void()>* watch = nullptr;  // called while waiting for peers; owned by the session
   ~MpiCommHolder();
 };
 
@@ -24,5 +26,8 @@ inline MPI_Comm mpi_comm_of(const Communicator& communicator) {
 /// Throws CommError with MPI's own text when a call failed.
 void check_mpi(int status, std::string_view call,
                std::source_location caller = std::source_location::current());
+
+/// Waits for all requests, calling `watch` meanwhile: a wait for a dead peer can then end with an error.
+void wait_for_all(std::span<MPI_Request> requests, const std::function<void()>* watch);
 
 }  // namespace rondo

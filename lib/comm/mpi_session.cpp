@@ -12,18 +12,19 @@ namespace rondo {
 
 namespace {
 
-Communicator initialised_world(int* argc, char*** argv) {
+Communicator initialised_world(int* argc, char*** argv, const std::function<void()>* watch) {
   int provided = 0;
   check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   auto holder = std::make_unique<MpiCommHolder>();
   holder->comm = MPI_COMM_WORLD;
+  holder->watch = watch;
   return Communicator(std::move(holder));
 }
 
 }  // namespace
 
-MpiSession::MpiSession(int* argc, char*** argv) : world_(initialised_world(argc, argv)) {
+MpiSession::MpiSession(int* argc, char*** argv) : world_(initialised_world(argc, argv, &watch_)) {
   log::set_rank(world_.rank(), world_.size());
 }
 

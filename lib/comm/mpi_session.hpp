@@ -3,6 +3,10 @@
 // the launchers' environment variables.
 #pragma once
 
+#include <functional>
+#include <string>
+#include <utility>
+
 #include "comm/communicator.hpp"
 
 namespace rondo {
@@ -17,10 +21,13 @@ class MpiSession {
   MpiSession& operator=(const MpiSession&) = delete;
 
   const Communicator& world() const { return world_; }
+  /// `watch` is called whenever a rank waits for its peers; it may throw.
+  void set_watch(std::function<void()> watch) { watch_ = std::move(watch); }
   /// Ends every rank at once with this exit code; for errors that the other ranks cannot know of.
   [[noreturn]] void abort_all(int exit_code) const noexcept;
 
  private:
+  std::function<void()> watch_;
   Communicator world_;
 };
 

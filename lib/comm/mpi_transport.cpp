@@ -29,7 +29,8 @@ void add_to(TensorView to, TensorView from) {
 
 class MpiTransport final : public Transport {
  public:
-  explicit MpiTransport(const Communicator& group) : rank_(group.rank()), size_(group.size()) {
+  explicit MpiTransport(const Communicator& group)
+      : rank_(group.rank()), size_(group.size()), watch_(group.holder()->watch) {
     // Messages of this transport never meet those of another one, nor the control plane's.
     check_mpi(MPI_Comm_dup(mpi_comm_of(group), &comm_), "MPI_Comm_dup");
     check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -62,7 +63,10 @@ class MpiTransport final : public Transport {
     auto* bytes = static_cast<std::byte*>(data.data);
     for (std::size_t first = 0; first < data.size_bytes(); first += kPieceBytes) {
       const std::size_t count = std::min(kPieceBytes, data.size_bytes() - first);
-      check_mpi(MPI_Bcast(bytes + first, static_cast<int>(count), MPI_BYTE, root, comm_), "MPI_Bcast");
+      MPI_Request request = MPI_REQUEST_NULL;
+      check_mpi(MPI_Ibcast(bytes + first, static_cast<int>(count), MPI_BYTE, root, comm_, &request),
+                "MPI_Ibcast");
+      wait_for_all({&request, 1}, watch_);
     }
   }
 
@@ -98,10 +102,7 @@ class MpiTransport final : public Transport {
     groups_.erase(group);
   }
 
-  void wait_for(std::vector<MPI_Request>& requests) {
-    check_mpi(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE),
-              "MPI_Waitall");
-  }
+  void wait_for(std::vector<MPI_Request>& requests) { wait_for_all(requests, watch_); }
 
   // Vectors of finished groups are used again, so that a step allocates nothing.
   std::vector<MPI_Request> take_requests() {
@@ -175,6 +176,7 @@ class MpiTransport final : public Transport {
 
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_, size_;
+  const std::function<void()>* watch_;
   std::uint64_t last_ticket_ = 0;
   std::deque<Group> groups_;
   std::vector<std::vector<MPI_Request>> spare_requests_;

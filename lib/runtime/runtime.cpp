@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/runtime.hpp"
+
+#include <algorithm>
+#include <cpuid.h>
+#include <sched.h>
+#include <vector>
+
+#if __has_include("kernels/cpu/backend.hpp")
+#include "kernels/cpu/backend.hpp"
+#define RONDO_HAS_CPU_BACKEND 1
+#endif
+#include "kernels/reference/backend.hpp"
+
+namespace rondo {
+
+namespace {
+
+DeviceChoice resolved(DeviceChoice choice) {
+  if (choice == DeviceChoice::Cuda) {
+    throw DeviceError("no GPU can be used: this build has no complete CUDA module", "parallel.device",
+                      "use parallel.device = \"cpu\"");
+  }
+  return choice == DeviceChoice::Auto ? DeviceChoice::Cpu : choice;
+}
+
+std::unique_ptr<Backend> make_backend(DeviceChoice choice, Device& device, int threads) {
+  if (choice == DeviceChoice::Reference) return make_reference_backend(device);
+#ifdef RONDO_HAS_CPU_BACKEND
+  return make_cpu_backend(device, {.threads = threads});
+#else
+  (void)threads;
+  return make_reference_backend(device);
+#endif
+}
+
+std::unique_ptr<Transport> make_transport(TransportChoice choice, const Communicator& group, Device& device) {
+  if (choice == TransportChoice::Nccl) {
+    throw ConfigError("transport nccl needs parallel.device = \"cuda\"", "parallel.transport",
+                      "use \"auto\" or \"mpi\"");
+  }
+  return group.size() == 1 ? make_self_transport(device) : make_mpi_transport(group);
+}
+
+}  // namespace
+
+Runtime::Runtime(const MpiSession& session, const RuntimeOptions& options)
+    : device_choice_(resolved(options.device)),
+      threads_(options.threads > 0 ? options.threads : cores_per_rank(session.world())),
+      grid_(session.world(), options.ring),
+      device_(std::make_unique<CpuDevice>()),
+      backend_(make_backend(device_choice_, *device_, threads_)),
+      compute_(device_->make_stream(StreamRole::Compute)),
+      ring_transport_(make_transport(options.transport, grid_.ring(), *device_)),
+      world_transport_(make_transport(options.transport, grid_.world(), *device_)),
+      scratch_(std::make_unique<Arena>(*device_, MemoryUse::Workspace)),
+      execution_{*device_, *backend_, *compute_, *scratch_, Ring{*ring_transport_, *compute_}} {
+  compute_->set_progress([this] { ring_transport_->progress(); });
+}
+
+Runtime::~Runtime() = default;
+
+std::string Runtime::description() const {
+  const int ranks = grid_.world().size();
+  return backend_->name() + " on " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks") + " (data " +
+         std::to_string(grid_.data_size()) + " x ring " + std::to_string(grid_.ring().size()) + "), " +
+         std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads") + " a rank";
+}
+
+int cores_per_rank(const Communicator& world) {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  const int cores = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+  const std::vector<std::string> hosts = world.all_gather(host_name());
+  const auto neighbours = std::count(hosts.begin(), hosts.end(), host_name());
+  return std::max(1, cores / static_cast<int>(neighbours));
+}
+
+bool cpu_has_bf16_matrix_units() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kAmxBf16 = 1U << 22;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0;
+}
+
+}  // namespace rondo
