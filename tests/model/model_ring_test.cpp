@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Losses and gradients of the whole model do not depend on how many ranks share the sequence, nor on the
+// layout.
+#include <cmath>
+#include <gtest/gtest.h>
+
+#include "tests/model/tiny_model.hpp"
+#include "tests/support/mpi_world.hpp"
+
+namespace rondo {
+namespace {
+
+// fp64; sums of some hundred terms are taken in another order. Relative to the largest entry of a tensor.
+constexpr double kTolerance = 1e-12;
+
+double largest_of(const test::Tensor& tensor) {
+  double largest = 0;
+  for (std::int64_t i = 0; i < tensor.count(); ++i) largest = std::max(largest, std::abs(tensor[i]));
+  return largest;
+}
+
+void expect_equal_to_one_rank(const Communicator& group, LayoutKind layout, const test::ModelCase& c) {
+  test::TestExecution alone(Communicator::self()), together(group);
+  test::TinyModel whole(alone.get(), c, LayoutKind::Contiguous, DType::Fp64);
+  test::TinyModel share(together.get(), c, layout, DType::Fp64);
+  whole.forward_backward();
+  share.forward_backward();
+  for (std::int64_t t = 0; t < share.span().num_tokens(); ++t) {
+    EXPECT_NEAR(share.losses()[t], whole.losses()[share.span().runs().global_of(t)], kTolerance);
+  }
+  for (std::size_t p = 0; p < whole.parameters().parameters().size(); ++p) {
+    const Parameter& expected = whole.parameters().parameters()[p];
+    const test::Tensor expected_gradient = test::copy_of(expected.gradient);
+    EXPECT_LE(
+        test::max_difference(test::copy_of(share.parameters().parameters()[p].gradient), expected_gradient),
+        kTolerance * largest_of(expected_gradient))
+        << expected.name;
+  }
+}
+
+class ModelRing : public testing::TestWithParam<int> {};
+
+TEST_P(ModelRing, GivesTheGradientsOfOneRankForEveryLayout) {
+  if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
+  test::with_ranks(GetParam(), [](const Communicator& group) {
+    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+      for (const test::ModelCase& c : test::tiny_cases()) {
+        SCOPED_TRACE(c.name + ", " + std::string(name_of(layout)) +
+                     ", ranks: " + std::to_string(group.size()));
+        expect_equal_to_one_rank(group, layout, c);
+      }
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, ModelRing, testing::Values(1, 2, 3, 4, 5, 8));
+
+TEST(ModelRing, TakesAsFewTokensAsRanks) {
+  const Communicator all = test::world();
+  test::ModelCase c{"one token a rank", test::tiny_shape(), all.size(), {.causal = true}, {}};
+  for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+    expect_equal_to_one_rank(all, layout, c);
+  }
+}
+
+}  // namespace
+}  // namespace rondo
