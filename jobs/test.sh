@@ -19,12 +19,6 @@ phase() {
   return $status
 }
 
-format() {
-  local program
-  program=$(command -v clang-format-14 || command -v clang-format) || { echo "clang-format is missing"; return 1; }
-  git ls-files '*.cpp' '*.hpp' '*.cu' '*.cuh' | xargs "$program" --dry-run -Werror
-}
-
 run_tests() {  # preset ctest-argument...
   mkdir -p build/"$1"
   ctest --test-dir build/"$1" -j "$cores" --output-on-failure --no-tests=error "${@:2}" 2>&1 | tee build/"$1"/ctest.log
@@ -38,7 +32,7 @@ sanitizer() {  # preset name
 
 main() {
   phase "install what is missing" jobs/setup.sh --tests || return
-  phase "format" format
+  phase "format" jobs/format.sh --check
   phase "configure" cmake --preset ci || return
   phase "build" cmake --build --preset ci || return
   phase "tests" run_tests ci
