@@ -62,8 +62,12 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "setup: installing ${missing[*]}"
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
-"${apt[@]}" update
-"${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null
+mkdir -p build
+if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } </dev/null >build/setup.log 2>&1; then
+  tail -n 30 build/setup.log >&2
+  echo "setup: the installation failed, see above and build/setup.log" >&2
+  exit 1
+fi
 
 probe
 if [ ${#missing[@]} -gt 0 ]; then
