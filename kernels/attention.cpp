@@ -6,8 +6,8 @@ namespace rondo {
 namespace {
 
 /// The checks that forward and backward share.
-AttentionSizes check_block(const TensorView& q, const TensorView& k, const TensorView& v,
-                           const TokenRuns& query_runs, const TokenRuns& key_runs) {
+AttentionSizes check_block(const TensorView& q, const TensorView& k, const TensorView& v, const TokenRuns& query_runs,
+                           const TokenRuns& key_runs) {
   ensure(q.shape.rank() == 3 && k.shape.rank() == 3, "q is [T, N, D] and k is [U, G, D]");
   const AttentionSizes sizes{.num_queries = q.shape[0],
                              .num_keys = k.shape[0],

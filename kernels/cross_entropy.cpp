@@ -5,8 +5,7 @@ namespace rondo {
 
 void check(const CrossEntropyArgs& args) {
   ensure(args.logits.shape.rank() == 2, "logits are [T, V]");
-  ensure(args.logits.dtype == DType::Fp64 || args.logits.dtype == DType::Fp32,
-         "logits have an accumulator type");
+  ensure(args.logits.dtype == DType::Fp64 || args.logits.dtype == DType::Fp32, "logits have an accumulator type");
   const std::int64_t tokens = args.logits.shape[0];
   expect_shape(args.targets, {tokens}, "targets [T]");
   expect_dtype(args.targets, DType::Int32, "targets");

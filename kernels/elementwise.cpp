@@ -5,19 +5,14 @@ namespace rondo {
 
 namespace {
 
-bool is_floating(DType type) {
-  return type == DType::Fp64 || type == DType::Fp32 || type == DType::Bf16;
-}
-bool is_master(DType type) {
-  return type == DType::Fp64 || type == DType::Fp32;
-}
+bool is_floating(DType type) { return type == DType::Fp64 || type == DType::Fp32 || type == DType::Bf16; }
+bool is_master(DType type) { return type == DType::Fp64 || type == DType::Fp32; }
 
 }  // namespace
 
 void check(const ConvertArgs& args) {
   expect_shape(args.to, args.from.shape, "to");
-  ensure(is_floating(args.from.dtype) && is_floating(args.to.dtype),
-         "convert is between floating-point types");
+  ensure(is_floating(args.from.dtype) && is_floating(args.to.dtype), "convert is between floating-point types");
 }
 
 void check(const AddArgs& args) {

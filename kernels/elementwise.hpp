@@ -31,12 +31,12 @@ struct SumArgs {
 
 /// AdamW with decoupled decay (Loshchilov and Hutter, arXiv 1711.05101), moments with bias correction.
 struct AdamWArgs {
-  TensorView value;        // [n...] master value, fp64 or fp32
-  TensorView moment_1;     // [n...] same type
-  TensorView moment_2;     // [n...] same type
-  TensorView gradient;     // [n...] same type
+  TensorView value;         // [n...] master value, fp64 or fp32
+  TensorView moment_1;      // [n...] same type
+  TensorView moment_2;      // [n...] same type
+  TensorView gradient;      // [n...] same type
   TensorView compute_copy;  // [n...] bf16 copy of the new value, or empty
-  double gradient_scale;   // clipping factor
+  double gradient_scale;    // clipping factor
   double learning_rate, beta_1, beta_2, epsilon, weight_decay;
   std::int64_t step;  // 1 for the first update
 };

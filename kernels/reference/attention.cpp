@@ -16,8 +16,7 @@ namespace {
 
 /// Calls body(begin, end) for every interval of local keys that the query at a global position sees.
 template <typename Body>
-void for_visible_keys(std::int64_t position, const TokenRuns& key_runs, const AttentionMaskView& mask,
-                      Body&& body) {
+void for_visible_keys(std::int64_t position, const TokenRuns& key_runs, const AttentionMaskView& mask, Body&& body) {
   const KeyInterval seen = mask.keys_of(position);
   for (const TokenRun& keys : key_runs) {
     const KeyInterval inside = clip_to_run(seen, keys);
@@ -25,15 +24,13 @@ void for_visible_keys(std::int64_t position, const TokenRuns& key_runs, const At
   }
 }
 
-template <typename T>
-Accumulator<T> rounded_once(Accumulator<T> value) {
+template <typename T> Accumulator<T> rounded_once(Accumulator<T> value) {
   return static_cast<Accumulator<T>>(static_cast<T>(value));
 }
 
 /// (out, lse) <- (out, lse) (+) (block_out, block_lse): the mean of both, weighted with e^lse and
 /// e^block_lse.
-template <typename Sum>
-void merge(Sum* out, Sum& lse, const Sum* block_out, Sum block_lse, std::int64_t dim) {
+template <typename Sum> void merge(Sum* out, Sum& lse, const Sum* block_out, Sum block_lse, std::int64_t dim) {
   // Only `lse` can be -inf here, when the carry is still empty: then its weight is exp(-inf) = 0.
   const Sum largest = std::max(lse, block_lse);
   const Sum old_part = std::exp(lse - largest), new_part = std::exp(block_lse - largest);
@@ -42,8 +39,7 @@ void merge(Sum* out, Sum& lse, const Sum* block_out, Sum block_lse, std::int64_t
   lse = largest + std::log(both);
 }
 
-template <typename T>
-void forward(Stream& stream, const BlockAttentionForwardArgs& args, const AttentionSizes& sizes) {
+template <typename T> void forward(Stream& stream, const BlockAttentionForwardArgs& args, const AttentionSizes& sizes) {
   using Sum = Accumulator<T>;
   const auto [num_queries, num_keys, heads, kv_heads, dim] = sizes;
   const auto scale = static_cast<Sum>(args.scale);
@@ -84,8 +80,8 @@ void forward(Stream& stream, const BlockAttentionForwardArgs& args, const Attent
       }
     });
     for (std::int64_t d = 0; d < dim; ++d) block_out[d] /= total;
-    merge(args.carry.out.as<Sum>() + row * dim, args.carry.lse.as<Sum>()[head * num_queries + query],
-          block_out, largest + std::log(total), dim);
+    merge(args.carry.out.as<Sum>() + row * dim, args.carry.lse.as<Sum>()[head * num_queries + query], block_out,
+          largest + std::log(total), dim);
   }
 }
 

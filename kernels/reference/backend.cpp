@@ -12,24 +12,12 @@ class ReferenceBackend final : public Backend {
   std::string name() const override { return "reference"; }
 
   void matmul(Stream& stream, const MatmulArgs& args) override { reference::matmul(stream, args); }
-  void rms_norm_forward(Stream&, const RmsNormForwardArgs& args) override {
-    reference::rms_norm_forward(args);
-  }
-  void rms_norm_backward(Stream&, const RmsNormBackwardArgs& args) override {
-    reference::rms_norm_backward(args);
-  }
-  void embedding_forward(Stream&, const EmbeddingForwardArgs& args) override {
-    reference::embedding_forward(args);
-  }
-  void embedding_backward(Stream&, const EmbeddingBackwardArgs& args) override {
-    reference::embedding_backward(args);
-  }
-  void qkv_split_forward(Stream&, const QkvSplitForwardArgs& args) override {
-    reference::qkv_split_forward(args);
-  }
-  void qkv_split_backward(Stream&, const QkvSplitBackwardArgs& args) override {
-    reference::qkv_split_backward(args);
-  }
+  void rms_norm_forward(Stream&, const RmsNormForwardArgs& args) override { reference::rms_norm_forward(args); }
+  void rms_norm_backward(Stream&, const RmsNormBackwardArgs& args) override { reference::rms_norm_backward(args); }
+  void embedding_forward(Stream&, const EmbeddingForwardArgs& args) override { reference::embedding_forward(args); }
+  void embedding_backward(Stream&, const EmbeddingBackwardArgs& args) override { reference::embedding_backward(args); }
+  void qkv_split_forward(Stream&, const QkvSplitForwardArgs& args) override { reference::qkv_split_forward(args); }
+  void qkv_split_backward(Stream&, const QkvSplitBackwardArgs& args) override { reference::qkv_split_backward(args); }
   void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override {
     reference::block_attention_forward(stream, args);
   }

@@ -10,8 +10,7 @@ namespace rondo::reference {
 namespace {
 
 /// m + log(sum of exp(x - m)) with m = max(x), so that nothing overflows.
-template <typename Sum>
-Sum log_sum_exp(const Sum* x, std::int64_t count) {
+template <typename Sum> Sum log_sum_exp(const Sum* x, std::int64_t count) {
   const Sum largest = *std::max_element(x, x + count);
   Sum sum = 0;
   for (std::int64_t i = 0; i < count; ++i) sum += std::exp(x[i] - largest);
@@ -19,8 +18,7 @@ Sum log_sum_exp(const Sum* x, std::int64_t count) {
 }
 
 /// T is the storage type of the gradient.
-template <typename T>
-void cross_entropy_of(const CrossEntropyArgs& args) {
+template <typename T> void cross_entropy_of(const CrossEntropyArgs& args) {
   using Sum = Accumulator<T>;
   const std::int64_t tokens = args.logits.shape[0], vocabulary = args.logits.shape[1];
   const std::int32_t* targets = args.targets.as<std::int32_t>();

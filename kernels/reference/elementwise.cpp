@@ -23,8 +23,7 @@ bf16 nearest_bf16(double value) {
   return bf16(nearest);
 }
 
-template <typename To, typename From>
-To rounded(From value) {
+template <typename To, typename From> To rounded(From value) {
   if constexpr (std::is_same_v<To, From>) {
     return value;
   } else if constexpr (std::is_same_v<To, bf16> && std::is_same_v<From, double>) {
@@ -34,8 +33,7 @@ To rounded(From value) {
   }
 }
 
-template <typename T>
-void update(const AdamWArgs& args) {
+template <typename T> void update(const AdamWArgs& args) {
   T* value = args.value.as<T>();
   T* moment_1 = args.moment_1.as<T>();
   T* moment_2 = args.moment_2.as<T>();

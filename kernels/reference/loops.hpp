@@ -12,33 +12,26 @@
 namespace rondo::reference {
 
 /// Calls body.operator()<T>() with the element type that `type` names.
-template <typename Body>
-void with_storage_type(DType type, Body&& body) {
+template <typename Body> void with_storage_type(DType type, Body&& body) {
   switch (type) {
-    case DType::Fp64:
-      return body.template operator()<double>();
-    case DType::Fp32:
-      return body.template operator()<float>();
-    case DType::Bf16:
-      return body.template operator()<bf16>();
+    case DType::Fp64: return body.template operator()<double>();
+    case DType::Fp32: return body.template operator()<float>();
+    case DType::Bf16: return body.template operator()<bf16>();
     case DType::Int32:
-    case DType::Int64:
-      break;
+    case DType::Int64: break;
   }
   ensure(false, "the element type is a floating-point type");
 }
 
 /// As with_storage_type, for tensors that are never bf16.
-template <typename Body>
-void with_master_type(DType type, Body&& body) {
+template <typename Body> void with_master_type(DType type, Body&& body) {
   if (type == DType::Fp64) return body.template operator()<double>();
   ensure(type == DType::Fp32, "the element type is fp64 or fp32");
   body.template operator()<float>();
 }
 
 /// Sum of x[i] * y[i] as four interleaved sums, in Sum.
-template <typename Sum, typename X, typename Y>
-Sum dot(const X* x, const Y* y, std::int64_t count) {
+template <typename Sum, typename X, typename Y> Sum dot(const X* x, const Y* y, std::int64_t count) {
   Sum sums[4] = {0, 0, 0, 0};
   std::int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
@@ -51,8 +44,7 @@ Sum dot(const X* x, const Y* y, std::int64_t count) {
 }
 
 /// y += factor * x
-template <typename Sum, typename X>
-void add_scaled(Sum* y, Sum factor, const X* x, std::int64_t count) {
+template <typename Sum, typename X> void add_scaled(Sum* y, Sum factor, const X* x, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) y[i] += factor * static_cast<Sum>(x[i]);
 }
 

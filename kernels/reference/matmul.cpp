@@ -28,8 +28,7 @@ void product(Stream& stream, const MatmulArgs& args, const MatmulSizes& sizes) {
       for (std::int64_t i = 0; i < k; ++i) {
         const Sum factor = static_cast<Sum>(kA == Transpose::Yes ? a[i * m + row] : a[row * k + i]);
         for (std::int64_t j = 0; j < columns; ++j) {
-          sums[j] +=
-              factor * static_cast<Sum>(kB == Transpose::Yes ? b[(first + j) * k + i] : b[i * n + first + j]);
+          sums[j] += factor * static_cast<Sum>(kB == Transpose::Yes ? b[(first + j) * k + i] : b[i * n + first + j]);
         }
       }
       for (std::int64_t j = 0; j < columns; ++j) {
@@ -41,8 +40,7 @@ void product(Stream& stream, const MatmulArgs& args, const MatmulSizes& sizes) {
   }
 }
 
-template <typename T, typename Out>
-void dispatch(Stream& stream, const MatmulArgs& args, const MatmulSizes& sizes) {
+template <typename T, typename Out> void dispatch(Stream& stream, const MatmulArgs& args, const MatmulSizes& sizes) {
   constexpr auto kNo = Transpose::No, kYes = Transpose::Yes;
   const bool a_turned = args.transpose_a == kYes, b_turned = args.transpose_b == kYes;
   if (a_turned && b_turned) return product<T, Out, kYes, kYes>(stream, args, sizes);

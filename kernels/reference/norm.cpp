@@ -9,15 +9,13 @@ namespace rondo::reference {
 namespace {
 
 /// r = 1 / sqrt(mean(x^2) + epsilon)
-template <typename T>
-Accumulator<T> reciprocal_root(const T* x, std::int64_t dim, double epsilon) {
+template <typename T> Accumulator<T> reciprocal_root(const T* x, std::int64_t dim, double epsilon) {
   using Sum = Accumulator<T>;
   const Sum mean = dot<Sum>(x, x, dim) / static_cast<Sum>(dim);
   return 1 / std::sqrt(mean + static_cast<Sum>(epsilon));
 }
 
-template <typename T>
-void forward(const RmsNormForwardArgs& args) {
+template <typename T> void forward(const RmsNormForwardArgs& args) {
   using Sum = Accumulator<T>;
   const std::int64_t tokens = args.x.shape[0], dim = args.x.shape[1];
   const T* weight = args.weight.as<T>();
@@ -32,8 +30,7 @@ void forward(const RmsNormForwardArgs& args) {
   }
 }
 
-template <typename T>
-void backward(const RmsNormBackwardArgs& args) {
+template <typename T> void backward(const RmsNormBackwardArgs& args) {
   using Sum = Accumulator<T>;
   const std::int64_t tokens = args.x.shape[0], dim = args.x.shape[1];
   const T* weight = args.weight.as<T>();
@@ -52,8 +49,7 @@ void backward(const RmsNormBackwardArgs& args) {
     const Sum along_x = r * r * r * g_dot_x / static_cast<Sum>(dim);
     for (std::int64_t c = 0; c < dim; ++c) {
       const Sum xc = static_cast<Sum>(x[c]), d_yc = static_cast<Sum>(d_y[c]);
-      d_x[c] =
-          static_cast<T>(static_cast<Sum>(d_x[c]) + r * d_yc * static_cast<Sum>(weight[c]) - xc * along_x);
+      d_x[c] = static_cast<T>(static_cast<Sum>(d_x[c]) + r * d_yc * static_cast<Sum>(weight[c]) - xc * along_x);
       d_weight[c] += d_yc * xc * r;
     }
   }

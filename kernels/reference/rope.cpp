@@ -36,8 +36,7 @@ void turn_heads(To* to, const From* from, std::int64_t heads, std::int64_t head_
   }
 }
 
-template <typename T>
-void forward(const QkvSplitForwardArgs& args) {
+template <typename T> void forward(const QkvSplitForwardArgs& args) {
   const std::int64_t tokens = args.q.shape[0], heads = args.q.shape[1], kv_heads = args.k.shape[1],
                      head_dim = args.q.shape[2];
   for (std::int64_t t = 0; t < tokens; ++t) {
@@ -56,8 +55,7 @@ void forward(const QkvSplitForwardArgs& args) {
   }
 }
 
-template <typename T>
-void backward(const QkvSplitBackwardArgs& args) {
+template <typename T> void backward(const QkvSplitBackwardArgs& args) {
   using Sum = Accumulator<T>;
   const std::int64_t tokens = args.d_q.shape[0], heads = args.d_q.shape[1], kv_heads = args.d_k.shape[1],
                      head_dim = args.d_q.shape[2];

@@ -9,13 +9,9 @@ namespace rondo::reference {
 namespace {
 
 /// 1 / (1 + exp(-x)); exp overflows to inf for very negative x, which gives 0 as it should.
-template <typename Sum>
-Sum sigmoid(Sum x) {
-  return 1 / (1 + std::exp(-x));
-}
+template <typename Sum> Sum sigmoid(Sum x) { return 1 / (1 + std::exp(-x)); }
 
-template <typename T>
-void forward(const SwigluForwardArgs& args) {
+template <typename T> void forward(const SwigluForwardArgs& args) {
   using Sum = Accumulator<T>;
   const std::int64_t tokens = args.a.shape[0], dim = args.a.shape[1];
   for (std::int64_t t = 0; t < tokens; ++t) {
@@ -30,8 +26,7 @@ void forward(const SwigluForwardArgs& args) {
   }
 }
 
-template <typename T>
-void backward(const SwigluBackwardArgs& args) {
+template <typename T> void backward(const SwigluBackwardArgs& args) {
   using Sum = Accumulator<T>;
   const std::int64_t tokens = args.d_a.shape[0], dim = args.d_a.shape[1];
   for (std::int64_t t = 0; t < tokens; ++t) {

@@ -15,18 +15,15 @@ namespace rondo {
 namespace {
 
 int int_count(std::size_t count) {
-  ensure(count <= static_cast<std::size_t>(std::numeric_limits<int>::max()),
-         "control messages stay below 2 GiB");
+  ensure(count <= static_cast<std::size_t>(std::numeric_limits<int>::max()), "control messages stay below 2 GiB");
   return static_cast<int>(count);
 }
 
-template <typename T>
-std::vector<T> gather_values(const Communicator& group, T value, MPI_Datatype type) {
+template <typename T> std::vector<T> gather_values(const Communicator& group, T value, MPI_Datatype type) {
   std::vector<T> values(static_cast<std::size_t>(group.size()), value);
   if (group.holder() != nullptr) {
     MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Iallgather(&value, 1, type, values.data(), 1, type, mpi_comm_of(group), &request),
-              "MPI_Iallgather");
+    check_mpi(MPI_Iallgather(&value, 1, type, values.data(), 1, type, mpi_comm_of(group), &request), "MPI_Iallgather");
     wait_for_all({&request, 1}, group.holder()->watch);
   }
   return values;
@@ -52,17 +49,14 @@ void wait_for_all(std::span<MPI_Request> requests, const std::function<void()>* 
   constexpr int kPollsBeforeYield = 100;  // ranks may share a core
   for (int polls = 0;; ++polls) {
     int all = 0;
-    check_mpi(MPI_Testall(int_count(requests.size()), requests.data(), &all, MPI_STATUSES_IGNORE),
-              "MPI_Testall");
+    check_mpi(MPI_Testall(int_count(requests.size()), requests.data(), &all, MPI_STATUSES_IGNORE), "MPI_Testall");
     if (all != 0) return;
     if (watch != nullptr && *watch) (*watch)();
     if (polls > kPollsBeforeYield) sched_yield();
   }
 }
 
-Communicator Communicator::self() {
-  return Communicator();
-}
+Communicator Communicator::self() { return Communicator(); }
 
 Communicator::Communicator(std::unique_ptr<MpiCommHolder> holder) : holder_(std::move(holder)) {
   check_mpi(MPI_Comm_rank(holder_->comm, &rank_), "MPI_Comm_rank");
@@ -106,8 +100,8 @@ std::vector<std::string> Communicator::all_gather(std::string_view bytes) const 
   }
   std::string all(static_cast<std::size_t>(total), '\0');
   MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Iallgatherv(bytes.data(), int_count(bytes.size()), MPI_CHAR, all.data(), counts.data(),
-                            offsets.data(), MPI_CHAR, holder_->comm, &request),
+  check_mpi(MPI_Iallgatherv(bytes.data(), int_count(bytes.size()), MPI_CHAR, all.data(), counts.data(), offsets.data(),
+                            MPI_CHAR, holder_->comm, &request),
             "MPI_Iallgatherv");
   wait_for_all({&request, 1}, holder_->watch);
   std::vector<std::string> parts;
@@ -121,9 +115,7 @@ std::vector<std::int64_t> Communicator::all_gather(std::int64_t value) const {
   return gather_values(*this, value, MPI_INT64_T);
 }
 
-std::vector<double> Communicator::all_gather(double value) const {
-  return gather_values(*this, value, MPI_DOUBLE);
-}
+std::vector<double> Communicator::all_gather(double value) const { return gather_values(*this, value, MPI_DOUBLE); }
 
 std::int64_t Communicator::max(std::int64_t value) const {
   const auto values = all_gather(value);

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <functional>
-#include <source_location>
 #include <mpi.h>
+#include <source_location>
 #include <string_view>
 
 #include "comm/communicator.hpp"
@@ -24,8 +24,7 @@ inline MPI_Comm mpi_comm_of(const Communicator& communicator) {
 }
 
 /// Throws CommError with MPI's own text when a call failed.
-void check_mpi(int status, std::string_view call,
-               std::source_location caller = std::source_location::current());
+void check_mpi(int status, std::string_view call, std::source_location caller = std::source_location::current());
 
 /// Waits for all requests, calling `watch` meanwhile: a wait for a dead peer can then end with an error.
 void wait_for_all(std::span<MPI_Request> requests, const std::function<void()>* watch);

@@ -28,9 +28,7 @@ MpiSession::MpiSession(int* argc, char*** argv) : world_(initialised_world(argc,
   log::set_rank(world_.rank(), world_.size());
 }
 
-MpiSession::~MpiSession() {
-  MPI_Finalize();
-}
+MpiSession::~MpiSession() { MPI_Finalize(); }
 
 void MpiSession::abort_all(int exit_code) const noexcept {
   MPI_Abort(MPI_COMM_WORLD, exit_code);

@@ -20,8 +20,7 @@ constexpr int kExchangeTag = 1, kReduceTag = 2;
 
 using Clock = std::chrono::steady_clock;
 
-template <typename T>
-void add_to(TensorView to, TensorView from) {
+template <typename T> void add_to(TensorView to, TensorView from) {
   const auto target = to.span<T>();
   const auto source = from.span<T>();
   for (std::size_t i = 0; i < target.size(); ++i) target[i] += source[i];
@@ -64,8 +63,7 @@ class MpiTransport final : public Transport {
     for (std::size_t first = 0; first < data.size_bytes(); first += kPieceBytes) {
       const std::size_t count = std::min(kPieceBytes, data.size_bytes() - first);
       MPI_Request request = MPI_REQUEST_NULL;
-      check_mpi(MPI_Ibcast(bytes + first, static_cast<int>(count), MPI_BYTE, root, comm_, &request),
-                "MPI_Ibcast");
+      check_mpi(MPI_Ibcast(bytes + first, static_cast<int>(count), MPI_BYTE, root, comm_, &request), "MPI_Ibcast");
       wait_for_all({&request, 1}, watch_);
     }
   }
@@ -74,8 +72,7 @@ class MpiTransport final : public Transport {
     for (Group& group : groups_) {
       if (group.done) continue;
       int all = 0;
-      check_mpi(MPI_Testall(static_cast<int>(group.requests.size()), group.requests.data(), &all,
-                            MPI_STATUSES_IGNORE),
+      check_mpi(MPI_Testall(static_cast<int>(group.requests.size()), group.requests.data(), &all, MPI_STATUSES_IGNORE),
                 "MPI_Testall");
       group.done = all != 0;
     }
@@ -90,8 +87,7 @@ class MpiTransport final : public Transport {
   };
 
   void wait(std::uint64_t ticket, Stream&) override {
-    const auto group =
-        std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) { return g.ticket == ticket; });
+    const auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) { return g.ticket == ticket; });
     ensure(group != groups_.end(), "a transfer is waited for once");
     if (!group->done) {
       const auto start = Clock::now();

@@ -8,9 +8,8 @@ namespace {
 int checked_ring_size(const Communicator& world, int ring_size) {
   const int size = ring_size == 0 ? world.size() : ring_size;
   if (size < 1 || world.size() % size != 0) {
-    throw ConfigError(
-        std::to_string(world.size()) + " ranks cannot be cut into rings of " + std::to_string(size),
-        "parallel.ring", "use a ring size that divides the number of ranks, or \"all\"");
+    throw ConfigError(std::to_string(world.size()) + " ranks cannot be cut into rings of " + std::to_string(size),
+                      "parallel.ring", "use a ring size that divides the number of ranks, or \"all\"");
   }
   return size;
 }

@@ -79,22 +79,15 @@ StopSignal::~StopSignal() {
   if (!s.announced || s.all_answered) MPI_Comm_free(&s.comm);
 }
 
-bool StopSignal::requested() const {
-  return received_signal != 0 || state_->told_by_peer;
-}
+bool StopSignal::requested() const { return received_signal != 0 || state_->told_by_peer; }
 
 std::string_view StopSignal::name() const {
   switch (received_signal) {
-    case SIGTERM:
-      return "SIGTERM";
-    case SIGINT:
-      return "SIGINT";
-    case SIGUSR1:
-      return "SIGUSR1";
-    case SIGUSR2:
-      return "SIGUSR2";
-    default:
-      return state_->told_by_peer ? "a signal to another rank" : "";
+    case SIGTERM: return "SIGTERM";
+    case SIGINT: return "SIGINT";
+    case SIGUSR1: return "SIGUSR1";
+    case SIGUSR2: return "SIGUSR2";
+    default: return state_->told_by_peer ? "a signal to another rank" : "";
   }
 }
 

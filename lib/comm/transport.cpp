@@ -35,8 +35,7 @@ class SelfTransport final : public Transport {
   int rank() const override { return 0; }
   int size() const override { return 1; }
 
-  Pending send_recv(Stream& stream, std::span<const Message> sends,
-                    std::span<const Message> receives) override {
+  Pending send_recv(Stream& stream, std::span<const Message> sends, std::span<const Message> receives) override {
     ensure(sends.size() == receives.size(), "a rank alone receives what it sends");
     for (std::size_t i = 0; i < sends.size(); ++i) {
       ensure(sends[i].data.size_bytes() == receives[i].data.size_bytes(), "matching messages have one size");
@@ -55,8 +54,6 @@ class SelfTransport final : public Transport {
 
 }  // namespace
 
-std::unique_ptr<Transport> make_self_transport(Device& device) {
-  return std::make_unique<SelfTransport>(device);
-}
+std::unique_ptr<Transport> make_self_transport(Device& device) { return std::make_unique<SelfTransport>(device); }
 
 }  // namespace rondo

@@ -30,8 +30,7 @@ class [[nodiscard]] Pending {
   Pending() = default;  // nothing under way: wait() is a no-op and may be left out
   Pending(Transport* transport, std::uint64_t ticket) : transport_(transport), ticket_(ticket) {}
   ~Pending();
-  Pending(Pending&& other) noexcept
-      : transport_(std::exchange(other.transport_, nullptr)), ticket_(other.ticket_) {}
+  Pending(Pending&& other) noexcept : transport_(std::exchange(other.transport_, nullptr)), ticket_(other.ticket_) {}
   Pending& operator=(Pending&& other) noexcept;
 
   /// Work given to `stream` from now on finds the received data in place and may overwrite what was sent.
@@ -51,8 +50,7 @@ class Transport {
   virtual int size() const = 0;
 
   /// Starts all sends and receives as one group, without waiting. Data that `stream` produced so far is sent.
-  virtual Pending send_recv(Stream& stream, std::span<const Message> sends,
-                            std::span<const Message> receives) = 0;
+  virtual Pending send_recv(Stream& stream, std::span<const Message> sends, std::span<const Message> receives) = 0;
   /// data = sum over ranks of data, in the type of data (fp64 or fp32). Blocking in stream order.
   virtual void all_reduce(Stream& stream, const TensorView& data, Arena& scratch) = 0;
   /// data = root's data.

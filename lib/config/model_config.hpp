@@ -11,8 +11,7 @@ namespace rondo {
 
 enum class AttentionKind { Exact, Infini };
 constexpr auto words_of(AttentionKind) {
-  return std::to_array<Word<AttentionKind>>(
-      {{AttentionKind::Exact, "exact"}, {AttentionKind::Infini, "infini"}});
+  return std::to_array<Word<AttentionKind>>({{AttentionKind::Exact, "exact"}, {AttentionKind::Infini, "infini"}});
 }
 
 enum class RopeScaling { None, Linear, Llama3 };

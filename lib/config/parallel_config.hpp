@@ -10,9 +10,8 @@
 namespace rondo {
 
 constexpr auto words_of(LayoutKind) {
-  return std::to_array<Word<LayoutKind>>({{LayoutKind::Contiguous, "contiguous"},
-                                          {LayoutKind::Zigzag, "zigzag"},
-                                          {LayoutKind::Striped, "striped"}});
+  return std::to_array<Word<LayoutKind>>(
+      {{LayoutKind::Contiguous, "contiguous"}, {LayoutKind::Zigzag, "zigzag"}, {LayoutKind::Striped, "striped"}});
 }
 
 enum class DeviceChoice { Auto, Cpu, Cuda, Reference };
@@ -30,9 +29,7 @@ constexpr auto words_of(TransportChoice) {
 }
 
 enum class ShardChoice { None };
-constexpr auto words_of(ShardChoice) {
-  return std::to_array<Word<ShardChoice>>({{ShardChoice::None, "none"}});
-}
+constexpr auto words_of(ShardChoice) { return std::to_array<Word<ShardChoice>>({{ShardChoice::None, "none"}}); }
 
 enum class AttentionKernel { Auto };
 constexpr auto words_of(AttentionKernel) {

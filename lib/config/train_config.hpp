@@ -11,9 +11,8 @@ namespace rondo {
 
 enum class ScheduleKind { Cosine, Linear, Constant };
 constexpr auto words_of(ScheduleKind) {
-  return std::to_array<Word<ScheduleKind>>({{ScheduleKind::Cosine, "cosine"},
-                                            {ScheduleKind::Linear, "linear"},
-                                            {ScheduleKind::Constant, "constant"}});
+  return std::to_array<Word<ScheduleKind>>(
+      {{ScheduleKind::Cosine, "cosine"}, {ScheduleKind::Linear, "linear"}, {ScheduleKind::Constant, "constant"}});
 }
 
 struct TrainConfig {

@@ -9,8 +9,7 @@
 
 namespace rondo {
 
-template <typename E>
-struct Word {
+template <typename E> struct Word {
   E value;
   std::string_view word;
 };
@@ -21,16 +20,14 @@ concept Worded = requires(E value) {
 };
 
 /// @returns the word of a value, e.g. "cosine".
-template <Worded E>
-constexpr std::string_view word_of(E value) {
+template <Worded E> constexpr std::string_view word_of(E value) {
   for (const Word<E>& entry : words_of(value)) {
     if (entry.value == value) return entry.word;
   }
   return "?";
 }
 
-template <Worded E>
-constexpr std::optional<E> value_of(std::string_view word) {
+template <Worded E> constexpr std::optional<E> value_of(std::string_view word) {
   for (const Word<E>& entry : words_of(E{})) {
     if (entry.word == word) return entry.value;
   }

@@ -24,8 +24,7 @@ void* Arena::take(std::size_t bytes) {
       return static_cast<std::byte*>(block.memory.data()) + (first - block.first_byte);
     }
   }
-  const std::size_t first_byte =
-      blocks_.empty() ? 0 : blocks_.back().first_byte + blocks_.back().memory.size_bytes();
+  const std::size_t first_byte = blocks_.empty() ? 0 : blocks_.back().first_byte + blocks_.back().memory.size_bytes();
   blocks_.push_back({Buffer(device_, rounded, use_), first_byte});
   used_bytes_ = first_byte + rounded;
   peak_bytes_ = std::max(peak_bytes_, used_bytes_);

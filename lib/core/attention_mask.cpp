@@ -9,8 +9,7 @@ namespace rondo {
 namespace {
 
 // First index in [0, count] for which the monotone predicate holds.
-template <typename Predicate>
-std::int64_t first_index(std::int64_t count, Predicate holds) {
+template <typename Predicate> std::int64_t first_index(std::int64_t count, Predicate holds) {
   std::int64_t low = 0, high = count;
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;

@@ -23,8 +23,8 @@ enum class MaskCoverage { None, Partial, All };
 /// Plain data, also for device code. `document_offsets` (first 0, last the sequence length) may be null: one document.
 struct AttentionMaskView {
   bool causal = true;
-  std::int64_t window = 0;          ///< 0: none; W: a query sees keys with 0 <= i - j < W
-  std::int64_t sequence_tokens = 0; ///< the length of the whole span
+  std::int64_t window = 0;           ///< 0: none; W: a query sees keys with 0 <= i - j < W
+  std::int64_t sequence_tokens = 0;  ///< the length of the whole span
   const std::int64_t* document_offsets = nullptr;
   std::int64_t num_documents = 0;
 

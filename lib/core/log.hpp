@@ -3,7 +3,6 @@
 #pragma once
 
 #include <spdlog/fmt/fmt.h>
-
 #include <string_view>
 #include <utility>
 

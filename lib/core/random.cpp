@@ -39,9 +39,7 @@ std::uint64_t CounterRandom::bits(std::uint64_t index) const {
   return (std::uint64_t{b[1]} << 32) | b[0];
 }
 
-double CounterRandom::uniform(std::uint64_t index) const {
-  return static_cast<double>(bits(index) >> 11) * 0x1.0p-53;
-}
+double CounterRandom::uniform(std::uint64_t index) const { return static_cast<double>(bits(index) >> 11) * 0x1.0p-53; }
 
 double CounterRandom::normal(std::uint64_t index) const {
   const auto b = block(index);

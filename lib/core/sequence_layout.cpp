@@ -41,9 +41,9 @@ LayoutKind layout_kind_from(std::string_view name) {
 SequenceLayout::SequenceLayout(std::int64_t span_tokens, int ring, LayoutKind kind)
     : span_tokens_(span_tokens), ring_(ring), kind_(kind) {
   if (ring < 1 || span_tokens < ring) {
-    throw ConfigError("a span of " + std::to_string(span_tokens) + " tokens cannot be shared by " +
-                          std::to_string(ring) + " ranks",
-                      "", "every rank needs at least one token: use fewer ranks or a longer sequence");
+    throw ConfigError(
+        "a span of " + std::to_string(span_tokens) + " tokens cannot be shared by " + std::to_string(ring) + " ranks",
+        "", "every rank needs at least one token: use fewer ranks or a longer sequence");
   }
 }
 
@@ -67,9 +67,7 @@ TokenRuns SequenceLayout::runs(int rank) const {
       }
       break;
     }
-    case LayoutKind::Striped:
-      runs.append(rank, ring_, (span_tokens_ - rank + ring_ - 1) / ring_);
-      break;
+    case LayoutKind::Striped: runs.append(rank, ring_, (span_tokens_ - rank + ring_ - 1) / ring_); break;
   }
   return runs;
 }

@@ -32,8 +32,7 @@ TensorView TensorView::reshaped(Shape other) const {
   return {data, dtype, other};
 }
 
-void expect_shape(const TensorView& view, const Shape& expected, std::string_view name,
-                  std::source_location caller) {
+void expect_shape(const TensorView& view, const Shape& expected, std::string_view name, std::source_location caller) {
   if (view.shape == expected && (view.data != nullptr || expected.count() == 0)) return;
   throw Error(ErrorKind::Internal,
               std::string(name) + " must have shape " + to_string(expected) + ", not " + to_string(view.shape),
@@ -42,10 +41,10 @@ void expect_shape(const TensorView& view, const Shape& expected, std::string_vie
 
 void expect_dtype(const TensorView& view, DType expected, std::string_view name, std::source_location caller) {
   if (view.dtype == expected) return;
-  throw Error(ErrorKind::Internal,
-              std::string(name) + " must be " + std::string(name_of(expected)) + ", not " +
-                  std::string(name_of(view.dtype)),
-              location_of(caller));
+  throw Error(
+      ErrorKind::Internal,
+      std::string(name) + " must be " + std::string(name_of(expected)) + ", not " + std::string(name_of(view.dtype)),
+      location_of(caller));
 }
 
 }  // namespace rondo

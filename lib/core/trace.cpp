@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/trace.hpp"
 
-#include <spdlog/fmt/fmt.h>
-
 #include <algorithm>
+#include <spdlog/fmt/fmt.h>
 
 namespace rondo {
 

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/atomic_file.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
 
 #include "io/hdf5_handle.hpp"
@@ -75,7 +74,8 @@ class OpenFile {
 
 void throw_errno(ErrorKind kind, std::string_view call, const fs::path& path, int code) {
   std::string advice;
-  if (code == ENOSPC || code == EDQUOT) advice = "The disk or the quota is full: make room there, or choose another folder.";
+  if (code == ENOSPC || code == EDQUOT)
+    advice = "The disk or the quota is full: make room there, or choose another folder.";
   if (code == EACCES || code == EPERM || code == EROFS) advice = "Choose a folder that you may write to.";
   throw_file_error(kind, std::string(call) + ": " + std::strerror(code), path.string(), std::move(advice));
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/hdf5_file.hpp"
 
-#include <hdf5.h>
-
 #include <algorithm>
 #include <array>
+#include <hdf5.h>
 #include <utility>
 
 #include "comm/mpi_handle.hpp"
@@ -56,7 +55,8 @@ Hdf5File::Hdf5File(std::filesystem::path path, const Hdf5FileOptions& options)
 Hdf5File Hdf5File::create(const std::filesystem::path& path, const Hdf5FileOptions& options) {
   Hdf5File file(path, options);
   const Hdf5Handle access = access_list(options, path.string());
-  H5Pset_fclose_degree(access.id(), H5F_CLOSE_SEMI);  // closing fails while a dataset is open, instead of putting it off
+  H5Pset_fclose_degree(access.id(),
+                       H5F_CLOSE_SEMI);  // closing fails while a dataset is open, instead of putting it off
   file.handle_ = Hdf5Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.id()), options.error_kind,
                             "creating the file", path.string());
   return file;
@@ -121,9 +121,9 @@ Hdf5Dataset Hdf5File::create_dataset(const std::string& name, Hdf5Type type, con
 
 Hdf5Dataset Hdf5File::open_dataset(const std::string& name) const {
   if (!has(name)) throw_file_error(kind_, "there is no dataset of this name", where(name));
-  return Hdf5Dataset(Hdf5Handle(H5Dopen2(handle_.id(), name.c_str(), H5P_DEFAULT), kind_, "opening the dataset",
-                                where(name)),
-                     is_collective());
+  return Hdf5Dataset(
+      Hdf5Handle(H5Dopen2(handle_.id(), name.c_str(), H5P_DEFAULT), kind_, "opening the dataset", where(name)),
+      is_collective());
 }
 
 bool Hdf5File::has(const std::string& name) const {
@@ -139,8 +139,7 @@ bool Hdf5File::has(const std::string& name) const {
 
 void Hdf5File::write_text(const std::string& name, std::string_view text) {
   const auto num_bytes = static_cast<std::int64_t>(text.size());
-  Hdf5Dataset dataset = create_dataset(name, Hdf5Type::UInt8, {num_bytes},
-                                       {.chunk_rows = 1 << 20});
+  Hdf5Dataset dataset = create_dataset(name, Hdf5Type::UInt8, {num_bytes}, {.chunk_rows = 1 << 20});
   const std::int64_t mine = rank_ == 0 ? num_bytes : 0;
   dataset.write<std::uint8_t>({0, mine}, {reinterpret_cast<const std::uint8_t*>(text.data()), std::size_t(mine)});
   dataset.flush();

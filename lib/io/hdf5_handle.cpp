@@ -2,7 +2,6 @@
 #include "io/hdf5_handle.hpp"
 
 #include <hdf5.h>
-
 #include <type_traits>
 #include <utility>
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/hdf5_inspect.hpp"
 
-#include <hdf5.h>
-
 #include <algorithm>
+#include <hdf5.h>
 #include <utility>
 
 namespace rondo {

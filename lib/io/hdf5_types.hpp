@@ -3,7 +3,6 @@
 #pragma once
 
 #include <hdf5.h>
-
 #include <optional>
 
 #include "io/hdf5_dataset.hpp"

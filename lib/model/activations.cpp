@@ -3,8 +3,7 @@
 
 namespace rondo {
 
-std::optional<TensorView> Activations::keep(std::int64_t layer, Activation name, DType dtype,
-                                            const Shape& shape) {
+std::optional<TensorView> Activations::keep(std::int64_t layer, Activation name, DType dtype, const Shape& shape) {
   if (!keeps(name)) return std::nullopt;
   Buffer& buffer = kept_[static_cast<std::size_t>(layer)][static_cast<std::size_t>(name)];
   if (buffer.data() == nullptr || !(buffer.view().shape == shape)) {

@@ -33,9 +33,7 @@ class Activations {
   std::optional<TensorView> fetch(std::int64_t layer, Activation name) const;
 
  private:
-  bool keeps(Activation name) const {
-    return name == Activation::Input || policy_ == ActivationPolicy::KeepAttention;
-  }
+  bool keeps(Activation name) const { return name == Activation::Input || policy_ == ActivationPolicy::KeepAttention; }
 
   Device& device_;
   ActivationPolicy policy_;

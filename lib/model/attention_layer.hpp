@@ -23,11 +23,10 @@ class AttentionLayer {
 
   /// qkv [T, (N+2G)*D] -> carry.out [T, N, D] and carry.lse [N, T]. `state` may be null: nothing comes before
   /// the span.
-  virtual void forward(const Span& span, const TensorView& qkv, LayerState* state,
-                       const SoftmaxCarry& carry) = 0;
+  virtual void forward(const Span& span, const TensorView& qkv, LayerState* state, const SoftmaxCarry& carry) = 0;
   /// d_qkv = gradient (overwritten), given d_out [T, N, D] and the final carry of forward without state.
-  virtual void backward(const Span& span, const TensorView& qkv, const SoftmaxCarry& carry,
-                        const TensorView& d_out, const TensorView& d_qkv) = 0;
+  virtual void backward(const Span& span, const TensorView& qkv, const SoftmaxCarry& carry, const TensorView& d_out,
+                        const TensorView& d_qkv) = 0;
   /// @param capacity_tokens the most tokens that all spans together will have
   virtual std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) = 0;
 };

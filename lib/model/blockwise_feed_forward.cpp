@@ -8,11 +8,9 @@ namespace rondo {
 BlockwiseFeedForward::Chunk BlockwiseFeedForward::compute(const LayerWeights& w, const TensorView& x) {
   auto& [device, backend, stream, scratch, ring] = execution_;
   const std::int64_t T = x.shape[0], C = shape_.d_model, F = shape_.d_ff;
-  const Chunk chunk{scratch.take(x.dtype, {T, C}), scratch.take(x.dtype, {T, 2 * F}),
-                    scratch.take(x.dtype, {T, F})};
+  const Chunk chunk{scratch.take(x.dtype, {T, C}), scratch.take(x.dtype, {T, 2 * F}), scratch.take(x.dtype, {T, F})};
   backend.rms_norm_forward(stream, {x, w.ffn_norm.value, chunk.normed, shape_.norm_epsilon});
-  backend.matmul(
-      stream, {.a = chunk.normed, .b = w.gate_up.value, .c = chunk.gate_up, .transpose_b = Transpose::Yes});
+  backend.matmul(stream, {.a = chunk.normed, .b = w.gate_up.value, .c = chunk.gate_up, .transpose_b = Transpose::Yes});
   backend.swiglu_forward(stream, {chunk.gate_up, chunk.a});
   return chunk;
 }
@@ -41,9 +39,8 @@ void BlockwiseFeedForward::backward(const LayerWeights& w, const TensorView& x, 
     const TensorView d_gate_up = scratch.take(x.dtype, chunk.gate_up.shape);  // [Tc, 2F]
     const TensorView d_normed = scratch.take(x.dtype, chunk.normed.shape);    // [Tc, C]
     // dW_down += d_x^T a, d_a = d_x W_down
-    backend.matmul(
-        stream,
-        {.a = d_xc, .b = chunk.a, .c = w.down.gradient, .transpose_a = Transpose::Yes, .accumulate = true});
+    backend.matmul(stream,
+                   {.a = d_xc, .b = chunk.a, .c = w.down.gradient, .transpose_a = Transpose::Yes, .accumulate = true});
     backend.matmul(stream, {.a = d_xc, .b = w.down.value, .c = d_a});
     backend.swiglu_backward(stream, {chunk.gate_up, d_a, d_gate_up});
     // dW_gate_up += d_gate_up^T normed, d_normed = d_gate_up W_gate_up

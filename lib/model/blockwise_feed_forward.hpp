@@ -12,8 +12,7 @@ namespace rondo {
 
 class BlockwiseFeedForward {
  public:
-  BlockwiseFeedForward(Execution& execution, const TransformerShape& shape)
-      : execution_(execution), shape_(shape) {}
+  BlockwiseFeedForward(Execution& execution, const TransformerShape& shape) : execution_(execution), shape_(shape) {}
 
   /// x += down(swiglu(gate_up(norm(x)))), x [T, C].
   void forward(const LayerWeights& weights, const TensorView& x);
@@ -34,8 +33,7 @@ class BlockwiseFeedForward {
 };
 
 /// Calls action(first, count) for chunks of at most `chunk` of `total` tokens.
-template <typename Action>
-void for_each_chunk(std::int64_t total, std::int64_t chunk, Action action) {
+template <typename Action> void for_each_chunk(std::int64_t total, std::int64_t chunk, Action action) {
   for (std::int64_t first = 0; first < total; first += chunk) action(first, std::min(chunk, total - first));
 }
 

@@ -14,8 +14,8 @@ class BlockwiseHead {
 
   /// losses[t] = cross-entropy of token t in nats (accumulator type), 0 where there is no target.
   /// If d_x is given [T, C]: d_x = gradient of the sum of the losses, and gradients of the weights are added.
-  void losses(const OuterWeights& weights, const TensorView& x, const TensorView& targets,
-              const TensorView& losses, const TensorView& d_x);
+  void losses(const OuterWeights& weights, const TensorView& x, const TensorView& targets, const TensorView& losses,
+              const TensorView& d_x);
   /// logits [T, V] (accumulator type) of a few tokens, for generation.
   void logits(const OuterWeights& weights, const TensorView& x, const TensorView& logits);
 

@@ -13,14 +13,12 @@ namespace {
 class KeyValueCache final : public LayerState {
  public:
   KeyValueCache(Device& device, DType dtype, const Shape& shape)
-      : k_(device, dtype, shape, MemoryUse::KeyValueSlots),
-        v_(device, dtype, shape, MemoryUse::KeyValueSlots) {}
+      : k_(device, dtype, shape, MemoryUse::KeyValueSlots), v_(device, dtype, shape, MemoryUse::KeyValueSlots) {}
 
   void append(Device& device, Stream& stream, const KeyValue& fresh) {
     const std::int64_t count = fresh.k.shape[0];
     if (num_tokens_ + count > k_.view().shape[0]) {
-      throw Error(ErrorKind::Internal,
-                  "the key/value cache holds " + std::to_string(k_.view().shape[0]) + " tokens");
+      throw Error(ErrorKind::Internal, "the key/value cache holds " + std::to_string(k_.view().shape[0]) + " tokens");
     }
     device.copy(stream, k_.view().rows(num_tokens_, count).data, fresh.k.data, fresh.k.size_bytes());
     device.copy(stream, v_.view().rows(num_tokens_, count).data, fresh.v.data, fresh.v.size_bytes());
@@ -36,8 +34,8 @@ class KeyValueCache final : public LayerState {
 
 }  // namespace
 
-ExactAttention::ExactAttention(Execution& execution, RingAttention& ring_attention,
-                               const TransformerShape& shape, DType compute)
+ExactAttention::ExactAttention(Execution& execution, RingAttention& ring_attention, const TransformerShape& shape,
+                               DType compute)
     : execution_(execution),
       ring_attention_(ring_attention),
       shape_(shape),
@@ -49,13 +47,12 @@ ExactAttention::Turned ExactAttention::split(const TokenRuns& positions, const T
   Arena& scratch = execution_.scratch;
   const Turned turned{scratch.take(compute_, {T, N, D}),
                       {scratch.take(compute_, {T, G, D}), scratch.take(compute_, {T, G, D})}};
-  execution_.backend.qkv_split_forward(
-      execution_.compute, {qkv, turned.q, turned.kv.k, turned.kv.v, positions, inverse_frequencies_});
+  execution_.backend.qkv_split_forward(execution_.compute,
+                                       {qkv, turned.q, turned.kv.k, turned.kv.v, positions, inverse_frequencies_});
   return turned;
 }
 
-void ExactAttention::forward(const Span& span, const TensorView& qkv, LayerState* state,
-                             const SoftmaxCarry& carry) {
+void ExactAttention::forward(const Span& span, const TensorView& qkv, LayerState* state, const SoftmaxCarry& carry) {
   Arena::Scope scope(execution_.scratch);
   RingAttention::empty_carry(execution_, carry);
   if (state != nullptr) return forward_cached(span, qkv, *state, carry);
@@ -85,11 +82,9 @@ void ExactAttention::backward(const Span& span, const TensorView& qkv, const Sof
   Arena::Scope scope(scratch);
   const auto [q, kv] = split(span.runs(), qkv);
   const DType accumulator = accumulator_of(compute_);
-  const TensorView d_q = scratch.take(accumulator, q.shape);  // [T, N, D]
-  const KeyValue d_kv{scratch.take(accumulator, kv.k.shape),
-                      scratch.take(accumulator, kv.v.shape)};  // [T, G, D]
-  for (const TensorView& sink : {d_q, d_kv.k, d_kv.v})
-    device.fill_zero(compute, sink.data, sink.size_bytes());
+  const TensorView d_q = scratch.take(accumulator, q.shape);                                          // [T, N, D]
+  const KeyValue d_kv{scratch.take(accumulator, kv.k.shape), scratch.take(accumulator, kv.v.shape)};  // [T, G, D]
+  for (const TensorView& sink : {d_q, d_kv.k, d_kv.v}) device.fill_zero(compute, sink.data, sink.size_bytes());
   ring_attention_.backward(span, q, kv, carry, d_out, d_q, d_kv);
   backend.qkv_split_backward(compute, {d_q, d_kv.k, d_kv.v, d_qkv, span.runs(), inverse_frequencies_});
 }

@@ -13,11 +13,9 @@ namespace rondo {
 
 class ExactAttention final : public AttentionLayer {
  public:
-  ExactAttention(Execution& execution, RingAttention& ring_attention, const TransformerShape& shape,
-                 DType compute);
+  ExactAttention(Execution& execution, RingAttention& ring_attention, const TransformerShape& shape, DType compute);
 
-  void forward(const Span& span, const TensorView& qkv, LayerState* state,
-               const SoftmaxCarry& carry) override;
+  void forward(const Span& span, const TensorView& qkv, LayerState* state, const SoftmaxCarry& carry) override;
   void backward(const Span& span, const TensorView& qkv, const SoftmaxCarry& carry, const TensorView& d_out,
                 const TensorView& d_qkv) override;
   std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) override;

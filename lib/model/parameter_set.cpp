@@ -14,9 +14,7 @@ constexpr std::int64_t kAlignmentValues = 16;  // every tensor starts on a 64-by
 
 constexpr std::size_t kLayerTensors = 6;
 
-std::int64_t padded(std::int64_t count) {
-  return (count + kAlignmentValues - 1) / kAlignmentValues * kAlignmentValues;
-}
+std::int64_t padded(std::int64_t count) { return (count + kAlignmentValues - 1) / kAlignmentValues * kAlignmentValues; }
 
 }  // namespace
 
@@ -51,8 +49,7 @@ ParameterSet::ParameterSet(Execution& execution, const TransformerShape& shape, 
     const auto slice = [&](const Buffer& all) {
       return all.data() == nullptr ? TensorView{} : all.view().rows(first, d.shape.count()).reshaped(d.shape);
     };
-    parameters_.push_back(
-        {d.name, slice(values_), slice(gradients_), slice(compute_copies_), d.decays, d.layer});
+    parameters_.push_back({d.name, slice(values_), slice(gradients_), slice(compute_copies_), d.decays, d.layer});
     first += padded(d.shape.count());
   }
   execution.device.fill_zero(execution.compute, values_.data(), values_.size_bytes());  // the padding too
@@ -65,8 +62,7 @@ void ParameterSet::initialise(std::uint64_t seed) {
     const auto count = static_cast<std::size_t>(parameter.value.count());
     drawn.assign(count, 1.0);
     if (parameter.value.shape.rank() > 1) {
-      const bool to_residual =
-          parameter.name.ends_with(".attention_out") || parameter.name.ends_with(".down");
+      const bool to_residual = parameter.name.ends_with(".attention_out") || parameter.name.ends_with(".down");
       const double deviation =
           kInitialDeviation / (to_residual ? std::sqrt(2.0 * static_cast<double>(shape_.layers)) : 1.0);
       const CounterRandom random(seed, stream_of(parameter.name));
@@ -96,8 +92,7 @@ Weight ParameterSet::weight(std::size_t index) const {
 
 LayerWeights ParameterSet::acquire(std::int64_t layer) const {
   const std::size_t first = static_cast<std::size_t>(layer) * kLayerTensors;
-  return {weight(first),     weight(first + 1), weight(first + 2),
-          weight(first + 3), weight(first + 4), weight(first + 5)};
+  return {weight(first), weight(first + 1), weight(first + 2), weight(first + 3), weight(first + 4), weight(first + 5)};
 }
 
 OuterWeights ParameterSet::acquire_outer() const {

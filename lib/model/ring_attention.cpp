@@ -12,21 +12,17 @@ namespace rondo {
 
 namespace {
 
-KeyValue rows_of(const KeyValue& slot, std::int64_t count) {
-  return {slot.k.rows(0, count), slot.v.rows(0, count)};
-}
+KeyValue rows_of(const KeyValue& slot, std::int64_t count) { return {slot.k.rows(0, count), slot.v.rows(0, count)}; }
 
 KeyValue take_slot(Arena& scratch, DType dtype, const Shape& shape) {
   return {scratch.take(dtype, shape), scratch.take(dtype, shape)};
 }
 
 // Room for the share of any rank.
-Shape slot_shape(const Span& span, const TensorView& k) {
-  return {span.layout().max_tokens(), k.shape[1], k.shape[2]};
-}
+Shape slot_shape(const Span& span, const TensorView& k) { return {span.layout().max_tokens(), k.shape[1], k.shape[2]}; }
 
-Pending exchange(Execution& e, int to, const KeyValue& outgoing, int from, const KeyValue& incoming,
-                 int home_from = -1, const KeyValue& home = {}) {
+Pending exchange(Execution& e, int to, const KeyValue& outgoing, int from, const KeyValue& incoming, int home_from = -1,
+                 const KeyValue& home = {}) {
   std::array<Message, 2> sends;
   std::array<Message, 4> receives;
   std::size_t num_sends = 0, num_receives = 0;
@@ -59,9 +55,8 @@ class KvSlots {
   Pending rotate(const Hop& hop, const Hop* next) {
     if (next == nullptr) return {};
     const KeyValue outgoing = hop.send_to == Hop::kNobody ? KeyValue{} : current(hop);
-    const KeyValue incoming = hop.receive_from == Hop::kNobody
-                                  ? KeyValue{}
-                                  : rows_of(slots_[1 - current_], layout_.num_tokens(next->share));
+    const KeyValue incoming =
+        hop.receive_from == Hop::kNobody ? KeyValue{} : rows_of(slots_[1 - current_], layout_.num_tokens(next->share));
     return exchange(execution_, hop.send_to, outgoing, hop.receive_from, incoming);
   }
   void swap() { current_ = 1 - current_; }
@@ -133,8 +128,7 @@ const Hop* next_of(const std::vector<Hop>& hops, std::size_t index) {
 
 }  // namespace
 
-void RingAttention::forward(const Span& span, const TensorView& q, const KeyValue& own,
-                            const SoftmaxCarry& carry) {
+void RingAttention::forward(const Span& span, const TensorView& q, const KeyValue& own, const SoftmaxCarry& carry) {
   TraceScope trace("ring_attention.forward");
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(slots_);
@@ -146,17 +140,16 @@ void RingAttention::forward(const Span& span, const TensorView& q, const KeyValu
     if (hop.work) {
       // carry <- carry (+) softmax(scale q k_hop^T) v_hop, while the next share arrives
       const auto [k, v] = kv.current(hop);
-      backend.block_attention_forward(compute, {q, k, v, span.runs(), span.layout().runs(hop.share),
-                                                span.mask(), scale_, carry, scratch});
+      backend.block_attention_forward(
+          compute, {q, k, v, span.runs(), span.layout().runs(hop.share), span.mask(), scale_, carry, scratch});
     }
     arrival.wait(compute);
     kv.swap();
   }
 }
 
-void RingAttention::backward(const Span& span, const TensorView& q, const KeyValue& own,
-                             const SoftmaxCarry& carry, const TensorView& d_out, const TensorView& d_q,
-                             const KeyValue& d_own) {
+void RingAttention::backward(const Span& span, const TensorView& q, const KeyValue& own, const SoftmaxCarry& carry,
+                             const TensorView& d_out, const TensorView& d_q, const KeyValue& d_own) {
   TraceScope trace("ring_attention.backward");
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(slots_), delta_scope(scratch);
@@ -176,8 +169,8 @@ void RingAttention::backward(const Span& span, const TensorView& q, const KeyVal
       const auto [k, v] = kv.current(hop);
       const auto [d_k, d_v] = gradients.sink(hop);
       backend.block_attention_backward(
-          compute, {q, k, v, d_out, carry.lse, delta, span.runs(), span.layout().runs(hop.share), span.mask(),
-                    scale_, d_q, d_k, d_v, scratch});
+          compute, {q, k, v, d_out, carry.lse, delta, span.runs(), span.layout().runs(hop.share), span.mask(), scale_,
+                    d_q, d_k, d_v, scratch});
     }
     arrival.wait(compute);
     partial_sums.wait(compute);

@@ -30,8 +30,7 @@ void Transformer::embed(const TensorView& tokens, const TensorView& x) {
 // The residual stream [T, C] behind the last block, in scratch. @pre inside a scope of the caller
 TensorView Transformer::forward(const Span& span, const TensorView& tokens, SequenceState* state,
                                 Activations* activations) {
-  const TensorView x =
-      execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
+  const TensorView x = execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
   embed(tokens, x);
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     LayerState* layer_state = state == nullptr ? nullptr : (*state)[layer].get();
@@ -64,22 +63,19 @@ void Transformer::next_logits(const Span& span, const TensorView& tokens, Sequen
                               const TensorView& logits) {
   Arena::Scope scope(execution_.scratch);
   const TensorView x = forward(span, tokens, &state, nullptr);
-  head_.logits(parameters_.acquire_outer(), x.rows(span.num_tokens() - 1, 1),
-               logits.reshaped({1, shape_.vocabulary}));
+  head_.logits(parameters_.acquire_outer(), x.rows(span.num_tokens() - 1, 1), logits.reshaped({1, shape_.vocabulary}));
 }
 
 SequenceState Transformer::make_state(std::int64_t capacity_tokens) {
   SequenceState state;
-  for (std::int64_t layer = 0; layer < shape_.layers; ++layer)
-    state.push_back(attention_.make_state(capacity_tokens));
+  for (std::int64_t layer = 0; layer < shape_.layers; ++layer) state.push_back(attention_.make_state(capacity_tokens));
   return state;
 }
 
 void Transformer::inspect(const Span& span, const TensorView& tokens,
                           const std::function<void(const std::string&, const TensorView&)>& look) {
   Arena::Scope scope(execution_.scratch);
-  const TensorView x =
-      execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
+  const TensorView x = execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
   embed(tokens, x);
   look("embedding", x);
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {

@@ -5,8 +5,8 @@
 
 namespace rondo {
 
-void TransformerBlock::forward(const Span& span, const ParameterSet& parameters, const TensorView& x,
-                               LayerState* state, Activations* activations) {
+void TransformerBlock::forward(const Span& span, const ParameterSet& parameters, const TensorView& x, LayerState* state,
+                               Activations* activations) {
   TraceScope trace("transformer_block.forward");
   auto& [device, backend, stream, scratch, ring] = execution_;
   const std::int64_t T = span.num_tokens();
@@ -17,10 +17,10 @@ void TransformerBlock::forward(const Span& span, const ParameterSet& parameters,
     if (activations != nullptr) {
       const auto input = activations->keep(layer_, Activation::Input, x.dtype, x.shape);
       device.copy(stream, input->data, x.data, x.size_bytes());
-      carry.out = activations->keep(layer_, Activation::AttentionOut, carry.out.dtype, carry.out.shape)
-                      .value_or(carry.out);
-      carry.lse = activations->keep(layer_, Activation::AttentionLse, carry.lse.dtype, carry.lse.shape)
-                      .value_or(carry.lse);
+      carry.out =
+          activations->keep(layer_, Activation::AttentionOut, carry.out.dtype, carry.out.shape).value_or(carry.out);
+      carry.lse =
+          activations->keep(layer_, Activation::AttentionLse, carry.lse.dtype, carry.lse.shape).value_or(carry.lse);
     }
     const TensorView normed = scratch.take(x.dtype, x.shape);                 // [T, C]
     const TensorView qkv = scratch.take(x.dtype, {T, shape_.qkv_columns()});  // [T, (N+2G)*D]
@@ -43,24 +43,21 @@ void TransformerBlock::backward(const Span& span, const ParameterSet& parameters
 
   // middle = x + heads_out W_o^T:  dW_o += d_x^T heads_out, d_heads_out = d_x W_o
   const TensorView d_heads_out = scratch.take(d_x.dtype, r.heads_out.shape);  // [T, N*D]
-  backend.matmul(stream, {.a = d_x,
-                          .b = r.heads_out,
-                          .c = w.attention_out.gradient,
-                          .transpose_a = Transpose::Yes,
-                          .accumulate = true});
+  backend.matmul(
+      stream,
+      {.a = d_x, .b = r.heads_out, .c = w.attention_out.gradient, .transpose_a = Transpose::Yes, .accumulate = true});
   backend.matmul(stream, {.a = d_x, .b = w.attention_out.value, .c = d_heads_out});
   const TensorView d_qkv = scratch.take(d_x.dtype, r.qkv.shape);  // [T, (N+2G)*D]
   attention_.backward(span, r.qkv, r.carry, d_heads_out.reshaped(r.carry.out.shape), d_qkv);
 
   // qkv = normed W_qkv^T:  dW_qkv += d_qkv^T normed, d_normed = d_qkv W_qkv
   const TensorView d_normed = scratch.take(d_x.dtype, r.normed.shape);  // [T, C]
-  backend.matmul(
-      stream,
-      {.a = d_qkv, .b = r.normed, .c = w.qkv.gradient, .transpose_a = Transpose::Yes, .accumulate = true});
+  backend.matmul(stream,
+                 {.a = d_qkv, .b = r.normed, .c = w.qkv.gradient, .transpose_a = Transpose::Yes, .accumulate = true});
   backend.matmul(stream, {.a = d_qkv, .b = w.qkv.value, .c = d_normed});
   // the residual's gradient is in d_x already
-  backend.rms_norm_backward(stream, {d_normed, r.x, w.attention_norm.value, d_x, w.attention_norm.gradient,
-                                     shape_.norm_epsilon, scratch});
+  backend.rms_norm_backward(
+      stream, {d_normed, r.x, w.attention_norm.value, d_x, w.attention_norm.gradient, shape_.norm_epsilon, scratch});
   parameters.release(layer_);
 }
 
@@ -88,23 +85,19 @@ TransformerBlock::Rematerialized TransformerBlock::rematerialize(const Span& spa
 
 void TransformerBlock::project_in(const LayerWeights& w, const TensorView& x, const TensorView& normed,
                                   const TensorView& qkv) {
-  execution_.backend.rms_norm_forward(execution_.compute,
-                                      {x, w.attention_norm.value, normed, shape_.norm_epsilon});
+  execution_.backend.rms_norm_forward(execution_.compute, {x, w.attention_norm.value, normed, shape_.norm_epsilon});
   execution_.backend.matmul(execution_.compute,
                             {.a = normed, .b = w.qkv.value, .c = qkv, .transpose_b = Transpose::Yes});
 }
 
 // x += carry.out W_o^T; returns carry.out in the compute type.
-TensorView TransformerBlock::add_attention(const LayerWeights& w, const SoftmaxCarry& carry,
-                                           const TensorView& x) {
+TensorView TransformerBlock::add_attention(const LayerWeights& w, const SoftmaxCarry& carry, const TensorView& x) {
   const std::int64_t T = x.shape[0];
   const TensorView heads_out = execution_.scratch.take(x.dtype, {T, shape_.attention_columns()});
   execution_.backend.convert(execution_.compute, {carry.out.reshaped(heads_out.shape), heads_out});
-  execution_.backend.matmul(execution_.compute, {.a = heads_out,
-                                                 .b = w.attention_out.value,
-                                                 .c = x,
-                                                 .transpose_b = Transpose::Yes,
-                                                 .accumulate = true});
+  execution_.backend.matmul(
+      execution_.compute,
+      {.a = heads_out, .b = w.attention_out.value, .c = x, .transpose_b = Transpose::Yes, .accumulate = true});
   return heads_out;
 }
 

@@ -12,13 +12,8 @@ namespace rondo {
 
 class TransformerBlock {
  public:
-  TransformerBlock(Execution& execution, const TransformerShape& shape, std::int64_t layer,
-                   AttentionLayer& attention)
-      : execution_(execution),
-        shape_(shape),
-        layer_(layer),
-        attention_(attention),
-        feed_forward_(execution, shape) {}
+  TransformerBlock(Execution& execution, const TransformerShape& shape, std::int64_t layer, AttentionLayer& attention)
+      : execution_(execution), shape_(shape), layer_(layer), attention_(attention), feed_forward_(execution, shape) {}
 
   /// x [T, C] in and out. `state` is null when nothing comes before the span; `activations` is null when no
   /// backward follows.
@@ -39,8 +34,7 @@ class TransformerBlock {
     TensorView middle;     // [T, C] x + attention
   };
   Rematerialized rematerialize(const Span& span, const LayerWeights& weights, const Activations& activations);
-  void project_in(const LayerWeights& weights, const TensorView& x, const TensorView& normed,
-                  const TensorView& qkv);
+  void project_in(const LayerWeights& weights, const TensorView& x, const TensorView& normed, const TensorView& qkv);
   TensorView add_attention(const LayerWeights& weights, const SoftmaxCarry& carry, const TensorView& x);
   SoftmaxCarry take_carry(std::int64_t num_tokens, DType compute);
 

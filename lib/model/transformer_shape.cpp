@@ -29,17 +29,11 @@ std::int64_t matrix_weights_of_a_layer(const TransformerShape& s) {
 std::vector<double> rope_inverse_frequencies(const TransformerShape& shape) {
   std::vector<double> frequencies;
   for (std::int64_t i = 0; i < shape.head_dim / 2; ++i) {
-    double frequency =
-        std::pow(shape.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(shape.head_dim));
+    double frequency = std::pow(shape.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(shape.head_dim));
     switch (shape.rope_scaling.kind) {
-      case RopeScalingRule::Kind::None:
-        break;
-      case RopeScalingRule::Kind::Linear:
-        frequency /= shape.rope_scaling.factor;
-        break;
-      case RopeScalingRule::Kind::Llama3:
-        frequency = llama3_frequency(frequency, shape.rope_scaling);
-        break;
+      case RopeScalingRule::Kind::None: break;
+      case RopeScalingRule::Kind::Linear: frequency /= shape.rope_scaling.factor; break;
+      case RopeScalingRule::Kind::Llama3: frequency = llama3_frequency(frequency, shape.rope_scaling); break;
     }
     frequencies.push_back(frequency);
   }
@@ -47,8 +41,7 @@ std::vector<double> rope_inverse_frequencies(const TransformerShape& shape) {
 }
 
 double model_flops(const TransformerShape& s, double tokens, double attended_pairs) {
-  const double weights =
-      static_cast<double>(s.layers * matrix_weights_of_a_layer(s) + s.vocabulary * s.d_model);
+  const double weights = static_cast<double>(s.layers * matrix_weights_of_a_layer(s) + s.vocabulary * s.d_model);
   const double pairs = attended_pairs * static_cast<double>(s.layers * s.attention_columns());
   return 6.0 * weights * tokens + 12.0 * pairs;
 }

@@ -9,8 +9,7 @@ namespace rondo {
 AdamW::AdamW(Execution& execution, ParameterSet& parameters)
     : execution_(execution),
       parameters_(parameters),
-      memory_(execution.device, parameters.master_dtype(), {2 * parameters.num_values()},
-              MemoryUse::Optimizer) {
+      memory_(execution.device, parameters.master_dtype(), {2 * parameters.num_values()}, MemoryUse::Optimizer) {
   execution.device.fill_zero(execution.compute, memory_.data(), memory_.size_bytes());
   std::int64_t first = 0;
   for (const Parameter& parameter : parameters.parameters()) {
@@ -27,19 +26,18 @@ void AdamW::update(const TrainConfig& config, std::int64_t step, double gradient
   TraceScope trace("adamw.update");
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     const Parameter& parameter = parameters_.parameters()[i];
-    execution_.backend.adamw(execution_.compute,
-                             {.value = parameter.value,
-                              .moment_1 = moments_[i].moment_1,
-                              .moment_2 = moments_[i].moment_2,
-                              .gradient = parameter.gradient,
-                              .compute_copy = parameter.compute_copy,
-                              .gradient_scale = gradient_scale,
-                              .learning_rate = learning_rate_at(config, step),
-                              .beta_1 = config.beta_1,
-                              .beta_2 = config.beta_2,
-                              .epsilon = config.epsilon,
-                              .weight_decay = parameter.decays ? config.weight_decay : 0.0,
-                              .step = step});
+    execution_.backend.adamw(execution_.compute, {.value = parameter.value,
+                                                  .moment_1 = moments_[i].moment_1,
+                                                  .moment_2 = moments_[i].moment_2,
+                                                  .gradient = parameter.gradient,
+                                                  .compute_copy = parameter.compute_copy,
+                                                  .gradient_scale = gradient_scale,
+                                                  .learning_rate = learning_rate_at(config, step),
+                                                  .beta_1 = config.beta_1,
+                                                  .beta_2 = config.beta_2,
+                                                  .epsilon = config.epsilon,
+                                                  .weight_decay = parameter.decays ? config.weight_decay : 0.0,
+                                                  .step = step});
   }
 }
 

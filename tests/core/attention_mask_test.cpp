@@ -17,8 +17,8 @@ struct Case {
   std::vector<std::int64_t> documents;
 
   std::string text() const {
-    std::string words = std::string(rule.causal ? "causal" : "full") + ", window " +
-                        std::to_string(rule.window) + ", tokens " + std::to_string(tokens) + ", documents";
+    std::string words = std::string(rule.causal ? "causal" : "full") + ", window " + std::to_string(rule.window) +
+                        ", tokens " + std::to_string(tokens) + ", documents";
     for (std::int64_t offset : documents) words += " " + std::to_string(offset);
     return words;
   }
@@ -43,9 +43,7 @@ std::vector<Case> random_cases(int count) {
   };
   std::vector<Case> cases;
   for (int n = 0; n < count; ++n) {
-    Case c{.rule = {.causal = below(3) > 0, .window = below(2) * below(20)},
-           .tokens = 1 + below(40),
-           .documents = {}};
+    Case c{.rule = {.causal = below(3) > 0, .window = below(2) * below(20)}, .tokens = 1 + below(40), .documents = {}};
     if (below(3) > 0) {
       c.documents = {0, c.tokens};
       for (std::int64_t extra = below(6); extra > 0; --extra) c.documents.push_back(below(c.tokens + 1));
@@ -70,8 +68,7 @@ std::vector<TokenRuns> shares_of(std::int64_t tokens) {
 std::int64_t pairs_by_hand(const Case& c, const TokenRun& queries, const TokenRun& keys) {
   std::int64_t pairs = 0;
   for (std::int64_t q = 0; q < queries.count; ++q) {
-    for (std::int64_t k = 0; k < keys.count; ++k)
-      pairs += sees(c, queries.global_of(q), keys.global_of(k)) ? 1 : 0;
+    for (std::int64_t k = 0; k < keys.count; ++k) pairs += sees(c, queries.global_of(q), keys.global_of(k)) ? 1 : 0;
   }
   return pairs;
 }

@@ -14,9 +14,7 @@ bf16 from_bits(std::uint16_t bits) {
   return value;
 }
 
-bool is_nan(std::uint16_t bits) {
-  return (bits & 0x7f80) == 0x7f80 && (bits & 0x7f) != 0;
-}
+bool is_nan(std::uint16_t bits) { return (bits & 0x7f80) == 0x7f80 && (bits & 0x7f) != 0; }
 
 TEST(Bf16, SurvivesTheWayThroughFp32ForEveryValue) {
   for (std::uint32_t bits = 0; bits <= 0xffff; ++bits) {

@@ -9,9 +9,7 @@
 namespace rondo {
 namespace {
 
-bool is_aligned(const void* memory) {
-  return reinterpret_cast<std::uintptr_t>(memory) % 64 == 0;
-}
+bool is_aligned(const void* memory) { return reinterpret_cast<std::uintptr_t>(memory) % 64 == 0; }
 
 TEST(Buffer, IsCountedWhileItLives) {
   CpuDevice device;

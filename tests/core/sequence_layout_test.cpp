@@ -19,8 +19,7 @@ std::vector<std::int64_t> positions_of(const TokenRuns& runs) {
 // Every layout over rings of 1 to 9 ranks and spans from the ring size up to 50 tokens.
 class EveryLayout : public testing::TestWithParam<LayoutKind> {
  protected:
-  template <typename Check>
-  void for_every_layout(Check check) const {
+  template <typename Check> void for_every_layout(Check check) const {
     for (int ring = 1; ring <= kLargestRing; ++ring) {
       for (std::int64_t span = ring; span <= kLongestSpan; ++span) {
         SCOPED_TRACE("ring " + std::to_string(ring) + ", span " + std::to_string(span));
@@ -48,8 +47,7 @@ TEST_P(EveryLayout, KeepsPositionsAscendingOnEachRank) {
   for_every_layout([](const SequenceLayout& layout) {
     for (int rank = 0; rank < layout.ring(); ++rank) {
       const auto positions = positions_of(layout.runs(rank));
-      for (std::size_t next = 1; next < positions.size(); ++next)
-        ASSERT_LT(positions[next - 1], positions[next]);
+      for (std::size_t next = 1; next < positions.size(); ++next) ASSERT_LT(positions[next - 1], positions[next]);
     }
   });
 }
@@ -70,9 +68,7 @@ TEST_P(EveryLayout, KnowsItsLargestShare) {
   });
 }
 
-TEST_P(EveryLayout, IsFoundByItsName) {
-  EXPECT_EQ(layout_kind_from(name_of(GetParam())), GetParam());
-}
+TEST_P(EveryLayout, IsFoundByItsName) { EXPECT_EQ(layout_kind_from(name_of(GetParam())), GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryLayout,
                          testing::Values(LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped),
@@ -94,8 +90,7 @@ TEST(SequenceLayout, BalancesCausalWorkWhenZigzag) {
   const SequenceLayout layout(4096, 4, LayoutKind::Zigzag);
   std::vector<std::int64_t> pairs(4, 0);
   for (int rank = 0; rank < 4; ++rank) {
-    for (std::int64_t position : positions_of(layout.runs(rank)))
-      pairs[static_cast<std::size_t>(rank)] += position + 1;
+    for (std::int64_t position : positions_of(layout.runs(rank))) pairs[static_cast<std::size_t>(rank)] += position + 1;
   }
   for (std::int64_t count : pairs) EXPECT_EQ(count, pairs[0]);
 }

@@ -2,7 +2,6 @@
 #include "io/digest.hpp"
 
 #include <gtest/gtest.h>
-
 #include <set>
 #include <string>
 #include <vector>

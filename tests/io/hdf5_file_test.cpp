@@ -2,12 +2,11 @@
 // The HDF5 wrappers without MPI: what is written is read back, failures carry HDF5's own text, foreign tricks are refused.
 #include "io/hdf5_file.hpp"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <cstdlib>
 #include <fstream>
+#include <gtest/gtest.h>
 #include <numeric>
+#include <unistd.h>
 
 namespace rondo::test {
 namespace {
@@ -43,7 +42,8 @@ template <typename T> void round_trip(const std::filesystem::path& path) {
   std::vector<T> values(3000);
   std::iota(values.begin(), values.end(), T(1));
   auto file = Hdf5File::create(path);
-  Hdf5Dataset dataset = file.create_dataset("a/b/values", hdf5_type_of<T>, {0}, {.chunk_rows = 128, .unlimited_rows = true});
+  Hdf5Dataset dataset =
+      file.create_dataset("a/b/values", hdf5_type_of<T>, {0}, {.chunk_rows = 128, .unlimited_rows = true});
   dataset.append<T>(std::span<const T>(values).first(1000));
   dataset.append<T>(std::span<const T>(values).subspan(1000));
   dataset.close();

@@ -42,8 +42,7 @@ std::vector<Case> cases() {
 class Rows {
  public:
   Rows(const std::string& name, const TokenRuns& runs, std::int64_t heads, std::int64_t dim)
-      : values_(static_cast<std::size_t>(runs.num_tokens() * heads * dim)),
-        shape_{runs.num_tokens(), heads, dim} {
+      : values_(static_cast<std::size_t>(runs.num_tokens() * heads * dim)), shape_{runs.num_tokens(), heads, dim} {
     const CounterRandom random(7, stream_of(name));
     for (std::int64_t local = 0; local < runs.num_tokens(); ++local) {
       for (std::int64_t i = 0; i < heads * dim; ++i) {
@@ -76,15 +75,13 @@ Result run(Execution& execution, const Case& c, LayoutKind kind) {
   const std::int64_t T = span.num_tokens();
   Rows q("q", span.runs(), c.heads, c.head_dim), d_out("d_out", span.runs(), c.heads, c.head_dim);
   Rows k("k", span.runs(), c.kv_heads, c.head_dim), v("v", span.runs(), c.kv_heads, c.head_dim);
-  Result r{Rows::zeros({T, c.heads, c.head_dim}), Rows::zeros({c.heads, T}),
-           Rows::zeros({T, c.heads, c.head_dim}), Rows::zeros({T, c.kv_heads, c.head_dim}),
-           Rows::zeros({T, c.kv_heads, c.head_dim})};
+  Result r{Rows::zeros({T, c.heads, c.head_dim}), Rows::zeros({c.heads, T}), Rows::zeros({T, c.heads, c.head_dim}),
+           Rows::zeros({T, c.kv_heads, c.head_dim}), Rows::zeros({T, c.kv_heads, c.head_dim})};
   const SoftmaxCarry carry{r.out.view(), r.lse.view()};
   RingAttention ring(execution, 1.0 / std::sqrt(static_cast<double>(c.head_dim)));
   RingAttention::empty_carry(execution, carry);
   ring.forward(span, q.view(), {k.view(), v.view()}, carry);
-  ring.backward(span, q.view(), {k.view(), v.view()}, carry, d_out.view(), r.d_q.view(),
-                {r.d_k.view(), r.d_v.view()});
+  ring.backward(span, q.view(), {k.view(), v.view()}, carry, d_out.view(), r.d_q.view(), {r.d_k.view(), r.d_v.view()});
   return r;
 }
 

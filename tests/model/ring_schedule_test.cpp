@@ -14,8 +14,7 @@ struct World {
   SequenceLayout layout;
   std::vector<RingSchedule> ranks;
 
-  World(std::int64_t tokens, int ring, LayoutKind kind, const AttentionMask& mask)
-      : layout(tokens, ring, kind) {
+  World(std::int64_t tokens, int ring, LayoutKind kind, const AttentionMask& mask) : layout(tokens, ring, kind) {
     for (int rank = 0; rank < ring; ++rank) ranks.emplace_back(layout, mask.view(), rank);
   }
   std::size_t num_hops() const { return ranks[0].hops().size(); }
@@ -94,8 +93,7 @@ void expect_every_needed_pair_is_worked_on_once(const World& world, const Attent
       }
     }
     for (int share = 0; share < world.size(); ++share) {
-      EXPECT_EQ(worked.contains(share),
-                attends(mask.view(), world.layout.runs(rank), world.layout.runs(share)));
+      EXPECT_EQ(worked.contains(share), attends(mask.view(), world.layout.runs(rank), world.layout.runs(share)));
     }
   }
 }
@@ -106,10 +104,8 @@ std::vector<AttentionMask> masks(std::int64_t tokens) {
   list.emplace_back(AttentionMask::Rule{.causal = false}, tokens);
   for (std::int64_t window : {1, 2, 7, 19})
     list.emplace_back(AttentionMask::Rule{.causal = true, .window = window}, tokens);
-  list.emplace_back(AttentionMask::Rule{.causal = true}, tokens,
-                    std::vector<std::int64_t>{0, 1, tokens / 2, tokens});
-  list.emplace_back(AttentionMask::Rule{.causal = false}, tokens,
-                    std::vector<std::int64_t>{0, 1, tokens - 2, tokens});
+  list.emplace_back(AttentionMask::Rule{.causal = true}, tokens, std::vector<std::int64_t>{0, 1, tokens / 2, tokens});
+  list.emplace_back(AttentionMask::Rule{.causal = false}, tokens, std::vector<std::int64_t>{0, 1, tokens - 2, tokens});
   return list;
 }
 

@@ -58,9 +58,8 @@ inline void scatter_add(const Tensor& part, const TokenRuns& runs, Tensor& whole
 }
 
 /// Forward and backward; every share of queries meets the shares of keys in the given order.
-inline AttentionResult attention_by_blocks(Backend& backend, const AttentionInput& input,
-                                           const AttentionMask& mask, double scale,
-                                           const std::vector<TokenRuns>& query_shares,
+inline AttentionResult attention_by_blocks(Backend& backend, const AttentionInput& input, const AttentionMask& mask,
+                                           double scale, const std::vector<TokenRuns>& query_shares,
                                            const std::vector<TokenRuns>& key_shares) {
   Host host;
   const DType accumulator = accumulator_of(input.q.dtype());
@@ -111,16 +110,15 @@ inline AttentionResult attention_by_blocks(Backend& backend, const AttentionInpu
     scatter_add(out, queries, whole.out);
     scatter_add(d_q, queries, whole.d_q);
     for (std::int64_t n = 0; n < heads; ++n) {
-      for (std::int64_t t = 0; t < share; ++t)
-        whole.lse.set(n * tokens + queries.global_of(t), lse[n * share + t]);
+      for (std::int64_t t = 0; t < share; ++t) whole.lse.set(n * tokens + queries.global_of(t), lse[n * share + t]);
     }
   }
   return whole;
 }
 
 /// The whole sequence as one block.
-inline AttentionResult attention_in_one_block(Backend& backend, const AttentionInput& input,
-                                              const AttentionMask& mask, double scale) {
+inline AttentionResult attention_in_one_block(Backend& backend, const AttentionInput& input, const AttentionMask& mask,
+                                              double scale) {
   const std::vector<TokenRuns> all{TokenRuns::contiguous(0, input.tokens())};
   return attention_by_blocks(backend, input, mask, scale, all, all);
 }

@@ -16,8 +16,8 @@ namespace rondo::test {
 struct GradientCheck {
   std::int64_t entries = 20;  ///< how many entries are checked one by one; all if there are no more
   int directions = 3;         ///< how many random directions
-  double step = 1e-4;  ///< of the five-point rule: truncation step^4, rounding 1e-16 / step, both near 1e-13
-  double relative = 1e-6;  ///< of the larger of the value and the typical entry
+  double step = 1e-4;         ///< of the five-point rule: truncation step^4, rounding 1e-16 / step, both near 1e-13
+  double relative = 1e-6;     ///< of the larger of the value and the typical entry
 };
 
 /// d objective / d step along one direction of a tensor, by the five-point rule; the tensor is left as it
@@ -44,8 +44,7 @@ inline void expect_gradient(std::string_view name, const std::function<double()>
   ASSERT_EQ(input.shape(), gradient.shape()) << name;
   ASSERT_EQ(input.dtype(), DType::Fp64) << name;
   const std::int64_t count = input.count();
-  const double typical =
-      std::sqrt(dot(gradient, gradient) / static_cast<double>(std::max<std::int64_t>(count, 1)));
+  const double typical = std::sqrt(dot(gradient, gradient) / static_cast<double>(std::max<std::int64_t>(count, 1)));
   const std::int64_t checked = std::min(rule.entries, count);
   for (std::int64_t nth = 0; nth < checked; ++nth) {
     const std::int64_t entry = nth * count / checked;
@@ -55,8 +54,7 @@ inline void expect_gradient(std::string_view name, const std::function<double()>
         << name << " entry " << entry;
   }
   for (int nth = 0; nth < rule.directions; ++nth) {
-    const Tensor direction =
-        Tensor::random(DType::Fp64, input.shape(), 1000 + static_cast<std::uint64_t>(nth));
+    const Tensor direction = Tensor::random(DType::Fp64, input.shape(), 1000 + static_cast<std::uint64_t>(nth));
     const double step = rule.step / std::sqrt(dot(direction, direction));
     const double difference = difference_along(
         objective, input, [&](std::int64_t i) { return direction[i]; }, step);

@@ -18,8 +18,7 @@ inline Communicator world() {
 
 /// Calls body(group) on the first `num_ranks` ranks, as a group of their own; the others go on. Called by all
 /// ranks.
-template <typename Body>
-void with_ranks(int num_ranks, Body&& body) {
+template <typename Body> void with_ranks(int num_ranks, Body&& body) {
   const Communicator all = world();
   const bool takes_part = all.rank() < num_ranks;
   const Communicator group = all.split(takes_part ? 0 : 1);

@@ -12,11 +12,9 @@
 namespace rondo::test {
 
 inline void write_npy(const std::string& path, const Tensor& tensor) {
-  ensure(tensor.dtype() == DType::Fp64 || tensor.dtype() == DType::Int64,
-         "an .npy file here holds fp64 or int64");
+  ensure(tensor.dtype() == DType::Fp64 || tensor.dtype() == DType::Int64, "an .npy file here holds fp64 or int64");
   std::string shape;
-  for (int axis = 0; axis < tensor.shape().rank(); ++axis)
-    shape += std::to_string(tensor.shape()[axis]) + ", ";
+  for (int axis = 0; axis < tensor.shape().rank(); ++axis) shape += std::to_string(tensor.shape()[axis]) + ", ";
   std::string header = std::string("{'descr': '") + (tensor.dtype() == DType::Fp64 ? "<f8" : "<i8") +
                        "', 'fortran_order': False, 'shape': (" + shape + "), }";
   header.resize((10 + header.size() + 64) / 64 * 64 - 10, ' ');  // the data start at a multiple of 64 bytes
@@ -26,8 +24,7 @@ inline void write_npy(const std::string& path, const Tensor& tensor) {
   file.write("\x93NUMPY\x01\x00", 8);
   file.write(reinterpret_cast<const char*>(&length), 2);
   file << header;
-  file.write(static_cast<const char*>(tensor.view().data),
-             static_cast<std::streamsize>(tensor.view().size_bytes()));
+  file.write(static_cast<const char*>(tensor.view().data), static_cast<std::streamsize>(tensor.view().size_bytes()));
   ensure(file.good(), "an .npy file is written");
 }
 
@@ -39,8 +36,7 @@ inline Tensor read_npy(const std::string& path, const Shape& shape) {
   ensure(bytes.size() > 10 && bytes.find("'<f8'") != std::string::npos, "an .npy file here is read as fp64");
   std::uint16_t length = 0;
   std::memcpy(&length, bytes.data() + 8, 2);
-  ensure(bytes.size() == 10 + std::size_t{length} + tensor.view().size_bytes(),
-         "an .npy file has the expected size");
+  ensure(bytes.size() == 10 + std::size_t{length} + tensor.view().size_bytes(), "an .npy file has the expected size");
   std::memcpy(tensor.view().data, bytes.data() + 10 + length, tensor.view().size_bytes());
   return tensor;
 }

@@ -39,11 +39,10 @@ void RankListener::wait_for_peers(const testing::TestInfo& test) {
   MPI_Ibarrier(world_, &all_here);
   const auto give_up = std::chrono::steady_clock::now() + kPatience;
   int done = 0;
-  for (MPI_Test(&all_here, &done, MPI_STATUS_IGNORE); done == 0;
-       MPI_Test(&all_here, &done, MPI_STATUS_IGNORE)) {
+  for (MPI_Test(&all_here, &done, MPI_STATUS_IGNORE); done == 0; MPI_Test(&all_here, &done, MPI_STATUS_IGNORE)) {
     if (!failures_.empty() && std::chrono::steady_clock::now() > give_up) {
-      std::fprintf(stderr, "%s.%s failed on rank %d while other ranks still wait in it:\n%s",
-                   test.test_suite_name(), test.name(), rank_, failures_.c_str());
+      std::fprintf(stderr, "%s.%s failed on rank %d while other ranks still wait in it:\n%s", test.test_suite_name(),
+                   test.name(), rank_, failures_.c_str());
       MPI_Abort(world_, 1);
     }
     usleep(100);  // ranks share cores: leave them to those that still work
@@ -60,13 +59,11 @@ void RankListener::print_failures_of_all_ranks(const testing::TestInfo& test) {
   std::vector<int> first(counts.size(), 0);
   std::partial_sum(counts.begin(), counts.end() - 1, first.begin() + 1);
   std::string all(static_cast<std::size_t>(total), '\0');
-  MPI_Gatherv(failures_.data(), num_bytes, MPI_CHAR, all.data(), counts.data(), first.data(), MPI_CHAR, 0,
-              world_);
+  MPI_Gatherv(failures_.data(), num_bytes, MPI_CHAR, all.data(), counts.data(), first.data(), MPI_CHAR, 0, world_);
   if (rank_ != 0) return;
   for (std::size_t rank = 1; rank < counts.size(); ++rank) {  // rank 0 has printed its own as they happened
     if (counts[rank] == 0) continue;
-    const std::string text =
-        all.substr(static_cast<std::size_t>(first[rank]), static_cast<std::size_t>(counts[rank]));
+    const std::string text = all.substr(static_cast<std::size_t>(first[rank]), static_cast<std::size_t>(counts[rank]));
     std::printf("[ rank %zu ] %s.%s failed:\n%s", rank, test.test_suite_name(), test.name(), text.c_str());
   }
   std::fflush(stdout);

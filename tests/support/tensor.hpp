@@ -59,36 +59,21 @@ class Tensor {
 
   double operator[](std::int64_t i) const {
     switch (dtype()) {
-      case DType::Fp64:
-        return view().as<double>()[i];
-      case DType::Fp32:
-        return static_cast<double>(view().as<float>()[i]);
-      case DType::Bf16:
-        return static_cast<double>(view().as<bf16>()[i]);
-      case DType::Int32:
-        return view().as<std::int32_t>()[i];
-      case DType::Int64:
-        return static_cast<double>(view().as<std::int64_t>()[i]);
+      case DType::Fp64: return view().as<double>()[i];
+      case DType::Fp32: return static_cast<double>(view().as<float>()[i]);
+      case DType::Bf16: return static_cast<double>(view().as<bf16>()[i]);
+      case DType::Int32: return view().as<std::int32_t>()[i];
+      case DType::Int64: return static_cast<double>(view().as<std::int64_t>()[i]);
     }
     return 0;
   }
   void set(std::int64_t i, double value) {
     switch (dtype()) {
-      case DType::Fp64:
-        view().as<double>()[i] = value;
-        break;
-      case DType::Fp32:
-        view().as<float>()[i] = static_cast<float>(value);
-        break;
-      case DType::Bf16:
-        view().as<bf16>()[i] = bf16(static_cast<float>(value));
-        break;
-      case DType::Int32:
-        view().as<std::int32_t>()[i] = static_cast<std::int32_t>(value);
-        break;
-      case DType::Int64:
-        view().as<std::int64_t>()[i] = static_cast<std::int64_t>(value);
-        break;
+      case DType::Fp64: view().as<double>()[i] = value; break;
+      case DType::Fp32: view().as<float>()[i] = static_cast<float>(value); break;
+      case DType::Bf16: view().as<bf16>()[i] = bf16(static_cast<float>(value)); break;
+      case DType::Int32: view().as<std::int32_t>()[i] = static_cast<std::int32_t>(value); break;
+      case DType::Int64: view().as<std::int64_t>()[i] = static_cast<std::int64_t>(value); break;
     }
   }
   std::vector<double> values() const {

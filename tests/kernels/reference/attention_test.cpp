@@ -20,8 +20,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 class Attention : public testing::Test {
  protected:
-  void run_forward(const Tensor& q, const Tensor& k, const Tensor& v, const TokenRuns& queries,
-                   const TokenRuns& keys, const AttentionMask& mask, Tensor& out, Tensor& lse) {
+  void run_forward(const Tensor& q, const Tensor& k, const Tensor& v, const TokenRuns& queries, const TokenRuns& keys,
+                   const AttentionMask& mask, Tensor& out, Tensor& lse) {
     backend->block_attention_forward(*host.stream, {.q = q,
                                                     .k = k,
                                                     .v = v,
@@ -111,26 +111,23 @@ TEST_F(Attention, RefusesShapesThatDoNotFit) {
   const AttentionMask mask({.causal = false}, 2);
   const Tensor q(DType::Fp64, {1, 3, 2}), k(DType::Fp64, {2, 2, 2}), v(DType::Fp64, {2, 2, 2});
   Tensor out(DType::Fp64, {1, 3, 2}), lse(DType::Fp64, {3, 1});
-  EXPECT_THROW(run_forward(q, k, v, TokenRuns::contiguous(0, 1), TokenRuns::contiguous(0, 2), mask, out, lse),
-               Error);
+  EXPECT_THROW(run_forward(q, k, v, TokenRuns::contiguous(0, 1), TokenRuns::contiguous(0, 2), mask, out, lse), Error);
   const Tensor one_head(DType::Fp64, {2, 1, 2});
-  EXPECT_NO_THROW(run_forward(q, one_head, one_head, TokenRuns::contiguous(0, 1), TokenRuns::contiguous(0, 2),
-                              mask, out, lse));
-  EXPECT_THROW(run_forward(q, one_head, one_head, TokenRuns::contiguous(0, 1), TokenRuns::contiguous(0, 1),
-                           mask, out, lse),
-               Error);
+  EXPECT_NO_THROW(
+      run_forward(q, one_head, one_head, TokenRuns::contiguous(0, 1), TokenRuns::contiguous(0, 2), mask, out, lse));
+  EXPECT_THROW(
+      run_forward(q, one_head, one_head, TokenRuns::contiguous(0, 1), TokenRuns::contiguous(0, 1), mask, out, lse),
+      Error);
   Tensor narrow(DType::Fp32, {1, 3, 2});
-  EXPECT_THROW(run_forward(q, one_head, one_head, TokenRuns::contiguous(0, 1), TokenRuns::contiguous(0, 2),
-                           mask, narrow, lse),
-               Error);
+  EXPECT_THROW(
+      run_forward(q, one_head, one_head, TokenRuns::contiguous(0, 1), TokenRuns::contiguous(0, 2), mask, narrow, lse),
+      Error);
 }
 
 TEST_F(Attention, HasAnExactGradient) {
   AttentionInput input = AttentionInput::random(DType::Fp64, 7, 4, 2, 5, 11);
   const AttentionMask mask({.causal = true, .window = 4}, 7, {0, 5, 7});
-  const auto objective = [&] {
-    return dot(attention_in_one_block(*backend, input, mask, 0.4).out, input.d_out);
-  };
+  const auto objective = [&] { return dot(attention_in_one_block(*backend, input, mask, 0.4).out, input.d_out); };
   const AttentionResult result = attention_in_one_block(*backend, input, mask, 0.4);
   expect_gradient("q", objective, input.q, result.d_q);
   expect_gradient("k", objective, input.k, result.d_k);
@@ -176,8 +173,7 @@ TEST_P(AttentionBlocks, GiveTheResultOfOneBlockInEveryOrder) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, AttentionBlocks,
-    testing::Combine(testing::Values(MaskCase{"full", {.causal = false}, {}},
-                                     MaskCase{"causal", {.causal = true}, {}},
+    testing::Combine(testing::Values(MaskCase{"full", {.causal = false}, {}}, MaskCase{"causal", {.causal = true}, {}},
                                      MaskCase{"window", {.causal = true, .window = 5}, {}},
                                      MaskCase{"documents", {.causal = true}, {0, 1, 11, 24, 29}},
                                      MaskCase{"full_documents", {.causal = false}, {0, 13, 29}},
@@ -185,8 +181,8 @@ INSTANTIATE_TEST_SUITE_P(
                      testing::Values(LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped),
                      testing::Values(2, 5)),
     [](const testing::TestParamInfo<BlockCase>& test) {
-      return std::string(std::get<0>(test.param).name) + "_" + std::string(name_of(std::get<1>(test.param))) +
-             "_" + std::to_string(std::get<2>(test.param));
+      return std::string(std::get<0>(test.param).name) + "_" + std::string(name_of(std::get<1>(test.param))) + "_" +
+             std::to_string(std::get<2>(test.param));
     });
 
 class AttentionPrecision : public testing::TestWithParam<DType> {};
@@ -201,8 +197,7 @@ TEST_P(AttentionPrecision, LosesNoMoreThanItsRoundings) {
   // Weights sum to one, so rounding each once moves the output by at most one rounding of the largest value.
   // The fp32 sums over 96 keys and 32 dims add some roundings of their own: 20 is generous for the random
   // signs here.
-  const double rounding =
-      GetParam() == DType::Bf16 ? unit_roundoff(DType::Bf16) : 20 * unit_roundoff(DType::Fp32);
+  const double rounding = GetParam() == DType::Bf16 ? unit_roundoff(DType::Bf16) : 20 * unit_roundoff(DType::Fp32);
   EXPECT_LE(error_of(plain.out.converted(DType::Fp64), exact.out).largest, 4 * rounding);
   EXPECT_LE(error_of(plain.lse.converted(DType::Fp64), exact.lse).largest, 64 * unit_roundoff(DType::Fp32));
   EXPECT_GT(error_of(plain.out.converted(DType::Fp64), exact.out).largest, 0);

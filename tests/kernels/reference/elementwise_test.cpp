@@ -74,8 +74,7 @@ class AdamW : public testing::TestWithParam<DType> {};
 TEST_P(AdamW, FollowsThePaperForTwoSteps) {
   const auto backend = make_reference_backend(cpu_device());
   Host host;
-  Tensor value(GetParam(), {1}, {1}), moment_1(GetParam(), {1}), moment_2(GetParam(), {1}),
-      copy(DType::Bf16, {1});
+  Tensor value(GetParam(), {1}, {1}), moment_1(GetParam(), {1}), moment_2(GetParam(), {1}), copy(DType::Bf16, {1});
   double w = 1, m = 0, u = 0;
   const double gradients[] = {4, -1};
   for (std::int64_t step = 1; step <= 2; ++step) {

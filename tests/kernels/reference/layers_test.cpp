@@ -24,8 +24,7 @@ class Layers : public testing::Test {
   }
   Tensor losses(const Tensor& logits, const Tensor& targets) {
     Tensor losses(logits.dtype(), {logits.shape()[0]});
-    backend->cross_entropy(*host.stream,
-                           {.logits = logits, .targets = targets, .losses = losses, .d_logits = {}});
+    backend->cross_entropy(*host.stream, {.logits = logits, .targets = targets, .losses = losses, .d_logits = {}});
     return losses;
   }
 
@@ -86,8 +85,7 @@ TEST_F(Embedding, RefusesATokenOutsideTheVocabulary) {
   Tensor out(DType::Fp32, {1, 2});
   for (const double token : {-1.0, 3.0}) {
     const Tensor tokens(DType::Int32, {1}, {token});
-    EXPECT_THROW(backend->embedding_forward(*host.stream, {.tokens = tokens, .table = table, .out = out}),
-                 Error);
+    EXPECT_THROW(backend->embedding_forward(*host.stream, {.tokens = tokens, .table = table, .out = out}), Error);
   }
 }
 
@@ -119,8 +117,7 @@ using CrossEntropy = Layers;
 
 TEST_F(CrossEntropy, IsTheNegativeLogProbabilityOfTheTarget) {
   // Probabilities 1/4 and 3/4.
-  const Tensor logits(DType::Fp64, {2, 2}, {0, std::log(3.0), 0, std::log(3.0)}),
-      targets(DType::Int32, {2}, {1, 0});
+  const Tensor logits(DType::Fp64, {2, 2}, {0, std::log(3.0), 0, std::log(3.0)}), targets(DType::Int32, {2}, {1, 0});
   Tensor losses(DType::Fp64, {2}), d_logits(DType::Fp64, {2, 2});
   backend->cross_entropy(
       *host.stream,
@@ -132,11 +129,9 @@ TEST_F(CrossEntropy, IsTheNegativeLogProbabilityOfTheTarget) {
 }
 
 TEST_F(CrossEntropy, IsZeroWithoutATarget) {
-  const Tensor logits(DType::Fp32, {1, 3}, {1, 2, 3}),
-      targets(DType::Int32, {1}, {CrossEntropyArgs::kNoTarget});
+  const Tensor logits(DType::Fp32, {1, 3}, {1, 2, 3}), targets(DType::Int32, {1}, {CrossEntropyArgs::kNoTarget});
   Tensor losses = Tensor::filled(DType::Fp32, {1}, 9), d_logits = Tensor::filled(DType::Bf16, {1, 3}, 9);
-  backend->cross_entropy(*host.stream,
-                         {.logits = logits, .targets = targets, .losses = losses, .d_logits = d_logits});
+  backend->cross_entropy(*host.stream, {.logits = logits, .targets = targets, .losses = losses, .d_logits = d_logits});
   EXPECT_EQ(losses[0], 0);
   EXPECT_EQ(d_logits.values(), (std::vector<double>{0, 0, 0}));
 }
@@ -150,14 +145,11 @@ TEST_F(CrossEntropy, HasAnExactGradient) {
   Tensor logits = Tensor::random(DType::Fp64, {4, 6}, 6, 3);
   const Tensor targets(DType::Int32, {4}, {0, 5, CrossEntropyArgs::kNoTarget, 2});
   Tensor losses_ignored(DType::Fp64, {4}), d_logits(DType::Fp64, {4, 6});
-  backend->cross_entropy(*host.stream, {.logits = logits,
-                                        .targets = targets,
-                                        .losses = losses_ignored,
-                                        .d_logits = d_logits,
-                                        .gradient_scale = 0.5});
+  backend->cross_entropy(
+      *host.stream,
+      {.logits = logits, .targets = targets, .losses = losses_ignored, .d_logits = d_logits, .gradient_scale = 0.5});
   const Tensor half = Tensor::filled(DType::Fp64, {4}, 0.5);
-  expect_gradient("logits", [&] { return dot(losses(logits, targets), half); }, logits, d_logits,
-                  {.entries = 24});
+  expect_gradient("logits", [&] { return dot(losses(logits, targets), half); }, logits, d_logits, {.entries = 24});
 }
 
 }  // namespace

@@ -29,8 +29,7 @@ TEST_P(Matmul, MultipliesEveryTransposition) {
   EXPECT_EQ(c.values(), kProduct);
   backend->matmul(*host.stream, {.a = a, .b = b_turned, .c = c, .transpose_a = kNo, .transpose_b = kYes});
   EXPECT_EQ(c.values(), kProduct);
-  backend->matmul(*host.stream,
-                  {.a = a_turned, .b = b_turned, .c = c, .transpose_a = kYes, .transpose_b = kYes});
+  backend->matmul(*host.stream, {.a = a_turned, .b = b_turned, .c = c, .transpose_a = kYes, .transpose_b = kYes});
   EXPECT_EQ(c.values(), kProduct);
 }
 

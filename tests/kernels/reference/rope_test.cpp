@@ -40,8 +40,7 @@ class QkvSplit : public testing::Test {
 TEST_F(QkvSplit, TurnsPairsThatAreHalfAHeadApart) {
   // One token at position 1; pair (0, 2) turns by a quarter, pair (1, 3) by a half; values are not turned.
   const Tensor qkv(DType::Fp64, {1, 12}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
-  const Split parts =
-      split(qkv, 1, 1, 4, TokenRuns::contiguous(1, 1), {std::numbers::pi / 2, std::numbers::pi});
+  const Split parts = split(qkv, 1, 1, 4, TokenRuns::contiguous(1, 1), {std::numbers::pi / 2, std::numbers::pi});
   const double q[] = {-3, -2, 1, -4}, k[] = {-7, -6, 5, -8}, v[] = {9, 10, 11, 12};
   for (std::int64_t i = 0; i < 4; ++i) {
     EXPECT_NEAR(parts.q[i], q[i], 1e-15 * 8);  // cos(pi/2) is 6e-17, not 0
@@ -95,16 +94,12 @@ TEST_F(QkvSplit, HasTheTransposedMapAsBackward) {
   Tensor qkv = Tensor::random(DType::Fp64, {3, 24}, 3);
   const TokenRuns positions = TokenRuns::contiguous(40, 3);
   const std::vector<double> frequencies{1.0, 0.1, 0.01};
-  const Tensor d_q = Tensor::random(DType::Fp64, {3, 2, 6}, 4),
-               d_k = Tensor::random(DType::Fp64, {3, 1, 6}, 5),
+  const Tensor d_q = Tensor::random(DType::Fp64, {3, 2, 6}, 4), d_k = Tensor::random(DType::Fp64, {3, 1, 6}, 5),
                d_v = Tensor::random(DType::Fp64, {3, 1, 6}, 6);
   Tensor d_qkv = Tensor::filled(DType::Fp64, {3, 24}, 99);
-  backend->qkv_split_backward(*host.stream, {.d_q = d_q,
-                                             .d_k = d_k,
-                                             .d_v = d_v,
-                                             .d_qkv = d_qkv,
-                                             .positions = positions,
-                                             .inverse_frequencies = frequencies});
+  backend->qkv_split_backward(
+      *host.stream,
+      {.d_q = d_q, .d_k = d_k, .d_v = d_v, .d_qkv = d_qkv, .positions = positions, .inverse_frequencies = frequencies});
   const auto objective = [&] {
     const Split parts = split(qkv, 2, 1, 6, positions, frequencies);
     return dot(parts.q, d_q) + dot(parts.k, d_k) + dot(parts.v, d_v);
