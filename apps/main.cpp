@@ -1,3 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program: one subcommand a file. Only this file catches errors and turns them into exit codes.
-int main() { return 0; }
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "apps/commands.hpp"
+#include "config/spelling.hpp"
+#include "core/error.hpp"
+
+namespace {
+
+constexpr int kUsageError = 2;
+constexpr int kOutOfMemory = 4;
+
+void add_commands(rondo::Program& program) {
+  rondo::add_check(program);
+  rondo::add_config_reference(program);
+}
+
+// CLI11 would only say that a subcommand is required.
+void refuse_unknown_command(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> known;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    known.push_back(command->get_name());
+  }
+  if (word.starts_with('-') || std::ranges::find(known, word) != known.end()) return;
+  const auto meant = rondo::nearest_word(word, known);
+  throw rondo::ConfigError("there is no command '" + word + "'", "",
+                           meant ? "did you mean '" + *meant + "'?" : "`rondo --help` lists the commands");
+}
+
+int run_program(int argc, char** argv) {
+  rondo::Program program;
+  CLI::App& app = program.app;
+  app.name("rondo");
+  app.description("Rondo trains transformers on sequences as long as the machines together can hold.");
+  app.footer(
+      "`rondo COMMAND --help` explains a command, with an example.\n"
+      "Exit codes: 0 done, 1 internal error, 2 configuration or usage, 3 data, checkpoint or disk,\n"
+      "4 device, memory or communication, 5 non-finite training, 75 stopped early and saved: run it again.");
+  app.set_version_flag("--version", rondo::version_text);
+  app.require_subcommand(1);
+  add_commands(program);
+  if (argc > 1) refuse_unknown_command(app, argv[1]);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& stop) {  // also --help and --version, which are no errors
+    return app.exit(stop) == 0 ? 0 : kUsageError;
+  }
+  return program.action();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_program(argc, argv);
+  } catch (const rondo::Error& error) {
+    std::fprintf(stderr, "rondo: %s error: %s\n", std::string(rondo::name_of(error.kind())).c_str(),
+                 error.what());
+    return rondo::exit_code(error.kind());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr,
+                 "rondo: out of memory on this host\n  use more ranks, or smaller memory.*_chunk_tokens\n");
+    return kOutOfMemory;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "rondo: internal error: %s\n", error.what());
+    return rondo::exit_code(rondo::ErrorKind::Internal);
+  }
+}

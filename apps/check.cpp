@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// `rondo check`: says everything that is wrong with a configuration, or what it will cost, without MPI or a
+// GPU.
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <spdlog/fmt/fmt.h>
+
+#include "apps/commands.hpp"
+#include "config/load.hpp"
+#include "config/print.hpp"
+#include "config/resolve.hpp"
+#include "plan/cost_estimate.hpp"
+
+namespace rondo {
+
+namespace {
+
+constexpr int kBroken = 2;
+
+struct CheckOptions {
+  ConfigOptions config;
+  int ranks = 1;
+  std::string device;
+  bool json = false;
+};
+
+std::string print_bytes(std::int64_t bytes) {
+  const double mib = static_cast<double>(bytes) / (1 << 20);
+  return mib < 1024.0 ? fmt::format("{:.1f} MiB", mib) : fmt::format("{:.1f} GiB", mib / 1024.0);
+}
+
+void print_problems(const std::vector<Problem>& problems, bool json) {
+  if (json) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const Problem& problem : problems) {
+      list.push_back({{"where", problem.where},
+                      {"keys", problem.keys},
+                      {"message", problem.message},
+                      {"fix", problem.fix}});
+    }
+    const nlohmann::ordered_json document{{"valid", false}, {"problems", list}};
+    std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    return;
+  }
+  for (const Problem& problem : problems) std::fprintf(stderr, "%s\n", to_string(problem).c_str());
+  std::fprintf(stderr, "%zu problem%s\n", problems.size(), problems.size() == 1 ? "" : "s");
+}
+
+nlohmann::ordered_json memory_by_use(const MemoryEstimate& memory) {
+  nlohmann::ordered_json by_use;
+  for (std::size_t i = 0; i < memory.size(); ++i) {
+    if (memory[i] > 0) by_use[std::string(name_of(static_cast<MemoryUse>(i)))] = memory[i];
+  }
+  return by_use;
+}
+
+void print_json(const RunConfig& config, const CostEstimate& cost, const CheckOptions& options) {
+  const nlohmann::ordered_json document{
+      {"valid", true},
+      {"ranks", options.ranks},
+      {"parameters", cost.num_parameters},
+      {"tokens_per_step", cost.tokens_per_step},
+      {"tokens", cost.tokens_per_step * config.train.steps},
+      {"train_flops_per_token", cost.flops_per_token},
+      {"checkpoint_bytes", cost.checkpoint_bytes},
+      {"memory_bytes_per_rank", cost.memory_total_bytes()},
+      {"memory_bytes_by_use", memory_by_use(cost.memory_bytes)},
+      {"config", nlohmann::ordered_json::parse(to_json(config))},
+  };
+  std::printf("%s\n", document.dump(2).c_str());
+}
+
+// The resolved configuration, itself a configuration file, with the figures as comments.
+void print_text(const RunConfig& config, const CostEstimate& cost, const CheckOptions& options) {
+  const auto tokens = static_cast<double>(cost.tokens_per_step);
+  const int ring = config.parallel.ring;
+  std::string text = to_toml(config);
+  const auto line = [&text](std::string_view name, const std::string& figure) {
+    text += fmt::format("# {:<20}{}\n", name, figure);
+  };
+  text += fmt::format("\n# {} is valid\n", options.config.path);
+  line("ranks", fmt::format("{} = data {} x ring {}", options.ranks, options.ranks / ring, ring));
+  line("parameters", fmt::format("{:.4g} M", static_cast<double>(cost.num_parameters) * 1e-6));
+  line("tokens a step", fmt::format("{}", cost.tokens_per_step));
+  line("tokens in all", fmt::format("{:.4g} M", tokens * static_cast<double>(config.train.steps) * 1e-6));
+  line("arithmetic", fmt::format("{:.4g} GFLOP a token, {:.4g} TFLOP a step", cost.flops_per_token * 1e-9,
+                                 cost.flops_per_token * tokens * 1e-12));
+  line("one checkpoint", print_bytes(cost.checkpoint_bytes));
+  line("memory of a rank", print_bytes(cost.memory_total_bytes()) + " and workspace, estimated");
+  const nlohmann::ordered_json by_use = memory_by_use(cost.memory_bytes);
+  for (const auto& [use, bytes] : by_use.items()) line("  " + use, print_bytes(bytes.get<std::int64_t>()));
+  std::fputs(text.c_str(), stdout);
+}
+
+int check(const CheckOptions& options) {
+  std::vector<std::string> overrides = options.config.overrides;
+  if (!options.device.empty()) overrides.push_back("parallel.device=" + options.device);
+  const ConfigDraft draft = draft_config(options.config.path, overrides);
+  const std::vector<Problem> problems = all_problems(draft, options.ranks);
+  if (!problems.empty()) {
+    print_problems(problems, options.json);
+    return kBroken;
+  }
+  const RunConfig config = resolve(draft.config, {.world_size = options.ranks});
+  if (config.model.vocabulary_size == 0) {
+    std::fprintf(stderr,
+                 "note: the figures leave out embedding and head, since model.vocabulary_size is 0 and the "
+                 "corpus was not read\n");
+  }
+  const CostEstimate cost = estimate_cost(config);
+  options.json ? print_json(config, cost, options) : print_text(config, cost, options);
+  return 0;
+}
+
+}  // namespace
+
+void add_check(Program& program) {
+  auto options = std::make_shared<CheckOptions>();
+  CLI::App* command =
+      add_command(program, program.app,
+                  {"check", "Validate a configuration without running it, and say what it costs.",
+                   "rondo check configs/tiny.toml --ranks 2 --set train.steps=100"},
+                  [options] { return check(*options); });
+  add_config_options(*command, options->config);
+  command->add_option("--ranks", options->ranks, "MPI ranks that will run it, 1 if not given")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("R");
+  command->add_option("--device", options->device, "as parallel.device: auto, cpu, cuda or reference")
+      ->type_name("DEVICE");
+  add_json_option(*command, options->json);
+}
+
+}  // namespace rondo

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands, one file each, named after its command. A new command is declared here and added in main.cpp.
+#pragma once
+
+#include "apps/options.hpp"
+
+namespace rondo {
+
+void add_check(Program& program);
+void add_config_reference(Program& program);  // hidden: writes docs/reference/configuration.md
+
+/// The text of `rondo --version`: this build and the libraries that it finds at run time.
+std::string version_text();
+
+}  // namespace rondo

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/options.hpp"
+
+#include <utility>
+
+namespace rondo {
+
+CLI::App* add_command(Program& program, CLI::App& parent, const CommandText& text,
+                      std::function<int()> action) {
+  CLI::App* command = parent.add_subcommand(text.name, text.summary);
+  command->footer("Example:\n  " + text.example);
+  command->callback([&program, action = std::move(action)] { program.action = action; });
+  return command;
+}
+
+CLI::App* add_group(Program& program, const CommandText& text) {
+  CLI::App* group = program.app.add_subcommand(text.name, text.summary);
+  group->footer("Example:\n  " + text.example);
+  group->require_subcommand(1);
+  return group;
+}
+
+void add_config_options(CLI::App& command, ConfigOptions& options) {
+  command
+      .add_option("config", options.path, "configuration file (TOML), see docs/reference/configuration.md")
+      ->required()
+      ->type_name("CONFIG");
+  command.add_option("--set", options.overrides, "override a key of the file; may be repeated")
+      ->type_name("TABLE.KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+}
+
+void add_json_option(CLI::App& command, bool& json) {
+  command.add_flag("--json", json, "print one JSON document instead of text");
+}
+
+}  // namespace rondo

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the commands share: how a command is declared, and the options that several of them take.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace rondo {
+
+/// The command line under construction; the chosen command leaves its action here, and main runs it.
+struct Program {
+  CLI::App app;
+  std::function<int()> action;  // returns the exit code, or throws Error
+};
+
+struct CommandText {
+  std::string name;
+  std::string summary;  // one line, for the list of commands
+  std::string example;  // a command line that works as it stands
+};
+
+/// Declares a command whose `action` runs once the whole command line is known to be right. `parent` is
+/// program.app, or a group for commands of two words, as in `rondo corpus info`.
+CLI::App* add_command(Program& program, CLI::App& parent, const CommandText& text,
+                      std::function<int()> action);
+/// Declares the first word of two-word commands.
+CLI::App* add_group(Program& program, const CommandText& text);
+
+/// CONFIG and --set, as every command that reads a configuration has them.
+struct ConfigOptions {
+  std::string path;
+  std::vector<std::string> overrides;
+};
+void add_config_options(CLI::App& command, ConfigOptions& options);
+void add_json_option(CLI::App& command, bool& json);
+
+}  // namespace rondo

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// `rondo --version`. The libraries are asked at run time, since the loaded one is what matters in a bug
+// report; they are looked up by name because their headers belong to other layers.
+#include <dlfcn.h>
+#include <string>
+
+#include "apps/commands.hpp"
+#include "apps/commit.hpp"
+
+namespace rondo {
+
+namespace {
+
+template <typename Function>
+Function* find_function(const char* name) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name));
+}
+
+std::string mpi_version() {
+  auto* get_version = find_function<int(char*, int*)>("MPI_Get_library_version");  // allowed before MPI_Init
+  if (get_version == nullptr) return "not linked";
+  std::string text(8192, '\0');  // MPI_MAX_LIBRARY_VERSION_STRING: 256 in Open MPI, 8192 in MPICH
+  int length = 0;
+  if (get_version(text.data(), &length) != 0) return "unknown";
+  text.resize(static_cast<std::size_t>(length));
+  return text.substr(0, text.find(','));
+}
+
+std::string hdf5_version() {
+  auto* get_version = find_function<int(unsigned*, unsigned*, unsigned*)>("H5get_libversion");
+  unsigned major = 0, minor = 0, release = 0;
+  if (get_version == nullptr || get_version(&major, &minor, &release) < 0) return "not linked";
+  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+}
+
+std::string onednn_version() {
+  struct Version {  // the first members of dnnl_version_t
+    int major, minor, patch;
+  };
+  auto* get_version = find_function<const Version*()>("dnnl_version");
+  if (get_version == nullptr) return "not linked";
+  const Version* version = get_version();
+  return std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+         std::to_string(version->patch);
+}
+
+}  // namespace
+
+std::string version_text() {
+  return std::string("rondo ") + RONDO_VERSION + " (" + RONDO_BUILD_TYPE + " build, commit " + RONDO_COMMIT +
+         ")\nMPI    " + mpi_version() + "\nHDF5   " + hdf5_version() + "\noneDNN " + onednn_version();
+}
+
+}  // namespace rondo

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns defaults such as 0 and "auto" into concrete values, once the surroundings of a run are known.
+#pragma once
+
+#include <cstdint>
+
+#include "config/run_config.hpp"
+
+namespace rondo {
+
+struct Surroundings {
+  int world_size = 1;
+  std::int64_t vocabulary_size = 0;  // of the corpus, 0: not known, model.vocabulary_size stays as it is
+  bool has_cuda = false;
+  bool has_bf16_units = false;  // matrix units of the CPU
+};
+
+/// Throws ConfigProblems when validate() does, or when the vocabulary does not hold the corpus's tokens.
+/// In the result no key of [model], [parallel] and [precision] is 0 or auto, save window, threads,
+/// attention_kernel and what is not known.
+RunConfig resolve(RunConfig config, const Surroundings& surroundings);
+
+/// The parts that need no surroundings: kv_heads, head_dim and d_ff.
+ModelConfig resolve(ModelConfig model);
+
+}  // namespace rondo

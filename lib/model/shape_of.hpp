@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the resolved configuration to the sizes and types that the model is built with.
+#pragma once
+
+#include "config/run_config.hpp"
+#include "core/dtype.hpp"
+#include "model/transformer_shape.hpp"
+
+namespace rondo {
+
+/// @pre the configuration is resolved (config/resolve.hpp)
+TransformerShape shape_of(const RunConfig& config);
+/// @pre not Auto
+DType dtype_of_compute(ComputePrecision compute);
+
+}  // namespace rondo
