@@ -10,6 +10,7 @@
 #include "kernels/cpu/backend.hpp"
 #define RONDO_HAS_CPU_BACKEND 1
 #endif
+#include "comm/mpi_session.hpp"
 #include "kernels/reference/backend.hpp"
 
 namespace rondo {
@@ -44,10 +45,10 @@ std::unique_ptr<Transport> make_transport(TransportChoice choice, const Communic
 
 }  // namespace
 
-Runtime::Runtime(const MpiSession& session, const RuntimeOptions& options)
+Runtime::Runtime(const Communicator& world, const RuntimeOptions& options)
     : device_choice_(resolved(options.device)),
-      threads_(options.threads > 0 ? options.threads : cores_per_rank(session.world())),
-      grid_(session.world(), options.ring),
+      threads_(options.threads > 0 ? options.threads : cores_per_rank(world)),
+      grid_(world, options.ring),
       device_(std::make_unique<CpuDevice>()),
       backend_(make_backend(device_choice_, *device_, threads_)),
       compute_(device_->make_stream(StreamRole::Compute)),

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "comm/mpi_session.hpp"
+#include "comm/communicator.hpp"
 #include "comm/process_grid.hpp"
 #include "config/parallel_config.hpp"
 #include "runtime/execution.hpp"
@@ -22,8 +22,9 @@ struct RuntimeOptions {
 
 class Runtime {
  public:
-  /// Collective over all ranks of the session. Throws ConfigError or DeviceError, agreed by all ranks.
-  Runtime(const MpiSession& session, const RuntimeOptions& options);
+  /// Collective over all ranks of `world`, which outlives this. Throws ConfigError or DeviceError, agreed by
+  /// all ranks.
+  Runtime(const Communicator& world, const RuntimeOptions& options);
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
