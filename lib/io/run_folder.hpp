@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The folder of one run: its configuration, metrics, heartbeat, checkpoints, and the record of how it ended. One living
+// process at a time writes it; every way to end leaves exit.json telling which.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "core/error.hpp"
+
+namespace rondo {
+
+/// How a run ended, as written to exit.json.
+struct ExitRecord {
+  std::string cause;  ///< "running", "finished", "stopped", or the kind of the error
+  int exit_code = 0;
+  int rank = 0;
+  std::string host;
+  std::int64_t step = 0;  ///< the last one done
+  std::string phase;      ///< "start", "training", "end"
+  std::string message, advice;
+  bool retry = false;  ///< would the same command line go on?
+};
+
+class RunFolder {
+ public:
+  /// Creates the folder where there is none. @throws DataError when it cannot be written
+  explicit RunFolder(std::filesystem::path path);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+
+  /// On one rank: takes the folder for this process until it ends. @throws DataError naming the process that has it
+  void lock();
+  /// On the rank that holds the lock: exit.json says "running" from now on.
+  void write_running(const ExitRecord& record) const;
+
+  /// The configuration of the last start, if there was one.
+  std::optional<std::string> read_config() const;
+  void write_config(const std::string& toml) const;
+  /// Metrics of steps after this one go to metrics.after-step-N.jsonl, so that none is there twice.
+  void rewind_metrics(std::int64_t step) const;
+  /// Appends one line, written at once. Lines are objects with a "step".
+  void append_metrics(const std::string& record) const;
+  /// Time and step, for whoever watches the run.
+  void beat(std::int64_t step) const;
+
+  /// Writes exit.json at the end. The first rank of this run that ends with an error is kept; later ones change nothing.
+  void write_exit(const ExitRecord& record) const noexcept;
+
+ private:
+  std::filesystem::path path_;
+  int lock_ = -1;
+};
+
+}  // namespace rondo
