@@ -67,6 +67,8 @@ class Hdf5File {
   void flush();
   /// Flushes and closes, and reports what failed. @pre its datasets are closed
   void close();
+  /// Gives the file up without closing it. @pre so have all its datasets
+  void abandon() noexcept { handle_.abandon(); }
 
  private:
   Hdf5File(std::filesystem::path path, const Hdf5FileOptions& options);

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bytes of one input, plain or gzip (any number of members), in blocks of fixed size: memory does not
+// grow with it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rondo {
+
+/// Where raw bytes come from. Errors are DataErrors that name the input.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  /// @returns the number of bytes put at `to`, 0 only at the end
+  virtual std::size_t read(char* to, std::size_t capacity) = 0;
+  /// Bytes taken from the file or pipe so far: what progress counts.
+  virtual std::int64_t num_raw_bytes() const = 0;
+};
+
+/// A file, or standard input for "-".
+std::unique_ptr<ByteSource> open_file_source(const std::string& path);
+/// Inflates all members of `compressed`. Truncation, wrong checksums and bytes behind the last member are
+/// errors that name the byte offset in the compressed input.
+std::unique_ptr<ByteSource> open_gzip_source(std::unique_ptr<ByteSource> compressed, std::string path);
+
+/// A block of the input at a time, with a look ahead.
+class ByteStream {
+ public:
+  static constexpr std::size_t kBlockBytes = std::size_t{1} << 18;
+
+  /// Gzip is recognised by its first two bytes, not by the name.
+  static ByteStream open(const std::string& path);
+  ByteStream(std::unique_ptr<ByteSource> source, std::string path);
+
+  /// What has been read and not yet consumed; reads a block when there is nothing. Empty only at the end.
+  std::string_view block();
+  void consume(std::size_t num_bytes);
+  /// At least `num_bytes` unless the input is shorter. @pre num_bytes <= kBlockBytes
+  std::string_view look_ahead(std::size_t num_bytes);
+
+  /// Offset of the next unconsumed byte in the uncompressed input.
+  std::int64_t position() const { return position_; }
+  std::int64_t num_raw_bytes() const { return source_->num_raw_bytes(); }
+  /// "standard input" for "-".
+  const std::string& name() const { return name_; }
+
+ private:
+  bool fill();
+
+  std::unique_ptr<ByteSource> source_;
+  std::string name_;
+  std::vector<char> memory_;
+  std::size_t begin_ = 0, end_ = 0;
+  std::int64_t position_ = 0;
+};
+
+/// How an input is named in messages.
+std::string display_name(const std::string& path);
+
+}  // namespace rondo

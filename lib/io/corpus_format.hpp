@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What writer and reader of a corpus agree on: names, version, element types, chunk sizes.
+// docs/how-to-own-text.md shows it.
+//
+//   /tokenizer                   the tokenizer's JSON, complete
+//   /{train,validation}/tokens   uint8, uint16 or uint32, the narrowest that holds the vocabulary
+//                     /documents int64, one more than documents: first 0, ascending, last the number of
+//                     tokens /names     UTF-8, each name ended by a newline;  /name_offsets as /documents
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "io/hdf5_dataset.hpp"
+
+namespace rondo {
+
+enum class Split { Train, Validation };
+
+inline std::string_view name_of(Split split) {
+  return split == Split::Train ? "train" : "validation";
+}
+
+inline constexpr std::string_view kCorpusFormat = "rondo corpus";
+inline constexpr std::int64_t kCorpusVersion = 1;
+/// Small, because a reader verifies whole chunks, and because a training step may allocate no block of 64 KiB
+/// or more, HDF5's chunk buffers included.
+inline constexpr std::int64_t kCorpusChunkBytes = 32 * 1024;
+/// Appended to the name of a corpus that is still being written; nothing opens such a file.
+inline constexpr std::string_view kPartialSuffix = ".partial";
+
+inline Hdf5Type token_type_of(std::int64_t vocabulary_size) {
+  if (vocabulary_size <= 1 << 8) return Hdf5Type::UInt8;
+  return vocabulary_size <= 1 << 16 ? Hdf5Type::UInt16 : Hdf5Type::UInt32;
+}
+
+inline std::string dataset_name(Split split, std::string_view dataset) {
+  return std::string(name_of(split)) + "/" + std::string(dataset);
+}
+
+}  // namespace rondo

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/corpus_writer.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <optional>
+#include <sys/stat.h>
+#include <utility>
+
+#include "core/error.hpp"
+#include "io/atomic_file.hpp"
+#include "io/digest.hpp"
+#include "io/hdf5_file.hpp"
+
+namespace rondo {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// A whole number of chunks is written at a time, so no chunk is written twice.
+constexpr std::size_t kBytesPerWrite = 32 * kCorpusChunkBytes;
+
+fs::path folder_of(const fs::path& file) {
+  return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+/// The fewest digits that give the number back.
+std::string shortest(double value) {
+  std::array<char, 32> digits{};
+  return {digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr};
+}
+
+/// Which file a name stands for: two preparations of one output would otherwise commit each other's half.
+std::pair<::dev_t, ::ino_t> identity_of(const fs::path& path) {
+  struct ::stat facts {};
+  return ::stat(path.c_str(), &facts) == 0 ? std::pair(facts.st_dev, facts.st_ino)
+                                           : std::pair<::dev_t, ::ino_t>{};
+}
+
+/// One dataset that grows at its end, with the digest of its content.
+class Column {
+ public:
+  Column(Hdf5File& file, const std::string& name, Hdf5Type type)
+      : type_(type),
+        dataset_(
+            file.create_dataset(name, type, {0},
+                                {.chunk_rows = kCorpusChunkBytes / static_cast<std::int64_t>(size_of(type)),
+                                 .unlimited_rows = true})) {
+    buffer_.reserve(kBytesPerWrite);
+  }
+
+  void append(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const std::size_t count = std::min(bytes.size(), kBytesPerWrite - buffer_.size());
+      buffer_.insert(buffer_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+      bytes = bytes.subspan(count);
+      if (buffer_.size() == kBytesPerWrite) write();
+    }
+  }
+  void append(std::int64_t value) { append(std::as_bytes(std::span(&value, 1))); }
+
+  std::string finish() {
+    write();
+    dataset_.flush();
+    dataset_.close();
+    return digest_.hex();
+  }
+  void abandon() noexcept { dataset_.abandon(); }
+
+ private:
+  void write() {
+    digest_.update(buffer_);
+    const RowRange rows{dataset_.num_rows(), static_cast<std::int64_t>(buffer_.size() / size_of(type_))};
+    dataset_.resize_rows(rows.first + rows.count);
+    dataset_.write_rows(std::span(&rows, 1), buffer_.data(), rows.count, type_);
+    buffer_.clear();
+  }
+
+  Hdf5Type type_;
+  Hdf5Dataset dataset_;
+  std::vector<std::byte> buffer_;
+  StreamingDigest digest_;
+};
+
+}  // namespace
+
+/// The four datasets of one split.
+class CorpusWriter::SplitWriter {
+ public:
+  SplitWriter(Hdf5File& file, Split split, Hdf5Type token_type)
+      : split_(split),
+        token_bytes_(size_of(token_type)),
+        tokens_(file, dataset_name(split, "tokens"), token_type),
+        documents_(file, dataset_name(split, "documents"), Hdf5Type::Int64),
+        names_(file, dataset_name(split, "names"), Hdf5Type::UInt8),
+        name_offsets_(file, dataset_name(split, "name_offsets"), Hdf5Type::Int64) {
+    documents_.append(std::int64_t{0});
+    name_offsets_.append(std::int64_t{0});
+  }
+
+  void append(std::span<const std::byte> narrow) {
+    tokens_.append(narrow);
+    num_tokens_ += static_cast<std::int64_t>(narrow.size() / token_bytes_);
+  }
+  void end_document(std::string_view name) {
+    ensure(num_tokens_ > last_end_, "a document of a corpus has tokens");
+    last_end_ = num_tokens_;
+    ++num_documents_;
+    documents_.append(num_tokens_);
+    std::string line(name);
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    line += '\n';
+    names_.append(std::as_bytes(std::span(line)));
+    num_name_bytes_ += static_cast<std::int64_t>(line.size());
+    name_offsets_.append(num_name_bytes_);
+  }
+  void finish(Hdf5File& file) {
+    const std::string group(name_of(split_));
+    ensure(num_tokens_ == last_end_, "the last document is ended");
+    file.write_attribute(group, "tokens_digest", tokens_.finish());
+    file.write_attribute(group, "documents_digest", documents_.finish());
+    file.write_attribute(group, "names_digest", names_.finish());
+    file.write_attribute(group, "name_offsets_digest", name_offsets_.finish());
+  }
+  void abandon() noexcept {
+    for (Column* column : {&tokens_, &documents_, &names_, &name_offsets_}) column->abandon();
+  }
+
+  std::int64_t num_tokens() const { return num_tokens_; }
+  std::int64_t num_documents() const { return num_documents_; }
+
+ private:
+  Split split_;
+  std::size_t token_bytes_;
+  Column tokens_, documents_, names_, name_offsets_;
+  std::int64_t num_tokens_ = 0, num_documents_ = 0, num_name_bytes_ = 0, last_end_ = 0;
+};
+
+struct CorpusWriter::State {
+  State(const fs::path& partial, Hdf5Type token_type)
+      : file(Hdf5File::create(partial)),
+        splits{SplitWriter(file, Split::Train, token_type), SplitWriter(file, Split::Validation, token_type)},
+        identity(identity_of(partial)) {}
+  ~State() {  // not closed in order: HDF5 would try to write what is left, perhaps to a full disk
+    if (!is_open) return;
+    for (SplitWriter& split : splits) split.abandon();
+    file.abandon();
+  }
+
+  SplitWriter& operator[](Split split) { return splits[split == Split::Train ? 0 : 1]; }
+
+  Hdf5File file;
+  std::array<SplitWriter, 2> splits;
+  std::pair<::dev_t, ::ino_t> identity;
+  bool is_open = true;
+};
+
+void narrow_tokens(std::span<const std::uint32_t> tokens, Hdf5Type type, std::vector<std::byte>& narrow) {
+  const auto convert = [&]<typename Narrow>(Narrow) {
+    narrow.resize(tokens.size() * sizeof(Narrow));
+    auto* to = reinterpret_cast<Narrow*>(narrow.data());
+    for (std::size_t i = 0; i < tokens.size(); ++i) to[i] = static_cast<Narrow>(tokens[i]);
+  };
+  if (type == Hdf5Type::UInt8) return convert(std::uint8_t{});
+  if (type == Hdf5Type::UInt16) return convert(std::uint16_t{});
+  convert(std::uint32_t{});
+}
+
+CorpusWriter::CorpusWriter(const fs::path& output, const Tokenizer& tokenizer)
+    : output_(output), partial_(output), token_type_(token_type_of(tokenizer.vocabulary_size())) {
+  partial_ += kPartialSuffix;
+  if (fs::is_directory(output)) throw DataError("is a folder, not a file to write", output.string());
+  if (!fs::is_directory(folder_of(output))) {
+    throw DataError("the folder does not exist", folder_of(output).string(),
+                    "make it first: mkdir -p " + folder_of(output).string());
+  }
+  std::error_code failure;
+  fs::remove(partial_, failure);
+  if (failure)
+    throw DataError("an old unfinished corpus cannot be removed: " + failure.message(), partial_.string());
+  state_ = std::make_unique<State>(partial_, token_type_);
+  try {
+    state_->file.write_text("tokenizer", tokenizer.to_json());
+    state_->file.write_attribute("/", "format", std::string(kCorpusFormat));
+    state_->file.write_attribute("/", "format_version", kCorpusVersion);
+    state_->file.write_attribute("/", "vocabulary_size", tokenizer.vocabulary_size());
+    state_->file.write_attribute("/", "tokenizer_digest", tokenizer.digest());
+  } catch (...) {  // the destructor does not run
+    remove_partial();
+    throw;
+  }
+}
+
+CorpusWriter::~CorpusWriter() {
+  if (state_) remove_partial();
+}
+
+void CorpusWriter::remove_partial() noexcept {
+  state_.reset();
+  std::error_code ignored;
+  fs::remove(partial_, ignored);
+}
+
+void CorpusWriter::append(Split split, std::span<const std::byte> narrow) {
+  (*state_)[split].append(narrow);
+}
+void CorpusWriter::end_document(Split split, std::string_view name) {
+  (*state_)[split].end_document(name);
+}
+std::int64_t CorpusWriter::num_tokens(Split split) const {
+  return (*state_)[split].num_tokens();
+}
+std::int64_t CorpusWriter::num_documents(Split split) const {
+  return (*state_)[split].num_documents();
+}
+
+void CorpusWriter::commit(const Origin& origin) {
+  Hdf5File& file = state_->file;
+  file.write_attribute("/", "split_rule", origin.split_rule);
+  file.write_attribute("/", "validation_fraction", shortest(origin.validation_fraction));
+  file.write_attribute("/", "seed", std::to_string(origin.seed));
+  for (SplitWriter& split : state_->splits) split.finish(file);
+  file.close();
+  state_->is_open = false;
+  sync_file(partial_);
+  if (identity_of(partial_) != state_->identity) {
+    state_.reset();
+    throw DataError("was replaced by another program while this one wrote it", partial_.string(),
+                    "prepare one output with one program at a time");
+  }
+  if (std::rename(partial_.c_str(), output_.c_str()) != 0) {
+    throw DataError(std::string("cannot be renamed: ") + std::strerror(errno), partial_.string());
+  }
+  state_.reset();
+  sync_folder(folder_of(output_));
+}
+
+}  // namespace rondo

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes a corpus under a temporary name and gives it its name only when everything is on disk. Which
+// document goes where is the caller's decision.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/corpus_format.hpp"
+#include "io/tokenizer.hpp"
+
+namespace rondo {
+
+/// Token ids in the element type of a corpus.
+void narrow_tokens(std::span<const std::uint32_t> tokens, Hdf5Type type, std::vector<std::byte>& narrow);
+
+class CorpusWriter {
+ public:
+  /// Removes what a killed writer has left, and begins `output`.partial. Throws DataError.
+  CorpusWriter(const std::filesystem::path& output, const Tokenizer& tokenizer);
+  /// Without commit(): removes the unfinished file.
+  ~CorpusWriter();
+  CorpusWriter(const CorpusWriter&) = delete;
+  CorpusWriter& operator=(const CorpusWriter&) = delete;
+
+  Hdf5Type token_type() const { return token_type_; }
+  /// Tokens of the current document of this split, in the corpus's element type.
+  void append(Split split, std::span<const std::byte> narrow_tokens);
+  /// Ends the split's current document. @pre it has tokens
+  void end_document(Split split, std::string_view name);
+  std::int64_t num_tokens(Split split) const;
+  std::int64_t num_documents(Split split) const;
+
+  struct Origin {
+    std::string split_rule;
+    double validation_fraction;
+    std::uint64_t seed;
+  };
+  /// Writes what is buffered, syncs, renames, syncs the folder. Throws DataError, and then the file is gone.
+  void commit(const Origin& origin);
+
+ private:
+  struct State;
+  class SplitWriter;
+  void remove_partial() noexcept;
+
+  std::filesystem::path output_, partial_;
+  Hdf5Type token_type_;
+  std::unique_ptr<State> state_;  // empty once committed
+};
+
+}  // namespace rondo

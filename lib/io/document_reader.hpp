@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cuts an input into documents: a text is one, a line of JSON lines is one, a record of FASTA is one.
+// Streams: only a JSON line is ever held whole.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/byte_stream.hpp"
+
+namespace rondo {
+
+enum class InputFormat { Text, JsonLines, Fasta };
+
+std::string_view name_of(InputFormat format);
+/// "text", "jsonl", "fasta"; nothing for "auto". Throws ConfigError naming them.
+std::optional<InputFormat> input_format_from(std::string_view name);
+
+/// Takes documents one after the other. `text` may throw InvalidInput (io/tokenizer.hpp), which the reader
+/// locates.
+class DocumentSink {
+ public:
+  virtual ~DocumentSink() = default;
+  virtual void begin(const std::string& name) = 0;
+  virtual void text(std::string_view piece) = 0;
+  virtual void end() = 0;
+};
+
+/// By extension (.gz is looked through), else by the first bytes; text when neither says more.
+InputFormat detect_format(const std::string& path, ByteStream& stream);
+
+/// Reads the whole stream into the sink. Throws DataError with file and line, or file and byte offset for
+/// text.
+void read_documents(ByteStream& stream, InputFormat format, DocumentSink& sink);
+
+void read_text(ByteStream& stream, DocumentSink& sink);
+void read_json_lines(ByteStream& stream, DocumentSink& sink);
+void read_fasta(ByteStream& stream, DocumentSink& sink);
+
+/// The files that the command line names: folders are searched through, in bytewise path order; "-" stays
+/// itself. Unfinished corpora (*.partial) and `output` are left out. Throws DataError for what is missing or
+/// not readable as a file or folder.
+std::vector<std::string> list_input_files(const std::vector<std::string>& inputs, const std::string& output);
+
+}  // namespace rondo

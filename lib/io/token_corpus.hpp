@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// A finished corpus, opened for reading without MPI and checked before use. Tokens are read in ranges,
+// document offsets are held in memory: 8 bytes a document.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/corpus_format.hpp"
+#include "io/hdf5_file.hpp"
+#include "io/tokenizer.hpp"
+
+namespace rondo {
+
+/// One thread at a time.
+class TokenCorpus {
+ public:
+  /// Throws DataError when the file is missing, is not a corpus, or contradicts itself.
+  explicit TokenCorpus(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const std::string& tokenizer_digest() const { return tokenizer_digest_; }
+  std::int64_t vocabulary_size() const { return tokenizer_->vocabulary_size(); }
+  /// How the validation part was chosen, in words.
+  const std::string& split_rule() const { return split_rule_; }
+
+  std::int64_t num_tokens(Split split) const { return part(split).offsets.back(); }
+  std::int64_t num_documents(Split split) const {
+    return static_cast<std::int64_t>(part(split).offsets.size()) - 1;
+  }
+  /// First 0, ascending, last num_tokens(split).
+  std::span<const std::int64_t> document_offsets(Split split) const { return part(split).offsets; }
+  /// The document that holds the token, by bisection. @pre 0 <= token < num_tokens(split)
+  std::int64_t document_of(Split split, std::int64_t token) const;
+  std::string document_name(Split split, std::int64_t document) const;
+  /// The recorded digest of the split's tokens: equal on all ranks of a run, equal on continuation.
+  const std::string& tokens_digest(Split split) const { return part(split).tokens_digest; }
+
+  /// The tokens [first, first + to.size()). Throws DataError for ranges outside, checksum failures, ids not
+  /// in the vocabulary. Allocates nothing of its own beyond a fixed buffer.
+  void read_tokens(Split split, std::int64_t first, std::span<std::int32_t> to) const;
+
+ private:
+  struct Part {
+    Hdf5Dataset tokens;
+    std::vector<std::int64_t> offsets;
+    std::string tokens_digest;
+  };
+  const Part& part(Split split) const { return parts_[split == Split::Train ? 0 : 1]; }
+  Part open_part(Split split) const;
+  std::string read_tokenizer();
+
+  std::string path_;
+  Hdf5File file_;
+  std::string tokenizer_digest_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::string split_rule_;
+  std::array<Part, 2> parts_;
+  mutable std::vector<std::byte> buffer_;
+};
+
+/// Reads every dataset and compares it with its recorded digest. Throws DataError that names each dataset
+/// which differs.
+/// @returns the bytes read
+std::int64_t verify_corpus(const std::string& path);
+
+}  // namespace rondo

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// `rondo corpus verify`: every byte of a corpus against the digests it was committed with.
+#include <algorithm>
+
+#include "core/error.hpp"
+#include "io/digest.hpp"
+#include "io/token_corpus.hpp"
+
+namespace rondo {
+
+namespace {
+
+constexpr std::int64_t kBytesPerRead = std::int64_t{1} << 20;
+
+std::string digest_of_dataset(const Hdf5Dataset& dataset) {
+  StreamingDigest digest;
+  const auto element_bytes = static_cast<std::int64_t>(size_of(dataset.type()));
+  std::vector<std::byte> block(static_cast<std::size_t>(kBytesPerRead));
+  for (std::int64_t first = 0; first < dataset.num_rows();) {
+    const RowRange rows{first, std::min(kBytesPerRead / element_bytes, dataset.num_rows() - first)};
+    dataset.read_rows(std::span(&rows, 1), block.data(), rows.count, dataset.type());
+    digest.update(std::span(block).first(static_cast<std::size_t>(rows.count * element_bytes)));
+    first += rows.count;
+  }
+  return digest.hex();
+}
+
+}  // namespace
+
+std::int64_t verify_corpus(const std::string& path) {
+  const TokenCorpus corpus(path);  // the structure
+  const Hdf5File file = Hdf5File::open(path);
+  std::int64_t num_bytes = 0;
+  std::string damaged, reason;
+  for (Split split : {Split::Train, Split::Validation}) {
+    for (const char* name : {"tokens", "documents", "names", "name_offsets"}) {
+      const std::string full_name = dataset_name(split, name);
+      try {
+        const Hdf5Dataset dataset = file.open_dataset(full_name);
+        const auto recorded =
+            file.read_text_attribute(std::string(name_of(split)), std::string(name) + "_digest");
+        if (const std::string found = digest_of_dataset(dataset); found != recorded) {
+          throw DataError("its digest is " + found + ", recorded is " + recorded);
+        }
+        num_bytes += dataset.num_rows() * static_cast<std::int64_t>(size_of(dataset.type()));
+      } catch (const DataError& error) {
+        damaged += (damaged.empty() ? "" : ", ") + full_name;
+        if (reason.empty()) reason = error.message();
+      }
+    }
+    std::vector<std::int32_t> tokens(std::size_t{1} << 16);  // the ids
+    for (std::int64_t first = 0; damaged.empty() && first < corpus.num_tokens(split);) {
+      const auto count = std::min(static_cast<std::int64_t>(tokens.size()), corpus.num_tokens(split) - first);
+      corpus.read_tokens(split, first, std::span(tokens).first(static_cast<std::size_t>(count)));
+      first += count;
+    }
+  }
+  if (!damaged.empty()) {
+    throw DataError("the corpus is damaged in " + damaged + ": " + reason, path,
+                    "prepare it again: rondo prepare");
+  }
+  return num_bytes;
+}
+
+}  // namespace rondo
