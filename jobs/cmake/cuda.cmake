@@ -21,7 +21,7 @@ if(NOT CMAKE_CUDA_COMPILER)
   return()
 endif()
 if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real)
+  set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)  # 80 is kept as PTX too, for GPUs that are newer
 endif()
 enable_language(CUDA)
 if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc can do C++20

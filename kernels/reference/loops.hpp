@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the loops of the reference backend share: the choice of the storage type, products of vectors, and the
-// pacing of the progress hook.
+// What the loops of the reference backend share: products of vectors, and the pacing of the progress hook.
 #pragma once
 
 #include <cstdint>
@@ -8,20 +7,9 @@
 #include "core/device.hpp"
 #include "core/dtype.hpp"
 #include "core/error.hpp"
+#include "kernels/dispatch.hpp"
 
 namespace rondo::reference {
-
-/// Calls body.operator()<T>() with the element type that `type` names.
-template <typename Body> void with_storage_type(DType type, Body&& body) {
-  switch (type) {
-    case DType::Fp64: return body.template operator()<double>();
-    case DType::Fp32: return body.template operator()<float>();
-    case DType::Bf16: return body.template operator()<bf16>();
-    case DType::Int32:
-    case DType::Int64: break;
-  }
-  ensure(false, "the element type is a floating-point type");
-}
 
 /// As with_storage_type, for tensors that are never bf16.
 template <typename Body> void with_master_type(DType type, Body&& body) {

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "core/host_device.hpp"
 #include "core/token_runs.hpp"
 
 namespace rondo {
@@ -29,7 +30,7 @@ struct AttentionMaskView {
   std::int64_t num_documents = 0;
 
   /// The keys that the query at global position i sees: those of its document, not in the future, inside the window.
-  KeyInterval keys_of(std::int64_t i) const {
+  RONDO_HOST_DEVICE KeyInterval keys_of(std::int64_t i) const {
     KeyInterval keys{0, sequence_tokens};
     if (document_offsets != nullptr) {
       const std::int64_t* after = upper_bound(i);
@@ -42,7 +43,7 @@ struct AttentionMaskView {
 
  private:
   // First offset greater than i, by bisection.
-  const std::int64_t* upper_bound(std::int64_t i) const {
+  RONDO_HOST_DEVICE const std::int64_t* upper_bound(std::int64_t i) const {
     std::int64_t low = 0, high = num_documents;  // document_offsets[num_documents] > i always
     while (low < high) {
       const std::int64_t middle = (low + high) / 2;
@@ -88,7 +89,7 @@ bool attends(const AttentionMaskView& mask, const TokenRuns& queries, const Toke
 std::int64_t count_pairs(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys);
 
 /// Indices [begin, end) inside a run whose positions lie in the interval.
-inline KeyInterval clip_to_run(const KeyInterval& keys, const TokenRun& run) {
+RONDO_HOST_DEVICE inline KeyInterval clip_to_run(const KeyInterval& keys, const TokenRun& run) {
   const auto index_at = [&run](std::int64_t position) {
     const std::int64_t distance = position - run.global_first;
     const std::int64_t index = distance <= 0 ? 0 : (distance + run.stride - 1) / run.stride;

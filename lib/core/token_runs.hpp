@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which global positions a set of local tokens has, as a few arithmetic runs. Usable from device code: plain data.
+// Which global positions a set of local tokens has, as a few arithmetic runs. Usable from device code: plain
+// data.
 #pragma once
 
 #include <array>
 #include <cstdint>
 
 #include "core/error.hpp"
+#include "core/host_device.hpp"
 
 namespace rondo {
 
-/// `count` tokens at global positions global_first, global_first + stride, ..., local indices local_first onwards.
+/// `count` tokens at global positions global_first, global_first + stride, ..., local indices local_first
+/// onwards.
 struct TokenRun {
   std::int64_t global_first = 0;
   std::int64_t stride = 1;
   std::int64_t count = 0;
   std::int64_t local_first = 0;
 
-  std::int64_t global_of(std::int64_t index_in_run) const { return global_first + index_in_run * stride; }
+  RONDO_HOST_DEVICE std::int64_t global_of(std::int64_t index_in_run) const {
+    return global_first + index_in_run * stride;
+  }
   std::int64_t global_last() const { return global_of(count - 1); }
   bool operator==(const TokenRun&) const = default;
 };

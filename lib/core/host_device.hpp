@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// Marks functions of plain data that device code calls too. It means something to nvcc alone.
+#pragma once
+
+#ifdef __CUDACC__
+#define RONDO_HOST_DEVICE __host__ __device__
+#else
+#define RONDO_HOST_DEVICE
+#endif
