@@ -43,6 +43,7 @@ class Transformer {
                const std::function<void(const std::string& name, const TensorView& x)>& look);
 
   const TransformerShape& shape() const { return shape_; }
+  DType compute_dtype() const { return parameters_.compute_dtype(); }
 
  private:
   TensorView forward(const Span& span, const TensorView& tokens, SequenceState* state,

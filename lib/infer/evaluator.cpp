@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer/evaluator.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+#include <string>
+
+#include "core/trace.hpp"
+
+namespace rondo {
+
+namespace {
+
+constexpr std::size_t kMaxBuckets = 64;
+
+// Bucket 0 is position 0; bucket b > 0 is [2^(b-1), 2^b).
+std::size_t bucket_of(std::int64_t position) {
+  return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(position)));
+}
+std::int64_t bucket_begin(std::size_t bucket) { return bucket == 0 ? 0 : std::int64_t{1} << (bucket - 1); }
+
+std::int64_t longest_sequence(const EvaluationData& data) {
+  return std::min(data.sequence_length, data.corpus.num_tokens(data.split));
+}
+
+// The most tokens of a sequence that any rank of the ring can get.
+std::int64_t share_capacity(const EvaluationData& data, int ring, LayoutKind layout) {
+  const std::int64_t longest = longest_sequence(data);
+  return longest < ring ? 1 : SequenceLayout(longest, ring, layout).max_tokens();
+}
+
+}  // namespace
+
+// Plain bytes: ranks send each other theirs as they lie in memory.
+struct Evaluator::Totals {
+  std::array<double, kMaxBuckets> loss{};  // sum, by bucket
+  std::array<std::int64_t, kMaxBuckets> num_targets{};
+  std::int64_t num_units = 0, num_sequences = 0, num_tokens_left_out = 0;
+};
+
+double EvaluationResult::bits_per_unit() const {
+  return loss * static_cast<double>(num_targets) / (std::numbers::ln2 * static_cast<double>(num_units));
+}
+
+double EvaluationResult::perplexity() const { return std::exp(loss); }
+
+Evaluator::Evaluator(Execution& execution, const ProcessGrid& grid, Transformer& model, const EvaluationData& data,
+                     const EvaluationOptions& options)
+    : execution_(execution),
+      grid_(grid),
+      model_(model),
+      data_(data),
+      options_(options),
+      loader_(data.corpus, data.split,
+              {.sequence_length = data.sequence_length, .isolate_documents = data.isolate_documents, .shuffle = false}),
+      num_sequences_(loader_.sequences_per_epoch()),
+      capacity_(share_capacity(data, grid.ring().size(), options.layout)),
+      tokens_(execution.device, DType::Int32, {capacity_}, MemoryUse::Workspace),
+      targets_(execution.device, DType::Int32, {capacity_}, MemoryUse::Workspace),
+      losses_(execution.device, accumulator_of(model.compute_dtype()), {capacity_}, MemoryUse::Workspace),
+      host_losses_(accumulator_of(model.compute_dtype()), capacity_) {
+  if (options.max_sequences > 0) num_sequences_ = std::min(num_sequences_, options.max_sequences);
+}
+
+EvaluationResult Evaluator::run(const std::function<void(const TokenLosses&)>& per_token) {
+  TraceScope trace("evaluator.run");
+  Totals totals;
+  // Ring d of D takes the sequences d, d + D, ...; a ring that has none left still takes part in per_token.
+  for (std::int64_t first = 0; first < num_sequences_; first += grid_.data_size()) {
+    const std::int64_t turn = first + grid_.data_index();
+    const TokenLosses losses = turn < num_sequences_ ? evaluate(sequence_of(turn), totals) : TokenLosses{};
+    if (per_token) per_token(losses);
+  }
+  return fold(totals);
+}
+
+std::int64_t Evaluator::sequence_of(std::int64_t turn) const {
+  return turn * loader_.sequences_per_epoch() / num_sequences_;
+}
+
+TokenLosses Evaluator::evaluate(std::int64_t sequence, Totals& totals) {
+  const Ring& ring = execution_.ring;
+  const std::int64_t num_tokens = loader_.sequence_tokens(sequence);
+  const bool speaks_for_ring = ring.rank() == 0;
+  if (num_tokens < ring.size()) {
+    if (speaks_for_ring) totals.num_tokens_left_out += num_tokens;
+    return {};
+  }
+  const SequenceLayout layout(num_tokens, ring.size(), options_.layout);
+  const TokenRuns runs = layout.runs(ring.rank());
+  loader_.load_into(sequence, runs, sequence_);
+  const Span span(layout, options_.rule, ring.rank(), sequence_.document_offsets);
+  const TensorView losses = losses_.view().rows(0, span.num_tokens());  // [T]
+  model_.evaluate(span, upload(span.num_tokens()), losses);
+  if (speaks_for_ring) ++totals.num_sequences;
+  const TokenLosses result{.sequence_first = sequence * data_.sequence_length,
+                           .runs = runs,
+                           .targets = sequence_.targets,
+                           .losses = host_losses_.fetch(execution_, losses)};
+  add(result, totals);
+  return result;
+}
+
+TokenBatch Evaluator::upload(std::int64_t num_tokens) {
+  const TokenBatch batch{tokens_.view().rows(0, num_tokens), targets_.view().rows(0, num_tokens)};
+  Device& device = execution_.device;
+  device.copy(execution_.compute, batch.tokens.data, sequence_.tokens.data(), batch.tokens.size_bytes());
+  device.copy(execution_.compute, batch.targets.data, sequence_.targets.data(), batch.targets.size_bytes());
+  return batch;
+}
+
+void Evaluator::add(const TokenLosses& losses, Totals& totals) const {
+  const Tokenizer& tokenizer = data_.corpus.tokenizer();
+  for (const TokenRun& run : losses.runs) {
+    for (std::int64_t i = 0; i < run.count; ++i) {
+      const auto local = static_cast<std::size_t>(run.local_first + i);
+      const std::int32_t target = losses.targets[local];
+      if (target == kNoTarget) continue;
+      const std::size_t bucket = bucket_of(run.global_of(i));
+      totals.loss[bucket] += losses.losses[local];
+      ++totals.num_targets[bucket];
+      totals.num_units += tokenizer.num_units(target);
+    }
+  }
+}
+
+EvaluationResult Evaluator::fold(const Totals& mine) const {
+  Totals all;
+  for (const std::string& bytes : grid_.world().all_gather({reinterpret_cast<const char*>(&mine), sizeof(mine)})) {
+    Totals theirs;
+    ensure(bytes.size() == sizeof(theirs), "every rank sends its totals");
+    std::memcpy(&theirs, bytes.data(), sizeof(theirs));
+    for (std::size_t b = 0; b < kMaxBuckets; ++b) {
+      all.loss[b] += theirs.loss[b];
+      all.num_targets[b] += theirs.num_targets[b];
+    }
+    all.num_units += theirs.num_units;
+    all.num_sequences += theirs.num_sequences;
+    all.num_tokens_left_out += theirs.num_tokens_left_out;
+  }
+
+  EvaluationResult result;
+  result.num_units = all.num_units;
+  result.num_sequences = all.num_sequences;
+  result.num_tokens_left_out = all.num_tokens_left_out;
+  double loss = 0;
+  const std::int64_t longest = longest_sequence(data_);
+  for (std::size_t b = 0; b <= bucket_of(longest - 1); ++b) {
+    const double mean = all.num_targets[b] == 0 ? 0 : all.loss[b] / static_cast<double>(all.num_targets[b]);
+    const std::int64_t end = std::min(bucket_begin(b + 1), longest);
+    result.by_position.push_back({bucket_begin(b), end, all.num_targets[b], mean});
+    loss += all.loss[b];
+    result.num_targets += all.num_targets[b];
+  }
+  if (result.num_targets == 0) {
+    agree(grid_.world(), DataError("nothing to evaluate: no token of the split has one behind it to predict",
+                                   data_.corpus.path() + ":" + std::string(name_of(data_.split)),
+                                   "use a larger corpus, or fewer ranks in a ring"));
+  }
+  result.loss = loss / static_cast<double>(result.num_targets);
+  return result;
+}
+
+}  // namespace rondo

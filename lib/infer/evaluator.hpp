@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loss of a model on one split of a corpus, over all ranks: in nats a target token, a unit of text, and
+// by position in the sequence. Knows neither checkpoints nor files of results.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "infer/host_values.hpp"
+#include "io/data_loader.hpp"
+#include "model/transformer.hpp"
+#include "runtime/runtime.hpp"
+
+namespace rondo {
+
+/// The text: every token of the split once, in order, cut into sequences.
+struct EvaluationData {
+  const TokenCorpus& corpus;
+  Split split = Split::Validation;
+  std::int64_t sequence_length = 0;
+  bool isolate_documents = true;
+};
+
+struct EvaluationOptions {
+  /// 0: all; else so many, evenly spaced over the split.
+  std::int64_t max_sequences = 0;
+  LayoutKind layout = LayoutKind::Zigzag;
+  AttentionMask::Rule rule = {};
+};
+
+/// Tokens at positions [first_position, end_position) of their sequence.
+struct LossBucket {
+  std::int64_t first_position = 0, end_position = 0;
+  std::int64_t num_targets = 0;
+  double loss = 0;  ///< nats a target; 0 when there is none
+};
+
+struct EvaluationResult {
+  double loss = 0;  ///< nats a target token
+  std::int64_t num_targets = 0;
+  std::int64_t num_units = 0;  ///< bytes or bases that the targets stand for
+  std::int64_t num_sequences = 0;
+  /// Of a last sequence with fewer tokens than the ring has ranks.
+  std::int64_t num_tokens_left_out = 0;
+  /// [0, 1), [1, 2), [2, 4), [4, 8), ... up to the sequence's length.
+  std::vector<LossBucket> by_position;
+
+  double bits_per_unit() const;
+  double perplexity() const;
+};
+
+/// What one rank learned of one sequence. A token's loss is that of predicting the one behind it.
+struct TokenLosses {
+  std::int64_t sequence_first = 0;        ///< position in the split of the sequence's first token
+  TokenRuns runs;                         ///< this rank's positions in the sequence
+  std::span<const std::int32_t> targets;  ///< kNoTarget where nothing is predicted
+  std::span<const double> losses;         ///< nats
+};
+
+class Evaluator {
+ public:
+  /// @pre runtime, model and corpus outlive this. Throws DataError for an empty split, alike on all ranks.
+  Evaluator(Runtime& runtime, Transformer& model, const EvaluationData& data, const EvaluationOptions& options)
+      : Evaluator(runtime.execution(), runtime.grid(), model, data, options) {}
+  Evaluator(Execution& execution, const ProcessGrid& grid, Transformer& model, const EvaluationData& data,
+            const EvaluationOptions& options);
+
+  std::int64_t num_sequences() const { return num_sequences_; }
+
+  /// Collective over the world; the same result on every rank. Sums are fp64 and folded in a fixed order, so
+  /// the number of ranks changes the result by rounding only.
+  /// @param per_token  may be empty. Called equally often on every rank, so it may be collective: once for
+  /// each
+  ///                   sequence of the rank's ring, and with no tokens while only other rings still have one
+  EvaluationResult run(const std::function<void(const TokenLosses&)>& per_token = {});
+
+ private:
+  struct Totals;
+  std::int64_t sequence_of(std::int64_t turn) const;
+  TokenLosses evaluate(std::int64_t sequence, Totals& totals);
+  TokenBatch upload(std::int64_t num_tokens);
+  void add(const TokenLosses& losses, Totals& totals) const;
+  EvaluationResult fold(const Totals& mine) const;
+
+  Execution& execution_;
+  const ProcessGrid& grid_;
+  Transformer& model_;
+  EvaluationData data_;
+  EvaluationOptions options_;
+  DataLoader loader_;
+  std::int64_t num_sequences_;
+  std::int64_t capacity_;             // the largest share of a sequence: T is at most this
+  LoadedSequence sequence_;           // this rank's share
+  Buffer tokens_, targets_, losses_;  // [T] on the device
+  HostValues host_losses_;            // [T]
+};
+
+}  // namespace rondo

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// From logits to the next token: a pure function, so that a seed reproduces a text. Where the random number
+// comes from is the caller's business.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace rondo {
+
+struct SamplingRule {
+  double temperature = 1.0;  ///< 0: greedy
+  std::int64_t top_k = 0;    ///< 0: all
+  double top_p = 1.0;        ///< 1: all
+};
+
+/// Throws ConfigError unless 0 <= temperature, 0 <= top_k and 0 < top_p <= 1.
+void check(const SamplingRule& rule);
+
+/// The token that a uniform number in [0, 1) chooses:
+///   temperature  0 takes the largest logit, of equal ones the lowest id, and nothing else matters;
+///                otherwise p = softmax(logits / temperature);
+///   top_k        keeps the k most probable ids, of equally probable ones the lowest first, and normalises p
+///   again; top_p        of these in the same order keeps the shortest row of ids whose p sum to at least
+///   top_p, never none; then         the kept ids share [0, 1) in order of id, each as long as its p
+///   normalised once more, and the id whose
+///                part holds `uniform` is taken.
+/// A logit of -inf is never taken. Throws NonFiniteError when a logit is NaN or +inf, or all are -inf.
+std::int32_t sample_token(std::span<const double> logits, const SamplingRule& rule, double uniform);
+
+}  // namespace rondo

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The log-probability of every token of a split, in document order, as an HDF5 file. Fed by an Evaluator, rank by rank and
+// layout by layout; written by rank 0 in bounded pieces.
+//
+//   /log_probability   float32 or float64 [tokens of the split], natural log of p(token | what came before in its sequence);
+//                      NaN where nothing was predicted: a document's first token, and what was not evaluated
+//   /document_offsets  int64, first 0, ascending, last the number of tokens
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.hpp"
+#include "infer/evaluator.hpp"
+
+namespace rondo {
+
+class TokenLossFile {
+ public:
+  /// Begins `path`.partial. Collective. Throws DataError, alike on all ranks.
+  /// @pre world, corpus outlive this
+  TokenLossFile(const Communicator& world, std::filesystem::path path, const EvaluationData& data, DType dtype);
+  /// Without commit(): removes the unfinished file.
+  ~TokenLossFile();
+  TokenLossFile(const TokenLossFile&) = delete;
+  TokenLossFile& operator=(const TokenLossFile&) = delete;
+
+  /// Collective: every rank brings its share of its ring's sequence, or none.
+  void write(const TokenLosses& losses);
+  /// Gives the file its name. Collective.
+  void commit();
+
+ private:
+  struct File;
+  struct Entry {
+    std::int64_t token;  // in the split
+    double log_probability;
+  };
+  void begin(const EvaluationData& data, DType dtype);
+  void collect(const TokenLosses& losses, KeyInterval positions);
+  void write_sorted(std::vector<Entry>& entries);
+
+  const Communicator& world_;
+  std::filesystem::path path_, partial_;
+  std::int64_t sequence_length_;
+  std::unique_ptr<File> file_;  // on rank 0, until commit
+  std::vector<Entry> entries_;  // of this rank, of one piece
+  std::vector<double> values_;  // consecutive tokens
+};
+
+}  // namespace rondo
