@@ -98,7 +98,8 @@ struct AutoOrWordOf {
   std::optional<std::optional<E>> read(const Value& value) const {
     if (value == Value("auto")) return std::optional<E>{};
     const std::optional<E> known = WordOf<E>{}.read(value);
-    return known ? std::optional(known) : std::nullopt;
+    if (!known) return std::nullopt;  // not `return known`, which would say auto
+    return known;
   }
 };
 
