@@ -2,6 +2,7 @@
 // `rondo check`: says everything that is wrong with a configuration, or what it will cost, without MPI or a
 // GPU.
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
@@ -10,7 +11,9 @@
 #include "config/load.hpp"
 #include "config/print.hpp"
 #include "config/resolve.hpp"
+#include "io/token_corpus.hpp"
 #include "plan/cost_estimate.hpp"
+#include "runtime/runtime.hpp"
 
 namespace rondo {
 
@@ -34,10 +37,8 @@ void print_problems(const std::vector<Problem>& problems, bool json) {
   if (json) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const Problem& problem : problems) {
-      list.push_back({{"where", problem.where},
-                      {"keys", problem.keys},
-                      {"message", problem.message},
-                      {"fix", problem.fix}});
+      list.push_back(
+          {{"where", problem.where}, {"keys", problem.keys}, {"message", problem.message}, {"fix", problem.fix}});
     }
     const nlohmann::ordered_json document{{"valid", false}, {"problems", list}};
     std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
@@ -71,8 +72,25 @@ void print_json(const RunConfig& config, const CostEstimate& cost, const CheckOp
   std::printf("%s\n", document.dump(2).c_str());
 }
 
+// What the corpus would tell; a configuration may be checked before its corpus is prepared.
+struct CorpusFigures {
+  std::int64_t vocabulary_size = 0;
+  std::int64_t train_tokens = 0;
+};
+
+CorpusFigures read_corpus(const std::string& path) {
+  if (!std::filesystem::exists(path)) {
+    std::fprintf(stderr, "note: there is no corpus %s yet, so its vocabulary and length are not checked\n",
+                 path.c_str());
+    return {};
+  }
+  const TokenCorpus corpus(path);
+  return {corpus.vocabulary_size(), corpus.num_tokens(Split::Train)};
+}
+
 // The resolved configuration, itself a configuration file, with the figures as comments.
-void print_text(const RunConfig& config, const CostEstimate& cost, const CheckOptions& options) {
+void print_text(const RunConfig& config, const CostEstimate& cost, const CorpusFigures& corpus,
+                const CheckOptions& options) {
   const auto tokens = static_cast<double>(cost.tokens_per_step);
   const int ring = config.parallel.ring;
   std::string text = to_toml(config);
@@ -84,6 +102,10 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const CheckOp
   line("parameters", fmt::format("{:.4g} M", static_cast<double>(cost.num_parameters) * 1e-6));
   line("tokens a step", fmt::format("{}", cost.tokens_per_step));
   line("tokens in all", fmt::format("{:.4g} M", tokens * static_cast<double>(config.train.steps) * 1e-6));
+  if (corpus.train_tokens > 0) {
+    const double passes = tokens * static_cast<double>(config.train.steps) / static_cast<double>(corpus.train_tokens);
+    line("corpus", fmt::format("{} tokens, read {:.3g} times", corpus.train_tokens, passes));
+  }
   line("arithmetic", fmt::format("{:.4g} GFLOP a token, {:.4g} TFLOP a step", cost.flops_per_token * 1e-9,
                                  cost.flops_per_token * tokens * 1e-12));
   line("one checkpoint", print_bytes(cost.checkpoint_bytes));
@@ -102,14 +124,15 @@ int check(const CheckOptions& options) {
     print_problems(problems, options.json);
     return kBroken;
   }
-  const RunConfig config = resolve(draft.config, {.world_size = options.ranks});
+  const CorpusFigures corpus = read_corpus(draft.config.data.corpus);
+  const RunConfig config = resolve(draft.config, {.world_size = options.ranks,
+                                                  .vocabulary_size = corpus.vocabulary_size,
+                                                  .has_bf16_units = cpu_has_bf16_matrix_units()});
   if (config.model.vocabulary_size == 0) {
-    std::fprintf(stderr,
-                 "note: the figures leave out embedding and head, since model.vocabulary_size is 0 and the "
-                 "corpus was not read\n");
+    std::fprintf(stderr, "note: model.vocabulary_size is not known, so the figures leave out embedding and head\n");
   }
   const CostEstimate cost = estimate_cost(config);
-  options.json ? print_json(config, cost, options) : print_text(config, cost, options);
+  options.json ? print_json(config, cost, options) : print_text(config, cost, corpus, options);
   return 0;
 }
 
@@ -117,11 +140,10 @@ int check(const CheckOptions& options) {
 
 void add_check(Program& program) {
   auto options = std::make_shared<CheckOptions>();
-  CLI::App* command =
-      add_command(program, program.app,
-                  {"check", "Validate a configuration without running it, and say what it costs.",
-                   "rondo check configs/tiny.toml --ranks 2 --set train.steps=100"},
-                  [options] { return check(*options); });
+  CLI::App* command = add_command(program, program.app,
+                                  {"check", "Validate a configuration without running it, and say what it costs.",
+                                   "rondo check configs/tiny.toml --ranks 2 --set train.steps=100"},
+                                  [options] { return check(*options); });
   add_config_options(*command, options->config);
   command->add_option("--ranks", options->ranks, "MPI ranks that will run it, 1 if not given")
       ->check(CLI::Range(1, 1 << 20))

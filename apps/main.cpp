@@ -60,12 +60,10 @@ int main(int argc, char** argv) {
   try {
     return run_program(argc, argv);
   } catch (const rondo::Error& error) {
-    std::fprintf(stderr, "rondo: %s error: %s\n", std::string(rondo::name_of(error.kind())).c_str(),
-                 error.what());
+    std::fprintf(stderr, "rondo: %s error: %s\n", std::string(rondo::name_of(error.kind())).c_str(), error.what());
     return rondo::exit_code(error.kind());
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr,
-                 "rondo: out of memory on this host\n  use more ranks, or smaller memory.*_chunk_tokens\n");
+    std::fprintf(stderr, "rondo: out of memory on this host\n  use more ranks, or smaller memory.*_chunk_tokens\n");
     return kOutOfMemory;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "rondo: internal error: %s\n", error.what());

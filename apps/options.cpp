@@ -5,8 +5,7 @@
 
 namespace rondo {
 
-CLI::App* add_command(Program& program, CLI::App& parent, const CommandText& text,
-                      std::function<int()> action) {
+CLI::App* add_command(Program& program, CLI::App& parent, const CommandText& text, std::function<int()> action) {
   CLI::App* command = parent.add_subcommand(text.name, text.summary);
   command->footer("Example:\n  " + text.example);
   command->callback([&program, action = std::move(action)] { program.action = action; });
@@ -21,8 +20,7 @@ CLI::App* add_group(Program& program, const CommandText& text) {
 }
 
 void add_config_options(CLI::App& command, ConfigOptions& options) {
-  command
-      .add_option("config", options.path, "configuration file (TOML), see docs/reference/configuration.md")
+  command.add_option("config", options.path, "configuration file (TOML), see docs/reference/configuration.md")
       ->required()
       ->type_name("CONFIG");
   command.add_option("--set", options.overrides, "override a key of the file; may be repeated")

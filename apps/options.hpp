@@ -23,8 +23,7 @@ struct CommandText {
 
 /// Declares a command whose `action` runs once the whole command line is known to be right. `parent` is
 /// program.app, or a group for commands of two words, as in `rondo corpus info`.
-CLI::App* add_command(Program& program, CLI::App& parent, const CommandText& text,
-                      std::function<int()> action);
+CLI::App* add_command(Program& program, CLI::App& parent, const CommandText& text, std::function<int()> action);
 /// Declares the first word of two-word commands.
 CLI::App* add_group(Program& program, const CommandText& text);
 

@@ -11,8 +11,7 @@ namespace rondo {
 
 namespace {
 
-template <typename Function>
-Function* find_function(const char* name) {
+template <typename Function> Function* find_function(const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name));
 }
 
@@ -40,8 +39,7 @@ std::string onednn_version() {
   auto* get_version = find_function<const Version*()>("dnnl_version");
   if (get_version == nullptr) return "not linked";
   const Version* version = get_version();
-  return std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
-         std::to_string(version->patch);
+  return std::to_string(version->major) + "." + std::to_string(version->minor) + "." + std::to_string(version->patch);
 }
 
 }  // namespace

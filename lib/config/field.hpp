@@ -41,8 +41,7 @@ const Field* find_field(std::string_view table, std::string_view key);
 std::vector<std::string> all_tables();
 
 /// Appends the keys of one table.
-template <typename Table>
-class FieldList {
+template <typename Table> class FieldList {
  public:
   FieldList(std::vector<Field>& fields, std::string table, Table RunConfig::*section, Change change)
       : fields_(fields), table_(std::move(table)), section_(section), change_(change) {}

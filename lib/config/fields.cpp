@@ -36,18 +36,15 @@ void list_model(std::vector<Field>& fields) {
            "`rope_scaling_factor`, `llama3` only those of low frequency.")
       .add("rope_scaling_factor", &M::rope_scaling_factor, Numbers{.least = 1.0},
            "By how much positions are stretched. With `linear` and `llama3` only.")
-      .add("rope_low_frequency_factor", &M::rope_low_frequency_factor,
-           Numbers{.least = 0.0, .above_least = true},
+      .add("rope_low_frequency_factor", &M::rope_low_frequency_factor, Numbers{.least = 0.0, .above_least = true},
            "`llama3`: wavelengths above `rope_original_tokens` / this are stretched in full.")
-      .add("rope_high_frequency_factor", &M::rope_high_frequency_factor,
-           Numbers{.least = 0.0, .above_least = true},
+      .add("rope_high_frequency_factor", &M::rope_high_frequency_factor, Numbers{.least = 0.0, .above_least = true},
            "`llama3`: wavelengths below `rope_original_tokens` / this are left alone.")
       .add("rope_original_tokens", &M::rope_original_tokens, Integers{1, kMostTokens},
            "`llama3`: the sequence length that the model was first trained with.")
       .add("norm_epsilon", &M::norm_epsilon, Numbers{.least = 0.0, .most = 1.0, .above_least = true},
            "Added to the mean square in RMSNorm.")
-      .add("tie_embeddings", &M::tie_embeddings, Flag{},
-           "One matrix for the token embedding and the output head.")
+      .add("tie_embeddings", &M::tie_embeddings, Flag{}, "One matrix for the token embedding and the output head.")
       .add("vocabulary_size", &M::vocabulary_size, Integers{0}, "Tokens of the vocabulary. 0: the corpus's.")
       .add("attention", &M::attention, WordsOf<AttentionKind>{},
            "Kind of attention, or a list of kinds that is repeated over the layers. This version has "
@@ -65,8 +62,7 @@ void list_data(std::vector<Field>& fields) {
            "Tokens of one whole sequence, over all ranks of its ring.")
       .required()
       .change(Change::Never)
-      .add("isolate_documents", &D::isolate_documents, Flag{},
-           "Tokens attend within their own document only.");
+      .add("isolate_documents", &D::isolate_documents, Flag{}, "Tokens attend within their own document only.");
 }
 
 void list_train(std::vector<Field>& fields) {
@@ -81,19 +77,16 @@ void list_train(std::vector<Field>& fields) {
       .add("seed", &T::seed, Integers{0, std::numeric_limits<std::int64_t>::max()},
            "Decides the initial parameters and the order of the data, whatever the number of ranks.")
       .change(Change::Never)
-      .add("learning_rate", &T::learning_rate, kPositive,
-           "The largest learning rate, reached after `warmup_steps`.")
+      .add("learning_rate", &T::learning_rate, kPositive, "The largest learning rate, reached after `warmup_steps`.")
       .required()
-      .add("minimum_learning_rate_fraction", &T::minimum_learning_rate_fraction,
-           Numbers{.least = 0.0, .most = 1.0},
+      .add("minimum_learning_rate_fraction", &T::minimum_learning_rate_fraction, Numbers{.least = 0.0, .most = 1.0},
            "Where `cosine` and `linear` end, as a part of `learning_rate`.")
       .add("warmup_steps", &T::warmup_steps, Integers{0, kMostTokens}, "Steps of linear growth from 0.")
       .add("schedule", &T::schedule, WordOf<ScheduleKind>{}, "How the learning rate falls after the warm-up.")
       .add("beta_1", &T::beta_1, kDecayRate, "AdamW: decay of the mean of gradients.")
       .add("beta_2", &T::beta_2, kDecayRate, "AdamW: decay of the mean of squared gradients.")
       .add("epsilon", &T::epsilon, kPositive, "AdamW: added to the root of the mean square.")
-      .add("weight_decay", &T::weight_decay, Numbers{.least = 0.0},
-           "AdamW: not applied to norms and embeddings.")
+      .add("weight_decay", &T::weight_decay, Numbers{.least = 0.0}, "AdamW: not applied to norms and embeddings.")
       .add("clip_norm", &T::clip_norm, Numbers{.least = 0.0},
            "Gradients are scaled down to this global norm. 0: no clipping.")
       .add("deterministic", &T::deterministic, Flag{},
@@ -113,8 +106,7 @@ void list_train(std::vector<Field>& fields) {
 void list_parallel(std::vector<Field>& fields) {
   using P = ParallelConfig;
   FieldList<P>(fields, "parallel", &RunConfig::parallel, Change::Free)
-      .add("ring", &P::ring, AllOrCount{},
-           "Ranks that share one sequence; the world is `data` x `ring` ranks.")
+      .add("ring", &P::ring, AllOrCount{}, "Ranks that share one sequence; the world is `data` x `ring` ranks.")
       .add("layout", &P::layout, AutoOrWordOf<LayoutKind>{},
            "Which tokens of a sequence a rank holds. Auto: zigzag, which balances causal attention; "
            "contiguous with a "
@@ -122,8 +114,7 @@ void list_parallel(std::vector<Field>& fields) {
       .add("device", &P::device, WordOf<DeviceChoice>{},
            "Auto: a GPU where there is one, else the CPU. `reference`: plain loops, slow, also in fp64.")
       .add("transport", &P::transport, WordOf<TransportChoice>{}, "Auto: NCCL between GPUs, else MPI.")
-      .add("shard", &P::shard, WordOf<ShardChoice>{},
-           "Sharding of parameters and optimizer. This version has none.")
+      .add("shard", &P::shard, WordOf<ShardChoice>{}, "Sharding of parameters and optimizer. This version has none.")
       .add("threads", &P::threads, Integers{0, 4096},
            "Threads of one rank. 0: the cores of the node, shared by the ranks on it.")
       .add("attention_kernel", &P::attention_kernel, WordOf<AttentionKernel>{},
@@ -157,8 +148,7 @@ void list_output(std::vector<Field>& fields) {
   FieldList<E>(fields, "evaluate", &RunConfig::evaluate, Change::Free)
       .add("every_steps", &E::every_steps, Integers{0, kMostTokens},
            "Steps between two evaluations on the validation part. 0: at the end only.")
-      .add("sequences", &E::sequences, Integers{0},
-           "Sequences of one evaluation. 0: the whole validation part.");
+      .add("sequences", &E::sequences, Integers{0}, "Sequences of one evaluation. 0: the whole validation part.");
   FieldList<L>(fields, "log", &RunConfig::log, Change::Free)
       .add("every_steps", &L::every_steps, Integers{1, kMostTokens},
            "Steps between two lines of the log and of metrics.jsonl.")
@@ -186,8 +176,8 @@ std::span<const Field> all_fields() {
 
 const Field* find_field(std::string_view table, std::string_view key) {
   const auto fields = all_fields();
-  const auto found = std::ranges::find_if(
-      fields, [&](const Field& field) { return field.table == table && field.key == key; });
+  const auto found =
+      std::ranges::find_if(fields, [&](const Field& field) { return field.table == table && field.key == key; });
   return found == fields.end() ? nullptr : &*found;
 }
 

@@ -74,8 +74,7 @@ class Drafter {
     const std::size_t equals = argument.find('=');
     const std::size_t dot = argument.find('.');
     if (equals == std::string::npos || dot == std::string::npos || dot > equals) {
-      draft_.problems.push_back(
-          {{}, "an override has the form table.key=value", "e.g. --set train.steps=100", where});
+      draft_.problems.push_back({{}, "an override has the form table.key=value", "e.g. --set train.steps=100", where});
       return;
     }
     const std::string table = argument.substr(0, dot);
@@ -118,8 +117,7 @@ class Drafter {
 
   void take_key(const WrittenKey& written) {
     const auto tables = all_tables();
-    if (!written.table.empty() && std::ranges::find(tables, written.table) == tables.end())
-      return;  // said already
+    if (!written.table.empty() && std::ranges::find(tables, written.table) == tables.end()) return;  // said already
     const Field* field = find_field(written.table, written.key);
     if (field == nullptr) {
       draft_.problems.push_back(unknown_key(written.table, written.key, written.key_where));
@@ -146,9 +144,8 @@ class Drafter {
 
   // An override replaces what the file says, right or wrong.
   void forget_problems_of(const std::string& name) {
-    std::erase_if(draft_.problems, [&](const Problem& problem) {
-      return !problem.keys.empty() && problem.keys.front() == name;
-    });
+    std::erase_if(draft_.problems,
+                  [&](const Problem& problem) { return !problem.keys.empty() && problem.keys.front() == name; });
   }
 
   ConfigDraft draft_;
@@ -182,8 +179,7 @@ std::vector<Problem> all_problems(const ConfigDraft& draft, int world_size) {
   for (const Problem& problem : draft.problems) broken.insert(problem.keys.begin(), problem.keys.end());
   for (Problem& problem : validate(draft.config, world_size)) {
     // A rule about a key that could not be read would only confuse.
-    if (std::ranges::any_of(problem.keys, [&](const std::string& key) { return broken.contains(key); }))
-      continue;
+    if (std::ranges::any_of(problem.keys, [&](const std::string& key) { return broken.contains(key); })) continue;
     for (const std::string& key : problem.keys) {
       const auto origin = draft.origins.find(key);
       if (problem.where.empty() && origin != draft.origins.end()) problem.where = origin->second;
@@ -198,8 +194,8 @@ RunConfig load_config(const std::string& path, std::span<const std::string> over
   return checked(draft_config(path, overrides), world_size);
 }
 
-RunConfig load_config_text(const std::string& text, const std::string& name,
-                           std::span<const std::string> overrides, int world_size) {
+RunConfig load_config_text(const std::string& text, const std::string& name, std::span<const std::string> overrides,
+                           int world_size) {
   return checked(draft_config_text(text, name, overrides), world_size);
 }
 

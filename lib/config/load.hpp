@@ -24,8 +24,7 @@ struct ConfigDraft {
 /// @param overrides each "table.key=value"; the last one of a key wins
 ConfigDraft draft_config(const std::string& path, std::span<const std::string> overrides);
 /// The same from text; `name` stands for the file in messages.
-ConfigDraft draft_config_text(const std::string& text, const std::string& name,
-                              std::span<const std::string> overrides);
+ConfigDraft draft_config_text(const std::string& text, const std::string& name, std::span<const std::string> overrides);
 
 /// The problems of single keys and, between keys without problems, those of validate() (config/validate.hpp),
 /// each with its place. @param world_size 0: not known yet

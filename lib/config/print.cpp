@@ -17,12 +17,9 @@ std::uint64_t hash_of(std::string_view text) {
 
 std::string_view note_on(Change change) {
   switch (change) {
-    case Change::Free:
-      return "";
-    case Change::OnRequest:
-      return " (needs --allow-change)";
-    case Change::Never:
-      return " (cannot change in a continued run)";
+    case Change::Free: return "";
+    case Change::OnRequest: return " (needs --allow-change)";
+    case Change::Never: return " (cannot change in a continued run)";
   }
   return "";
 }
@@ -53,9 +50,7 @@ std::string to_json(const RunConfig& config) {
   return "{" + text + "}";
 }
 
-std::string agreement_digest(const RunConfig& config) {
-  return fmt::format("{:016x}", hash_of(to_toml(config)));
-}
+std::string agreement_digest(const RunConfig& config) { return fmt::format("{:016x}", hash_of(to_toml(config))); }
 
 std::vector<Difference> differences(const RunConfig& before, const RunConfig& after) {
   std::vector<Difference> result;

@@ -19,12 +19,9 @@ or *no*.
 
 std::string_view text_of(Change change) {
   switch (change) {
-    case Change::Free:
-      return "yes";
-    case Change::OnRequest:
-      return "`--allow-change`";
-    case Change::Never:
-      return "no";
+    case Change::Free: return "yes";
+    case Change::OnRequest: return "`--allow-change`";
+    case Change::Never: return "no";
   }
   return "";
 }
@@ -40,8 +37,8 @@ std::string row(const Field& field) {
 std::string reference_page() {
   std::string page = kHead;
   for (const std::string& table : all_tables()) {
-    page += "\n## [" + table +
-            "]\n\n| key | default | must be | meaning | may change |\n| --- | --- | --- | --- | --- |\n";
+    page +=
+        "\n## [" + table + "]\n\n| key | default | must be | meaning | may change |\n| --- | --- | --- | --- | --- |\n";
     for (const Field& field : all_fields()) {
       if (field.table == table) page += row(field);
     }

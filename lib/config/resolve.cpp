@@ -47,19 +47,17 @@ RunConfig resolve(RunConfig config, const Surroundings& surroundings) {
   model = resolve(model);
   if (model.vocabulary_size == 0) model.vocabulary_size = surroundings.vocabulary_size;
   if (model.vocabulary_size < surroundings.vocabulary_size) {
-    problems.push_back({.keys = {"model.vocabulary_size", "data.corpus"},
-                        .message = "model.vocabulary_size (" + std::to_string(model.vocabulary_size) +
-                                   ") is less than the corpus's " +
-                                   std::to_string(surroundings.vocabulary_size) + " tokens",
-                        .fix = "remove model.vocabulary_size, or set it to at least " +
-                               std::to_string(surroundings.vocabulary_size)});
+    problems.push_back(
+        {.keys = {"model.vocabulary_size", "data.corpus"},
+         .message = "model.vocabulary_size (" + std::to_string(model.vocabulary_size) + ") is less than the corpus's " +
+                    std::to_string(surroundings.vocabulary_size) + " tokens",
+         .fix = "remove model.vocabulary_size, or set it to at least " + std::to_string(surroundings.vocabulary_size)});
   }
   if (!problems.empty()) throw ConfigProblems(std::move(problems));
 
   if (config.parallel.ring == 0) config.parallel.ring = surroundings.world_size;
   if (!config.parallel.layout) {
-    const bool is_balanced =
-        config.parallel.ring == 1 || model.window > 0;  // a window costs every query the same
+    const bool is_balanced = config.parallel.ring == 1 || model.window > 0;  // a window costs every query the same
     config.parallel.layout = is_balanced ? LayoutKind::Contiguous : LayoutKind::Zigzag;
   }
   resolve_device(config, surroundings);

@@ -23,9 +23,7 @@ std::string print_bound(double bound) {
 
 }  // namespace
 
-std::string Integers::text() const {
-  return "an integer from " + print_bound(least) + " to " + print_bound(most);
-}
+std::string Integers::text() const { return "an integer from " + print_bound(least) + " to " + print_bound(most); }
 
 std::optional<std::int64_t> Integers::read(const Value& value) const {
   const auto* number = std::get_if<std::int64_t>(&value);
@@ -56,9 +54,7 @@ std::optional<double> Numbers::read(const Value& value) const {
   return in_range ? std::optional(number) : std::nullopt;
 }
 
-std::string Duration::text() const {
-  return "a duration such as \"23h40m\" or \"90s\", or a number of seconds";
-}
+std::string Duration::text() const { return "a duration such as \"23h40m\" or \"90s\", or a number of seconds"; }
 
 std::optional<double> Duration::read(const Value& value) const {
   if (const auto* text = std::get_if<std::string>(&value)) return parse_duration(*text);

@@ -68,8 +68,7 @@ struct Path {
 };
 
 /// One word of an enumeration.
-template <Worded E>
-struct WordOf {
+template <Worded E> struct WordOf {
   static constexpr bool takes_text = true;
   std::string text() const {
     std::string result;
@@ -88,13 +87,10 @@ struct WordOf {
 };
 
 /// One word of an enumeration, or "auto": an empty optional.
-template <Worded E>
-struct AutoOrWordOf {
+template <Worded E> struct AutoOrWordOf {
   static constexpr bool takes_text = true;
   std::string text() const { return "\"auto\", " + WordOf<E>{}.text(); }
-  Value write(const std::optional<E>& member) const {
-    return member ? WordOf<E>{}.write(*member) : Value("auto");
-  }
+  Value write(const std::optional<E>& member) const { return member ? WordOf<E>{}.write(*member) : Value("auto"); }
   std::optional<std::optional<E>> read(const Value& value) const {
     if (value == Value("auto")) return std::optional<E>{};
     const std::optional<E> known = WordOf<E>{}.read(value);
@@ -104,8 +100,7 @@ struct AutoOrWordOf {
 };
 
 /// One word of an enumeration, or a list of at least one.
-template <Worded E>
-struct WordsOf {
+template <Worded E> struct WordsOf {
   static constexpr bool takes_text = true;
   std::string text() const { return WordOf<E>{}.text() + ", or a list of these"; }
   Value write(const std::vector<E>& member) const {
@@ -117,9 +112,7 @@ struct WordsOf {
     const auto* list = std::get_if<WordList>(&value);
     const auto* word = std::get_if<std::string>(&value);
     std::vector<E> kinds;
-    for (const std::string& entry : list != nullptr   ? *list
-                                    : word != nullptr ? WordList{*word}
-                                                      : WordList{}) {
+    for (const std::string& entry : list != nullptr ? *list : word != nullptr ? WordList{*word} : WordList{}) {
       const std::optional<E> known = value_of<E>(entry);
       if (!known) return std::nullopt;
       kinds.push_back(*known);

@@ -58,9 +58,7 @@ constexpr std::array kAliases{
     Alias{"context_parallel_size", "parallel.ring"},
 };
 
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c == '-' ? '_' : c;
-}
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c == '-' ? '_' : c; }
 
 }  // namespace
 
@@ -86,8 +84,7 @@ int edit_distance(std::string_view a, std::string_view b) {
 std::optional<std::string> nearest_word(std::string_view word, std::span<const std::string> known) {
   if (word.size() > kLongestWord) return std::nullopt;
   std::optional<std::string> nearest;
-  int nearest_distance =
-      static_cast<int>(word.size()) / 3 + 1;  // a third of the letters may be wrong, and one more
+  int nearest_distance = static_cast<int>(word.size()) / 3 + 1;  // a third of the letters may be wrong, and one more
   for (const std::string& candidate : known) {
     const int distance = edit_distance(word, candidate);
     if (distance < nearest_distance || (distance == nearest_distance && !nearest)) {
@@ -144,10 +141,8 @@ Problem unknown_key(const std::string& table, const std::string& key, const std:
     for (const std::string& known : here) fix += (known == here.front() ? "" : ", ") + known;
   }
   const std::string name = table.empty() ? key : table + "." + key;
-  return {{name},
-          table.empty() ? "the key " + key + " stands outside all tables" : "there is no key " + name,
-          fix,
-          where};
+  return {
+      {name}, table.empty() ? "the key " + key + " stands outside all tables" : "there is no key " + name, fix, where};
 }
 
 }  // namespace rondo

@@ -64,11 +64,10 @@ TomlText read_toml(const std::string& text, const std::string& name) {
   try {
     root = toml::parse(text, name);
   } catch (const toml::parse_error& error) {
-    result.syntax_error =
-        Problem{.keys = {},
-                .message = "not valid TOML: " + std::string(error.description()),
-                .fix = "a line is `key = value` under its [table]; text is in double quotes",
-                .where = place(name, error.source().begin)};
+    result.syntax_error = Problem{.keys = {},
+                                  .message = "not valid TOML: " + std::string(error.description()),
+                                  .fix = "a line is `key = value` under its [table]; text is in double quotes",
+                                  .where = place(name, error.source().begin)};
     return result;
   }
   for (const auto& [key, node] : in_file_order(root)) {

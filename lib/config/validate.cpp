@@ -26,18 +26,17 @@ std::string divisors_of(std::int64_t number) {
 void check_heads(const ModelConfig& model, Problems& problems) {
   if (model.heads < 1 || model.d_model < 1) return;  // a required key is missing: said already
   if (model.kv_heads > 0 && model.heads % model.kv_heads != 0) {
-    problems.push_back({{"model.kv_heads", "model.heads"},
-                        fmt::format("model.heads ({}) must be a multiple of model.kv_heads ({})", model.heads,
-                                    model.kv_heads),
-                        fmt::format("set model.kv_heads to one of {}", divisors_of(model.heads))});
+    problems.push_back(
+        {{"model.kv_heads", "model.heads"},
+         fmt::format("model.heads ({}) must be a multiple of model.kv_heads ({})", model.heads, model.kv_heads),
+         fmt::format("set model.kv_heads to one of {}", divisors_of(model.heads))});
   }
   if (model.head_dim == 0 && model.d_model % model.heads != 0) {
-    problems.push_back(
-        {{"model.heads", "model.d_model", "model.head_dim"},
-         fmt::format("model.d_model / model.heads = {} / {} is no whole number, and "
-                     "model.head_dim is not given",
-                     model.d_model, model.heads),
-         "set model.head_dim, which may be chosen freely, or a number of heads that divides d_model"});
+    problems.push_back({{"model.heads", "model.d_model", "model.head_dim"},
+                        fmt::format("model.d_model / model.heads = {} / {} is no whole number, and "
+                                    "model.head_dim is not given",
+                                    model.d_model, model.heads),
+                        "set model.head_dim, which may be chosen freely, or a number of heads that divides d_model"});
     return;
   }
   const std::int64_t head_dim = resolve(model).head_dim;
@@ -47,8 +46,7 @@ void check_heads(const ModelConfig& model, Problems& problems) {
         {{computed ? "model.heads" : "model.head_dim", "model.head_dim", "model.d_model"},
          fmt::format("model.head_dim must be even, since rotary embeddings turn pairs, but is {}{}", head_dim,
                      computed ? fmt::format(" = {} / {}", model.d_model, model.heads) : ""),
-         fmt::format("set model.head_dim to {} or {}", std::max<std::int64_t>(head_dim - 1, 2),
-                     head_dim + 1)});
+         fmt::format("set model.head_dim to {} or {}", std::max<std::int64_t>(head_dim - 1, 2), head_dim + 1)});
   }
 }
 
@@ -69,16 +67,16 @@ void check_attention(const ModelConfig& model, Problems& problems) {
 void check_rope(const ModelConfig& model, Problems& problems) {
   const bool is_scaled = model.rope_scaling != RopeScaling::None;
   if (!is_scaled && model.rope_scaling_factor != 1.0) {
-    problems.push_back({{"model.rope_scaling_factor", "model.rope_scaling"},
-                        fmt::format("model.rope_scaling_factor is {}, but model.rope_scaling is \"none\"",
-                                    model.rope_scaling_factor),
-                        "set model.rope_scaling to \"linear\" or \"llama3\", or remove the factor"});
+    problems.push_back(
+        {{"model.rope_scaling_factor", "model.rope_scaling"},
+         fmt::format("model.rope_scaling_factor is {}, but model.rope_scaling is \"none\"", model.rope_scaling_factor),
+         "set model.rope_scaling to \"linear\" or \"llama3\", or remove the factor"});
   }
   if (is_scaled && model.rope_scaling_factor == 1.0) {
-    problems.push_back({{"model.rope_scaling", "model.rope_scaling_factor"},
-                        fmt::format("model.rope_scaling = \"{}\" needs a model.rope_scaling_factor > 1",
-                                    word_of(model.rope_scaling)),
-                        "set the factor, e.g. 8.0 for eight times the first sequence length"});
+    problems.push_back(
+        {{"model.rope_scaling", "model.rope_scaling_factor"},
+         fmt::format("model.rope_scaling = \"{}\" needs a model.rope_scaling_factor > 1", word_of(model.rope_scaling)),
+         "set the factor, e.g. 8.0 for eight times the first sequence length"});
   }
   if (model.rope_low_frequency_factor >= model.rope_high_frequency_factor) {
     problems.push_back({{"model.rope_low_frequency_factor", "model.rope_high_frequency_factor"},
@@ -96,15 +94,13 @@ void check_sizes(const RunConfig& config, Problems& problems) {
   const ModelConfig model = resolve(config.model);
   const auto real = [](std::int64_t size) { return static_cast<double>(size); };
   const double heads_width = real(model.heads) * real(model.head_dim);
-  const double parameters =
-      real(model.d_model) *
-      (real(model.layers) * (4.0 * heads_width + 3.0 * real(model.d_ff)) + 2.0 * real(model.vocabulary_size));
+  const double parameters = real(model.d_model) * (real(model.layers) * (4.0 * heads_width + 3.0 * real(model.d_ff)) +
+                                                   2.0 * real(model.vocabulary_size));
   if (parameters > kMostParameters) {
     problems.push_back(
-        {{"model.d_model", "model.layers", "model.heads", "model.head_dim", "model.d_ff",
-          "model.vocabulary_size"},
-         fmt::format("[model] describes up to {:.3g} parameters, more than the {:.0e} that Rondo counts",
-                     parameters, kMostParameters),
+        {{"model.d_model", "model.layers", "model.heads", "model.head_dim", "model.d_ff", "model.vocabulary_size"},
+         fmt::format("[model] describes up to {:.3g} parameters, more than the {:.0e} that Rondo counts", parameters,
+                     kMostParameters),
          "make d_model, layers, heads, head_dim, d_ff or vocabulary_size smaller"});
   }
   const double tokens = real(config.data.sequence_length);
@@ -123,10 +119,10 @@ void check_sizes(const RunConfig& config, Problems& problems) {
 
 void check_train(const TrainConfig& train, Problems& problems) {
   if (train.steps > 0 && train.warmup_steps > train.steps) {
-    problems.push_back({{"train.warmup_steps", "train.steps"},
-                        fmt::format("train.warmup_steps ({}) must be at most train.steps ({})",
-                                    train.warmup_steps, train.steps),
-                        fmt::format("set train.warmup_steps to {} or so", train.steps / 10)});
+    problems.push_back(
+        {{"train.warmup_steps", "train.steps"},
+         fmt::format("train.warmup_steps ({}) must be at most train.steps ({})", train.warmup_steps, train.steps),
+         fmt::format("set train.warmup_steps to {} or so", train.steps / 10)});
   }
 }
 
@@ -135,49 +131,45 @@ void check_devices(const RunConfig& config, Problems& problems) {
   const bool is_host = device == DeviceChoice::Cpu || device == DeviceChoice::Reference;
   if (config.precision.compute == ComputePrecision::Fp64 &&
       (device == DeviceChoice::Cpu || device == DeviceChoice::Cuda)) {
-    problems.push_back({{"precision.compute", "parallel.device"},
-                        fmt::format("precision.compute = \"fp64\" does not run on parallel.device = \"{}\"",
-                                    word_of(device)),
-                        "set parallel.device to \"reference\", or precision.compute to \"fp32\""});
+    problems.push_back(
+        {{"precision.compute", "parallel.device"},
+         fmt::format("precision.compute = \"fp64\" does not run on parallel.device = \"{}\"", word_of(device)),
+         "set parallel.device to \"reference\", or precision.compute to \"fp32\""});
   }
   if (config.parallel.transport == TransportChoice::Nccl && is_host) {
-    problems.push_back(
-        {{"parallel.transport", "parallel.device"},
-         fmt::format("parallel.transport = \"nccl\" moves data between GPUs, but parallel.device is "
-                     "\"{}\"",
-                     word_of(device)),
-         "set parallel.transport to \"auto\" or \"mpi\""});
+    problems.push_back({{"parallel.transport", "parallel.device"},
+                        fmt::format("parallel.transport = \"nccl\" moves data between GPUs, but parallel.device is "
+                                    "\"{}\"",
+                                    word_of(device)),
+                        "set parallel.transport to \"auto\" or \"mpi\""});
   }
 }
 
 void check_world(const RunConfig& config, int world_size, Problems& problems) {
   const int ring = config.parallel.ring == 0 ? world_size : config.parallel.ring;
   if (ring > 0 && config.data.sequence_length > 0 && config.data.sequence_length < ring) {
-    problems.push_back(
-        {{"data.sequence_length", "parallel.ring"},
-         fmt::format("data.sequence_length ({}) is less than the {} ranks of the ring: every rank "
-                     "needs at least one token",
-                     config.data.sequence_length, ring),
-         fmt::format("use a sequence of at least {} tokens, or a ring of fewer ranks", ring)});
+    problems.push_back({{"data.sequence_length", "parallel.ring"},
+                        fmt::format("data.sequence_length ({}) is less than the {} ranks of the ring: every rank "
+                                    "needs at least one token",
+                                    config.data.sequence_length, ring),
+                        fmt::format("use a sequence of at least {} tokens, or a ring of fewer ranks", ring)});
   }
   if (world_size == 0 || ring == 0) return;
   if (world_size % ring != 0) {
-    problems.push_back(
-        {{"parallel.ring"},
-         fmt::format("{} ranks cannot be divided into rings of parallel.ring = {}", world_size, ring),
-         fmt::format("start a multiple of {} ranks, or set parallel.ring to one of {}", ring,
-                     divisors_of(world_size))});
+    problems.push_back({{"parallel.ring"},
+                        fmt::format("{} ranks cannot be divided into rings of parallel.ring = {}", world_size, ring),
+                        fmt::format("start a multiple of {} ranks, or set parallel.ring to one of {}", ring,
+                                    divisors_of(world_size))});
     return;
   }
   const int rings = world_size / ring;
   if (config.train.batch_sequences > 0 && config.train.batch_sequences % rings != 0) {
     const std::int64_t rounded = (config.train.batch_sequences + rings - 1) / rings * rings;
-    problems.push_back(
-        {{"train.batch_sequences", "parallel.ring"},
-         fmt::format("train.batch_sequences ({}) must be a multiple of the {} rings that {} ranks form "
-                     "with parallel.ring = {}",
-                     config.train.batch_sequences, rings, world_size, ring),
-         fmt::format("set train.batch_sequences to {}, or parallel.ring to \"all\"", rounded)});
+    problems.push_back({{"train.batch_sequences", "parallel.ring"},
+                        fmt::format("train.batch_sequences ({}) must be a multiple of the {} rings that {} ranks form "
+                                    "with parallel.ring = {}",
+                                    config.train.batch_sequences, rings, world_size, ring),
+                        fmt::format("set train.batch_sequences to {}, or parallel.ring to \"all\"", rounded)});
   }
 }
 

@@ -35,21 +35,11 @@ std::string quoted(std::string_view text) {
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     switch (c) {
-      case '"':
-        result += "\\\"";
-        break;
-      case '\\':
-        result += "\\\\";
-        break;
-      case '\n':
-        result += "\\n";
-        break;
-      case '\t':
-        result += "\\t";
-        break;
-      case '\r':
-        result += "\\r";
-        break;
+      case '"': result += "\\\""; break;
+      case '\\': result += "\\\\"; break;
+      case '\n': result += "\\n"; break;
+      case '\t': result += "\\t"; break;
+      case '\r': result += "\\r"; break;
       default:
         if (byte < 0x20 || byte == 0x7f) {
           result += std::string("\\u00") + kHex[byte >> 4] + kHex[byte & 15];
@@ -81,13 +71,9 @@ constexpr std::array<Unit, 4> kUnits{{{'d', 86400.0}, {'h', 3600.0}, {'m', 60.0}
 
 }  // namespace
 
-std::string to_toml(const Value& value) {
-  return std::visit(Writer{}, value);
-}
+std::string to_toml(const Value& value) { return std::visit(Writer{}, value); }
 
-std::string to_json(const Value& value) {
-  return std::visit(Writer{}, value);
-}
+std::string to_json(const Value& value) { return std::visit(Writer{}, value); }
 
 bool is_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
@@ -139,8 +125,7 @@ std::string print_duration(double seconds) {
   constexpr double kLargestExact = 9e15;  // whole numbers of seconds below it are exact in fp64
   if (!(seconds < kLargestExact) || seconds != std::floor(seconds)) {
     std::array<char, 400> buffer;
-    const auto end =
-        std::to_chars(buffer.data(), buffer.data() + buffer.size(), seconds, std::chars_format::fixed).ptr;
+    const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), seconds, std::chars_format::fixed).ptr;
     return std::string(buffer.data(), end) + "s";
   }
   auto left = static_cast<std::int64_t>(seconds);

@@ -7,12 +7,9 @@ namespace {
 
 RopeScalingRule::Kind kind_of(RopeScaling scaling) {
   switch (scaling) {
-    case RopeScaling::None:
-      return RopeScalingRule::Kind::None;
-    case RopeScaling::Linear:
-      return RopeScalingRule::Kind::Linear;
-    case RopeScaling::Llama3:
-      return RopeScalingRule::Kind::Llama3;
+    case RopeScaling::None: return RopeScalingRule::Kind::None;
+    case RopeScaling::Linear: return RopeScalingRule::Kind::Linear;
+    case RopeScaling::Llama3: return RopeScalingRule::Kind::Llama3;
   }
   return RopeScalingRule::Kind::None;
 }
@@ -43,14 +40,10 @@ TransformerShape shape_of(const RunConfig& config) {
 
 DType dtype_of_compute(ComputePrecision compute) {
   switch (compute) {
-    case ComputePrecision::Fp64:
-      return DType::Fp64;
-    case ComputePrecision::Fp32:
-      return DType::Fp32;
-    case ComputePrecision::Bf16:
-      return DType::Bf16;
-    case ComputePrecision::Auto:
-      break;
+    case ComputePrecision::Fp64: return DType::Fp64;
+    case ComputePrecision::Fp32: return DType::Fp32;
+    case ComputePrecision::Bf16: return DType::Bf16;
+    case ComputePrecision::Auto: break;
   }
   ensure(false, "the precision is resolved");
   return DType::Fp32;

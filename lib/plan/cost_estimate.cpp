@@ -34,8 +34,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, const TransformerShape& 
       (shape.d_model * storage + shape.heads * shape.head_dim * accumulator + shape.heads * accumulator);
   // Two remote shares; in backward also two travelling sums, a contribution and what comes home.
   if (config.parallel.ring > 1) of(MemoryUse::KeyValueSlots) = key_values * (2 * storage + 4 * accumulator);
-  of(MemoryUse::HeadChunk) =
-      chunk * (shape.vocabulary * (accumulator + storage) + 2 * shape.d_model * storage);
+  of(MemoryUse::HeadChunk) = chunk * (shape.vocabulary * (accumulator + storage) + 2 * shape.d_model * storage);
   return bytes;
 }
 
@@ -56,8 +55,7 @@ CostEstimate estimate_cost(const RunConfig& config) {
   const TransformerShape shape = shape_of(config);
   const auto tokens = static_cast<double>(config.data.sequence_length);
   const double pairs = causal_pairs(config.data.sequence_length, config.model.window);
-  const auto master =
-      static_cast<std::int64_t>(size_of(accumulator_of(dtype_of_compute(config.precision.compute))));
+  const auto master = static_cast<std::int64_t>(size_of(accumulator_of(dtype_of_compute(config.precision.compute))));
   CostEstimate cost;
   cost.num_parameters = num_parameters(shape);
   cost.tokens_per_step = config.train.batch_sequences * config.data.sequence_length;
