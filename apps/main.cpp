@@ -17,6 +17,8 @@ constexpr int kUsageError = 2;
 constexpr int kOutOfMemory = 4;
 
 void add_commands(rondo::Program& program) {
+  rondo::add_prepare(program);
+  rondo::add_corpus(program);
   rondo::add_check(program);
   rondo::add_config_reference(program);
 }

@@ -35,8 +35,8 @@ class FileSource final : public ByteSource {
         return static_cast<std::size_t>(count);
       }
       if (errno != EINTR) {
-        throw DataError(
-            "reading failed at byte " + std::to_string(num_raw_bytes_) + ": " + std::strerror(errno), name_);
+        throw DataError("reading failed at byte " + std::to_string(num_raw_bytes_) + ": " + std::strerror(errno),
+                        name_);
       }
     }
   }
@@ -55,10 +55,9 @@ class PrefixedSource final : public ByteSource {
       : prefix_(std::move(prefix)), rest_(std::move(rest)) {}
 
   std::size_t read(char* to, std::size_t capacity) override {
-    if (given_ == prefix_.size()) return rest_->read(to, capacity);
     const std::size_t count = prefix_.copy(to, capacity, given_);
     given_ += count;
-    return count;
+    return count + (count < capacity ? rest_->read(to + count, capacity - count) : 0);
   }
   std::int64_t num_raw_bytes() const override { return rest_->num_raw_bytes(); }
 
@@ -70,13 +69,9 @@ class PrefixedSource final : public ByteSource {
 
 }  // namespace
 
-std::string display_name(const std::string& path) {
-  return path == "-" ? "standard input" : path;
-}
+std::string display_name(const std::string& path) { return path == "-" ? "standard input" : path; }
 
-std::unique_ptr<ByteSource> open_file_source(const std::string& path) {
-  return std::make_unique<FileSource>(path);
-}
+std::unique_ptr<ByteSource> open_file_source(const std::string& path) { return std::make_unique<FileSource>(path); }
 
 ByteStream ByteStream::open(const std::string& path) {
   auto file = open_file_source(path);
@@ -104,8 +99,7 @@ bool ByteStream::fill() {
     std::memmove(memory_.data(), memory_.data() + begin_, end_ - begin_);
     end_ -= std::exchange(begin_, 0);
   }
-  const std::size_t count =
-      source_->read(memory_.data() + end_, std::min(kBlockBytes, memory_.size() - end_));
+  const std::size_t count = source_->read(memory_.data() + end_, std::min(kBlockBytes, memory_.size() - end_));
   end_ += count;
   return count > 0;
 }

@@ -18,9 +18,7 @@ namespace rondo {
 
 enum class Split { Train, Validation };
 
-inline std::string_view name_of(Split split) {
-  return split == Split::Train ? "train" : "validation";
-}
+inline std::string_view name_of(Split split) { return split == Split::Train ? "train" : "validation"; }
 
 inline constexpr std::string_view kCorpusFormat = "rondo corpus";
 inline constexpr std::int64_t kCorpusVersion = 1;

@@ -23,9 +23,7 @@ namespace fs = std::filesystem;
 // A whole number of chunks is written at a time, so no chunk is written twice.
 constexpr std::size_t kBytesPerWrite = 32 * kCorpusChunkBytes;
 
-fs::path folder_of(const fs::path& file) {
-  return file.has_parent_path() ? file.parent_path() : fs::path(".");
-}
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
 
 /// The fewest digits that give the number back.
 std::string shortest(double value) {
@@ -36,8 +34,7 @@ std::string shortest(double value) {
 /// Which file a name stands for: two preparations of one output would otherwise commit each other's half.
 std::pair<::dev_t, ::ino_t> identity_of(const fs::path& path) {
   struct ::stat facts {};
-  return ::stat(path.c_str(), &facts) == 0 ? std::pair(facts.st_dev, facts.st_ino)
-                                           : std::pair<::dev_t, ::ino_t>{};
+  return ::stat(path.c_str(), &facts) == 0 ? std::pair(facts.st_dev, facts.st_ino) : std::pair<::dev_t, ::ino_t>{};
 }
 
 /// One dataset that grows at its end, with the digest of its content.
@@ -45,10 +42,9 @@ class Column {
  public:
   Column(Hdf5File& file, const std::string& name, Hdf5Type type)
       : type_(type),
-        dataset_(
-            file.create_dataset(name, type, {0},
-                                {.chunk_rows = kCorpusChunkBytes / static_cast<std::int64_t>(size_of(type)),
-                                 .unlimited_rows = true})) {
+        dataset_(file.create_dataset(
+            name, type, {0},
+            {.chunk_rows = kCorpusChunkBytes / static_cast<std::int64_t>(size_of(type)), .unlimited_rows = true})) {
     buffer_.reserve(kBytesPerWrite);
   }
 
@@ -179,8 +175,7 @@ CorpusWriter::CorpusWriter(const fs::path& output, const Tokenizer& tokenizer)
   }
   std::error_code failure;
   fs::remove(partial_, failure);
-  if (failure)
-    throw DataError("an old unfinished corpus cannot be removed: " + failure.message(), partial_.string());
+  if (failure) throw DataError("an old unfinished corpus cannot be removed: " + failure.message(), partial_.string());
   state_ = std::make_unique<State>(partial_, token_type_);
   try {
     state_->file.write_text("tokenizer", tokenizer.to_json());
@@ -204,18 +199,10 @@ void CorpusWriter::remove_partial() noexcept {
   fs::remove(partial_, ignored);
 }
 
-void CorpusWriter::append(Split split, std::span<const std::byte> narrow) {
-  (*state_)[split].append(narrow);
-}
-void CorpusWriter::end_document(Split split, std::string_view name) {
-  (*state_)[split].end_document(name);
-}
-std::int64_t CorpusWriter::num_tokens(Split split) const {
-  return (*state_)[split].num_tokens();
-}
-std::int64_t CorpusWriter::num_documents(Split split) const {
-  return (*state_)[split].num_documents();
-}
+void CorpusWriter::append(Split split, std::span<const std::byte> narrow) { (*state_)[split].append(narrow); }
+void CorpusWriter::end_document(Split split, std::string_view name) { (*state_)[split].end_document(name); }
+std::int64_t CorpusWriter::num_tokens(Split split) const { return (*state_)[split].num_tokens(); }
+std::int64_t CorpusWriter::num_documents(Split split) const { return (*state_)[split].num_documents(); }
 
 void CorpusWriter::commit(const Origin& origin) {
   Hdf5File& file = state_->file;

@@ -33,17 +33,15 @@ DataLoader::DataLoader(const TokenCorpus& corpus, Split split, const DataLoaderO
       num_tokens_(corpus.num_tokens(split)),
       hull_(static_cast<std::size_t>(kPieceTokens + 1)) {
   const std::int64_t length = options.sequence_length;
-  if (length < 1)
-    throw ConfigError("must be at least 1, not " + std::to_string(length), "data.sequence_length");
+  if (length < 1) throw ConfigError("must be at least 1, not " + std::to_string(length), "data.sequence_length");
   const std::string where = corpus.path() + ":" + std::string(name_of(split));
   if (num_tokens_ == 0) {
     throw DataError("this split has no tokens", where, "prepare the corpus again with a larger --validation");
   }
   if (options.shuffle && num_tokens_ < length) {
-    throw DataError("one sequence of data.sequence_length = " + std::to_string(length) +
-                        " tokens is longer than all " + std::to_string(num_tokens_) + " tokens of this split",
-                    where,
-                    "use a larger corpus, or a sequence_length of at most " + std::to_string(num_tokens_));
+    throw DataError("one sequence of data.sequence_length = " + std::to_string(length) + " tokens is longer than all " +
+                        std::to_string(num_tokens_) + " tokens of this split",
+                    where, "use a larger corpus, or a sequence_length of at most " + std::to_string(num_tokens_));
   }
   sequences_per_epoch_ = num_tokens_ / length + (!options.shuffle && num_tokens_ % length != 0 ? 1 : 0);
   max_documents_ = max_documents_of_sequence();
@@ -64,8 +62,7 @@ std::int64_t DataLoader::max_documents_of_sequence() const {
   };
   const std::int64_t length = std::min(options_.sequence_length, num_tokens_);
   std::int64_t most = 1, behind = 0;
-  for (std::int64_t document = 0; document < documents;
-       ++document) {  // a sequence that begins with its last token
+  for (std::int64_t document = 0; document < documents; ++document) {  // a sequence that begins with its last token
     const std::int64_t end = begin_of(document + 1) - 1 + length;
     while (behind < 2 * documents && begin_of(behind) < end) ++behind;
     most = std::max(most, behind - document);
@@ -101,8 +98,7 @@ LoadedSequence DataLoader::load(std::int64_t sequence_index, const TokenRuns& ru
   return sequence;
 }
 
-void DataLoader::load_into(std::int64_t sequence_index, const TokenRuns& runs,
-                           LoadedSequence& sequence) const {
+void DataLoader::load_into(std::int64_t sequence_index, const TokenRuns& runs, LoadedSequence& sequence) const {
   const std::int64_t length = sequence_tokens(sequence_index);
   const std::int64_t stream_first = stream_position_of(sequence_index);
   sequence.tokens.resize(static_cast<std::size_t>(runs.num_tokens()));
@@ -115,8 +111,7 @@ void DataLoader::load_into(std::int64_t sequence_index, const TokenRuns& runs,
   drop_targets(length, runs, sequence);
 }
 
-void DataLoader::find_documents(std::int64_t stream_first, std::int64_t length,
-                                LoadedSequence& sequence) const {
+void DataLoader::find_documents(std::int64_t stream_first, std::int64_t length, LoadedSequence& sequence) const {
   const auto offsets = corpus_.document_offsets(split_);
   sequence.documents.clear();
   sequence.documents.reserve(static_cast<std::size_t>(max_documents_));
@@ -177,8 +172,7 @@ void DataLoader::drop_targets(std::int64_t length, const TokenRuns& runs, Loaded
   }
   sequence.num_targets_local = 0;
   for (std::int32_t& target : sequence.targets) {
-    if (target != kNoTarget && !is_target_.empty() && !is_target_[static_cast<std::size_t>(target)])
-      target = kNoTarget;
+    if (target != kNoTarget && !is_target_.empty() && !is_target_[static_cast<std::size_t>(target)]) target = kNoTarget;
     sequence.num_targets_local += target != kNoTarget ? 1 : 0;
   }
 }

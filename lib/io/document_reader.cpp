@@ -38,8 +38,7 @@ InputFormat detect_by_content(std::string_view head) {
 void list_folder(const std::string& folder, const fs::path& output, std::vector<std::string>& files) {
   std::error_code failure;
   std::vector<std::string> found;
-  const auto options =
-      fs::directory_options::none;  // links to folders are not followed: they may form a circle
+  const auto options = fs::directory_options::none;  // links to folders are not followed: they may form a circle
   for (fs::recursive_directory_iterator at(folder, options, failure), end; !failure && at != end;
        at.increment(failure)) {
     if (!at->is_regular_file() || at->path().extension() == ".partial") continue;
@@ -57,12 +56,9 @@ void list_folder(const std::string& folder, const fs::path& output, std::vector<
 
 std::string_view name_of(InputFormat format) {
   switch (format) {
-    case InputFormat::Text:
-      return "text";
-    case InputFormat::JsonLines:
-      return "jsonl";
-    case InputFormat::Fasta:
-      return "fasta";
+    case InputFormat::Text: return "text";
+    case InputFormat::JsonLines: return "jsonl";
+    case InputFormat::Fasta: return "fasta";
   }
   return "text";
 }
@@ -94,12 +90,9 @@ InputFormat detect_format(const std::string& path, ByteStream& stream) {
 
 void read_documents(ByteStream& stream, InputFormat format, DocumentSink& sink) {
   switch (format) {
-    case InputFormat::Text:
-      return read_text(stream, sink);
-    case InputFormat::JsonLines:
-      return read_json_lines(stream, sink);
-    case InputFormat::Fasta:
-      return read_fasta(stream, sink);
+    case InputFormat::Text: return read_text(stream, sink);
+    case InputFormat::JsonLines: return read_json_lines(stream, sink);
+    case InputFormat::Fasta: return read_fasta(stream, sink);
   }
 }
 
@@ -133,8 +126,7 @@ std::vector<std::string> list_input_files(const std::vector<std::string>& inputs
       throw DataError("no such file or folder", input);
     }
   }
-  if (std::count(files.begin(), files.end(), "-") > 1)
-    throw ConfigError("standard input can be read only once", "-");
+  if (std::count(files.begin(), files.end(), "-") > 1) throw ConfigError("standard input can be read only once", "-");
   return files;
 }
 

@@ -16,8 +16,7 @@ constexpr std::size_t kMaxHeaderBytes = std::size_t{1} << 16;
 
 constexpr std::array<bool, 256> make_sequence_table() {
   std::array<bool, 256> table{};
-  for (unsigned char c = 'A'; c <= 'Z'; ++c)
-    table[c] = table[static_cast<unsigned char>(c - 'A' + 'a')] = true;
+  for (unsigned char c = 'A'; c <= 'Z'; ++c) table[c] = table[static_cast<unsigned char>(c - 'A' + 'a')] = true;
   table['*'] = table['-'] = true;  // a stop codon, a gap
   return table;
 }
@@ -30,8 +29,7 @@ class FastaReader {
   void read() {
     for (std::string_view block = stream_.block(); !block.empty(); block = stream_.block()) {
       const auto* newline = static_cast<const char*>(std::memchr(block.data(), '\n', block.size()));
-      const std::size_t length =
-          newline == nullptr ? block.size() : static_cast<std::size_t>(newline - block.data());
+      const std::size_t length = newline == nullptr ? block.size() : static_cast<std::size_t>(newline - block.data());
       take(block.substr(0, length));
       column_ += length;
       if (newline != nullptr) end_line();
@@ -51,7 +49,10 @@ class FastaReader {
       header_.clear();
     }
     if (in_header_) {
-      if (header_.size() + piece.size() > kMaxHeaderBytes) fail(0, "a header line of more than 64 KiB");
+      if (header_.size() + piece.size() > kMaxHeaderBytes) {
+        column_ = 0;
+        fail(0, "a header line of more than 64 KiB");
+      }
       header_ += piece;
       return;
     }
@@ -106,8 +107,8 @@ class FastaReader {
   }
 
   [[noreturn]] void fail(std::size_t byte_in_piece, const std::string& message) const {
-    throw DataError(message, stream_.name() + ":" + std::to_string(line_) + ":" +
-                                 std::to_string(column_ + byte_in_piece + 1));
+    throw DataError(message,
+                    stream_.name() + ":" + std::to_string(line_) + ":" + std::to_string(column_ + byte_in_piece + 1));
   }
 
   ByteStream& stream_;
@@ -120,8 +121,6 @@ class FastaReader {
 
 }  // namespace
 
-void read_fasta(ByteStream& stream, DocumentSink& sink) {
-  FastaReader(stream, sink).read();
-}
+void read_fasta(ByteStream& stream, DocumentSink& sink) { FastaReader(stream, sink).read(); }
 
 }  // namespace rondo

@@ -41,8 +41,7 @@ class GzipSource final : public ByteSource {
     if (status == Z_STREAM_END) {
       in_member_ = false;
     } else if (status != Z_OK && status != Z_BUF_ERROR) {
-      fail(std::string("broken gzip data: ") + (inflater_.msg != nullptr ? inflater_.msg : "no reason given"),
-           "");
+      fail(std::string("broken gzip data: ") + (inflater_.msg != nullptr ? inflater_.msg : "no reason given"), "");
     }
   }
 

@@ -75,8 +75,7 @@ class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
     --depth_;
     return true;
   }
-  bool parse_error(std::size_t position, const std::string&,
-                   const nlohmann::json::exception& failure) override {
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& failure) override {
     error_column = position;
     problem = failure.what();
     if (const auto colon = problem.find(": ", problem.find("column")); colon != std::string::npos) {
@@ -116,8 +115,7 @@ class JsonLinesReader {
   void read() {
     for (std::string_view block = stream_.block(); !block.empty(); block = stream_.block()) {
       const auto* newline = static_cast<const char*>(std::memchr(block.data(), '\n', block.size()));
-      const std::size_t length =
-          newline == nullptr ? block.size() : static_cast<std::size_t>(newline - block.data());
+      const std::size_t length = newline == nullptr ? block.size() : static_cast<std::size_t>(newline - block.data());
       if (line_.size() + length > kMaxLineBytes) fail("a line of more than 1 GiB");
       line_.append(block.substr(0, length));
       stream_.consume(length + (newline != nullptr ? 1 : 0));
@@ -162,8 +160,6 @@ class JsonLinesReader {
 
 }  // namespace
 
-void read_json_lines(ByteStream& stream, DocumentSink& sink) {
-  JsonLinesReader(stream, sink).read();
-}
+void read_json_lines(ByteStream& stream, DocumentSink& sink) { JsonLinesReader(stream, sink).read(); }
 
 }  // namespace rondo

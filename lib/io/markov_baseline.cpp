@@ -22,8 +22,7 @@ struct Counts {
 
 /// Calls visit(order, context, target) for every target of the split: `order` is how many tokens of its
 /// document lie before it, at most max_order, and `context` is those tokens as one number in base V.
-template <typename Visit>
-void for_each_target(const TokenCorpus& corpus, Split split, int max_order, Visit visit) {
+template <typename Visit> void for_each_target(const TokenCorpus& corpus, Split split, int max_order, Visit visit) {
   const std::int64_t vocabulary = corpus.vocabulary_size();
   std::int64_t keep = 1;  // V^max_order: older tokens fall out of the context
   for (int i = 0; i < max_order; ++i) keep *= vocabulary;
@@ -64,31 +63,27 @@ std::vector<MarkovBaseline> markov_baselines(const TokenCorpus& corpus, int max_
   const int highest = static_cast<int>(counts.size()) - 1;
   if (highest < 0) return {};
 
-  for_each_target(corpus, Split::Train, highest,
-                  [&](int available, std::int64_t context, std::int32_t target) {
-                    for (int order = 0; order <= available; ++order) {
-                      Counts& table = counts[static_cast<std::size_t>(order)];
-                      const std::int64_t row = context % num_contexts[static_cast<std::size_t>(order)];
-                      ++table.next[static_cast<std::size_t>(row * vocabulary + target)];
-                      ++table.context[static_cast<std::size_t>(row)];
-                    }
-                  });
+  for_each_target(corpus, Split::Train, highest, [&](int available, std::int64_t context, std::int32_t target) {
+    for (int order = 0; order <= available; ++order) {
+      Counts& table = counts[static_cast<std::size_t>(order)];
+      const std::int64_t row = context % num_contexts[static_cast<std::size_t>(order)];
+      ++table.next[static_cast<std::size_t>(row * vocabulary + target)];
+      ++table.context[static_cast<std::size_t>(row)];
+    }
+  });
 
   std::vector<MarkovBaseline> baselines(counts.size());
-  for_each_target(
-      corpus, Split::Validation, highest, [&](int available, std::int64_t context, std::int32_t target) {
-        for (int order = 0; order <= highest; ++order) {
-          const auto used = static_cast<std::size_t>(std::min(order, available));
-          const std::int64_t row = context % num_contexts[used];
-          const auto seen =
-              static_cast<double>(counts[used].next[static_cast<std::size_t>(row * vocabulary + target)]);
-          const auto total = static_cast<double>(counts[used].context[static_cast<std::size_t>(row)]);
-          MarkovBaseline& baseline = baselines[static_cast<std::size_t>(order)];
-          baseline.nats_per_token -=
-              std::log((seen + kSmoothing) / (total + kSmoothing * static_cast<double>(vocabulary)));
-          ++baseline.num_targets;
-        }
-      });
+  for_each_target(corpus, Split::Validation, highest, [&](int available, std::int64_t context, std::int32_t target) {
+    for (int order = 0; order <= highest; ++order) {
+      const auto used = static_cast<std::size_t>(std::min(order, available));
+      const std::int64_t row = context % num_contexts[used];
+      const auto seen = static_cast<double>(counts[used].next[static_cast<std::size_t>(row * vocabulary + target)]);
+      const auto total = static_cast<double>(counts[used].context[static_cast<std::size_t>(row)]);
+      MarkovBaseline& baseline = baselines[static_cast<std::size_t>(order)];
+      baseline.nats_per_token -= std::log((seen + kSmoothing) / (total + kSmoothing * static_cast<double>(vocabulary)));
+      ++baseline.num_targets;
+    }
+  });
   for (int order = 0; order <= highest; ++order) {
     MarkovBaseline& baseline = baselines[static_cast<std::size_t>(order)];
     baseline.order = order;

@@ -58,8 +58,7 @@ class CorpusBuilder final : public DocumentSink {
         encoder_(tokenizer.make_encoder()),
         writer_(options.output, tokenizer),
         draw_(options.validation, options.seed) {
-    if (options.validation > 0)
-      spool_ = std::make_unique<TokenSpool>(fs::absolute(options.output).parent_path());
+    if (options.validation > 0) spool_ = std::make_unique<TokenSpool>(fs::absolute(options.output).parent_path());
   }
 
   void begin(const std::string& name) override {
@@ -96,6 +95,7 @@ class CorpusBuilder final : public DocumentSink {
       throw DataError("the input has no tokens", display_name(options_.inputs.front()),
                       result_.num_empty_documents > 0 ? "all its documents are empty" : "it is empty");
     }
+    if (tick_) tick_();  // the last chance to stop: behind a pipe, a signal may look like the end of the input
     if (spool_) split_each_document();
     result_.num_replaced = encoder_->num_replaced();
     result_.num_train_tokens = writer_.num_tokens(Split::Train);
@@ -200,12 +200,9 @@ std::int64_t total_bytes(const std::vector<std::string>& files) {
 
 std::string_view name_of(SplitRule rule) {
   switch (rule) {
-    case SplitRule::None:
-      return "none";
-    case SplitRule::WholeDocuments:
-      return "whole documents, drawn by seed";
-    case SplitRule::LastPartOfEach:
-      return "the last part of each document";
+    case SplitRule::None: return "none";
+    case SplitRule::WholeDocuments: return "whole documents, drawn by seed";
+    case SplitRule::LastPartOfEach: return "the last part of each document";
   }
   return "none";
 }
@@ -223,7 +220,7 @@ PrepareResult prepare_corpus(const PrepareOptions& options, const Tokenizer& tok
   std::int64_t done_bytes = 0;
   const CorpusBuilder* open_builder = nullptr;
   CorpusBuilder builder(options, tokenizer, [&] {
-    state.num_input_bytes = done_bytes + open_stream->num_raw_bytes();
+    state.num_input_bytes = done_bytes + (open_stream != nullptr ? open_stream->num_raw_bytes() : 0);
     state.num_tokens = open_builder->num_tokens();
     state.num_documents = open_builder->num_documents();
     if (progress) progress(state);
@@ -234,6 +231,7 @@ PrepareResult prepare_corpus(const PrepareOptions& options, const Tokenizer& tok
     open_stream = &stream;
     read_documents(stream, options.format ? *options.format : detect_format(file, stream), builder);
     done_bytes += stream.num_raw_bytes();
+    open_stream = nullptr;
   }
   PrepareResult result = builder.finish();
   result.num_files = static_cast<std::int64_t>(files.size());

@@ -18,8 +18,7 @@ Hdf5File open_corpus_file(const std::string& path) {
   }
   Hdf5File file = Hdf5File::open(path);
   if (!file.has_attribute("/", "format") || file.read_text_attribute("/", "format") != kCorpusFormat) {
-    throw DataError("is not a corpus", path,
-                    "make one: rondo prepare INPUT --output corpus.h5 --tokenizer bytes");
+    throw DataError("is not a corpus", path, "make one: rondo prepare INPUT --output corpus.h5 --tokenizer bytes");
   }
   if (const auto version = file.read_integer_attribute("/", "format_version"); version != kCorpusVersion) {
     throw DataError("is a corpus of version " + std::to_string(version) + "; this program reads version " +
@@ -34,19 +33,16 @@ void check_offsets(const std::vector<std::int64_t>& offsets, std::int64_t length
   if (offsets.empty() || offsets.front() != 0) throw DataError("the first offset is not 0", where);
   const auto wrong = std::adjacent_find(offsets.begin(), offsets.end(), std::greater_equal<>());
   if (wrong != offsets.end()) {
-    throw DataError(
-        "offset " + std::to_string(wrong - offsets.begin() + 1) + " is not above the one before it", where);
+    throw DataError("offset " + std::to_string(wrong - offsets.begin() + 1) + " is not above the one before it", where);
   }
   if (offsets.back() != length) {
     throw DataError(
-        "the last offset is " + std::to_string(offsets.back()) + ", but there are " + std::to_string(length),
-        where);
+        "the last offset is " + std::to_string(offsets.back()) + ", but there are " + std::to_string(length), where);
   }
 }
 
 /// Widens `from` to int32. @returns false when an id is not below the vocabulary's size
-template <typename Narrow>
-bool widen(const std::byte* from, std::span<std::int32_t> to, std::int64_t vocabulary_size) {
+template <typename Narrow> bool widen(const std::byte* from, std::span<std::int32_t> to, std::int64_t vocabulary_size) {
   const auto* ids = reinterpret_cast<const Narrow*>(from);
   std::uint32_t largest = 0;
   for (std::size_t i = 0; i < to.size(); ++i) {
@@ -66,11 +62,10 @@ TokenCorpus::TokenCorpus(const std::string& path)
       split_rule_(file_.read_text_attribute("/", "split_rule")),
       parts_{open_part(Split::Train), open_part(Split::Validation)},
       buffer_(static_cast<std::size_t>(kTokensPerRead) * sizeof(std::uint32_t)) {
-  if (const auto recorded = file_.read_integer_attribute("/", "vocabulary_size");
-      recorded != vocabulary_size()) {
-    throw DataError("the tokenizer has " + std::to_string(vocabulary_size()) + " ids, the corpus says " +
-                        std::to_string(recorded),
-                    path);
+  if (const auto recorded = file_.read_integer_attribute("/", "vocabulary_size"); recorded != vocabulary_size()) {
+    throw DataError(
+        "the tokenizer has " + std::to_string(vocabulary_size()) + " ids, the corpus says " + std::to_string(recorded),
+        path);
   }
   if (num_tokens(Split::Train) == 0) throw DataError("there are no tokens to train on", path);
 }
@@ -79,8 +74,7 @@ std::string TokenCorpus::read_tokenizer() {
   std::string json = file_.read_text("tokenizer");
   const std::string digest = tokenizer_from_json(json, path_ + ":tokenizer")->digest();
   if (digest != tokenizer_digest_) {
-    throw DataError("the tokenizer has digest " + digest + ", recorded is " + tokenizer_digest_,
-                    path_ + ":tokenizer");
+    throw DataError("the tokenizer has digest " + digest + ", recorded is " + tokenizer_digest_, path_ + ":tokenizer");
   }
   return json;
 }
@@ -92,9 +86,8 @@ TokenCorpus::Part TokenCorpus::open_part(Split split) const {
   const Hdf5Dataset documents = file_.open_dataset(dataset_name(split, "documents"));
   const Hdf5Dataset names = file_.open_dataset(dataset_name(split, "name_offsets"));
   if (part.tokens.extents().size() != 1 || part.tokens.type() != token_type_of(vocabulary_size())) {
-    throw DataError(
-        "must be one-dimensional and of type " + std::string(name_of(token_type_of(vocabulary_size()))),
-        part.tokens.where());
+    throw DataError("must be one-dimensional and of type " + std::string(name_of(token_type_of(vocabulary_size()))),
+                    part.tokens.where());
   }
   for (const Hdf5Dataset* offsets : {&documents, &names}) {
     if (offsets->extents().size() != 1 || offsets->type() != Hdf5Type::Int64) {

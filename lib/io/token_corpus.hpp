@@ -30,9 +30,7 @@ class TokenCorpus {
   const std::string& split_rule() const { return split_rule_; }
 
   std::int64_t num_tokens(Split split) const { return part(split).offsets.back(); }
-  std::int64_t num_documents(Split split) const {
-    return static_cast<std::int64_t>(part(split).offsets.size()) - 1;
-  }
+  std::int64_t num_documents(Split split) const { return static_cast<std::int64_t>(part(split).offsets.size()) - 1; }
   /// First 0, ascending, last num_tokens(split).
   std::span<const std::int64_t> document_offsets(Split split) const { return part(split).offsets; }
   /// The document that holds the token, by bisection. @pre 0 <= token < num_tokens(split)

@@ -27,21 +27,18 @@ int open_nameless(const std::filesystem::path& folder) {
 }
 
 [[noreturn]] void fail(const std::filesystem::path& folder, const char* what) {
-  throw DataError(std::string("a temporary file cannot be ") + what + ": " + std::strerror(errno),
-                  folder.string(), "preparing needs room for the tokens twice while they are being split");
+  throw DataError(std::string("a temporary file cannot be ") + what + ": " + std::strerror(errno), folder.string(),
+                  "preparing needs room for the tokens twice while they are being split");
 }
 
 }  // namespace
 
-TokenSpool::TokenSpool(const std::filesystem::path& folder)
-    : folder_(folder), descriptor_(open_nameless(folder)) {
+TokenSpool::TokenSpool(const std::filesystem::path& folder) : folder_(folder), descriptor_(open_nameless(folder)) {
   if (descriptor_ < 0) fail(folder_, "made");
   buffer_.reserve(kBufferBytes);
 }
 
-TokenSpool::~TokenSpool() {
-  ::close(descriptor_);
-}
+TokenSpool::~TokenSpool() { ::close(descriptor_); }
 
 void TokenSpool::append(std::span<const std::byte> bytes) {
   if (buffer_.size() + bytes.size() > kBufferBytes) flush();

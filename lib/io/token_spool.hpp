@@ -22,8 +22,7 @@ class TokenSpool {
   void append(std::span<const std::byte> bytes);
   std::int64_t num_bytes() const { return written_ + static_cast<std::int64_t>(buffer_.size()); }
   /// Gives the bytes [first, first + count) in pieces.
-  void read(std::int64_t first, std::int64_t count,
-            const std::function<void(std::span<const std::byte>)>& take);
+  void read(std::int64_t first, std::int64_t count, const std::function<void(std::span<const std::byte>)>& take);
 
  private:
   void flush();

@@ -18,17 +18,16 @@ constexpr std::string_view kFormat = "rondo tokenizer";
 constexpr std::int64_t kVersion = 1;
 constexpr std::int64_t kMaxVocabulary = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kMaxFileBytes = std::size_t{256} << 20;
-constexpr std::string_view kKnown =
-    "known tokenizers: bytes, dna, ids (with --vocabulary), or a tokenizer file";
+constexpr std::string_view kKnown = "known tokenizers: bytes, dna, ids (with --vocabulary), or a tokenizer file";
 
 std::unique_ptr<Tokenizer> tokenizer_from(const nlohmann::json& json, const std::string& where) {
   if (!json.is_object() || json.value("format", "") != kFormat) {
     throw DataError("is not a tokenizer: \"format\": \"" + std::string(kFormat) + "\" is missing", where);
   }
   if (const auto version = json.value("version", std::int64_t{0}); version != kVersion) {
-    throw DataError("has tokenizer version " + std::to_string(version) + ", this program reads version " +
-                        std::to_string(kVersion),
-                    where);
+    throw DataError(
+        "has tokenizer version " + std::to_string(version) + ", this program reads version " + std::to_string(kVersion),
+        where);
   }
   const auto kind = json.value("kind", std::string());
   std::unique_ptr<Tokenizer> tokenizer;
@@ -51,9 +50,7 @@ std::unique_ptr<Tokenizer> tokenizer_from(const nlohmann::json& json, const std:
 
 }  // namespace
 
-std::string Tokenizer::digest() const {
-  return digest_hex(to_json());
-}
+std::string Tokenizer::digest() const { return digest_hex(to_json()); }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
   std::vector<std::uint32_t> tokens;
@@ -76,14 +73,13 @@ std::string Tokenizer::decode(std::span<const std::int32_t> tokens) const {
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view name, std::int64_t vocabulary_size) {
   if (name == "ids") {
     if (vocabulary_size < 1 || vocabulary_size > kMaxVocabulary) {
-      throw ConfigError("the tokenizer ids needs the number of different ids, from 1 to 2147483647",
-                        "--vocabulary", "add --vocabulary N, where every id is below N");
+      throw ConfigError("the tokenizer ids needs the number of different ids, from 1 to 2147483647", "--vocabulary",
+                        "add --vocabulary N, where every id is below N");
     }
     return std::make_unique<IdsTokenizer>(vocabulary_size);
   }
   if (vocabulary_size != 0) {
-    throw ConfigError("only the tokenizer ids takes a vocabulary size, not " + std::string(name),
-                      "--vocabulary");
+    throw ConfigError("only the tokenizer ids takes a vocabulary size, not " + std::string(name), "--vocabulary");
   }
   if (name == "bytes") return std::make_unique<ByteTokenizer>();
   if (name == "dna") return std::make_unique<DnaTokenizer>();

@@ -11,9 +11,7 @@ namespace rondo {
 
 namespace {
 
-bool is_space(unsigned char c) {
-  return c == ' ' || (c >= '\t' && c <= '\r');
-}
+bool is_space(unsigned char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 /// A byte as a message shows it: 'x' or 0xNN.
 std::string shown(unsigned char byte) {
@@ -97,8 +95,7 @@ class IdsEncoder final : public TokenEncoder {
         finish(tokens);
       } else {
         throw InvalidInput{
-            i,
-            shown(byte) + " is not part of a list of ids (decimal integers between white space or commas)"};
+            i, shown(byte) + " is not part of a list of ids (decimal integers between white space or commas)"};
       }
     }
   }
@@ -115,19 +112,13 @@ class IdsEncoder final : public TokenEncoder {
 
 }  // namespace
 
-std::unique_ptr<TokenEncoder> ByteTokenizer::make_encoder() const {
-  return std::make_unique<ByteEncoder>();
-}
+std::unique_ptr<TokenEncoder> ByteTokenizer::make_encoder() const { return std::make_unique<ByteEncoder>(); }
 void ByteTokenizer::append_text(std::span<const std::int32_t> tokens, std::string& text) const {
   for (std::int32_t id : tokens) text += static_cast<char>(static_cast<unsigned char>(id));
 }
-std::string ByteTokenizer::to_json() const {
-  return json_of(kind()).dump();
-}
+std::string ByteTokenizer::to_json() const { return json_of(kind()).dump(); }
 
-std::unique_ptr<TokenEncoder> DnaTokenizer::make_encoder() const {
-  return std::make_unique<DnaEncoder>();
-}
+std::unique_ptr<TokenEncoder> DnaTokenizer::make_encoder() const { return std::make_unique<DnaEncoder>(); }
 void DnaTokenizer::append_text(std::span<const std::int32_t> tokens, std::string& text) const {
   for (std::int32_t id : tokens) text += "ACGTN"[id];
 }

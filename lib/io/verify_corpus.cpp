@@ -37,8 +37,7 @@ std::int64_t verify_corpus(const std::string& path) {
       const std::string full_name = dataset_name(split, name);
       try {
         const Hdf5Dataset dataset = file.open_dataset(full_name);
-        const auto recorded =
-            file.read_text_attribute(std::string(name_of(split)), std::string(name) + "_digest");
+        const auto recorded = file.read_text_attribute(std::string(name_of(split)), std::string(name) + "_digest");
         if (const std::string found = digest_of_dataset(dataset); found != recorded) {
           throw DataError("its digest is " + found + ", recorded is " + recorded);
         }
@@ -56,8 +55,7 @@ std::int64_t verify_corpus(const std::string& path) {
     }
   }
   if (!damaged.empty()) {
-    throw DataError("the corpus is damaged in " + damaged + ": " + reason, path,
-                    "prepare it again: rondo prepare");
+    throw DataError("the corpus is damaged in " + damaged + ": " + reason, path, "prepare it again: rondo prepare");
   }
   return num_bytes;
 }

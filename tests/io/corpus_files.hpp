@@ -41,15 +41,12 @@ class CorpusFiles : public ::testing::Test {
   }
 
   /// Prepares `inputs` with `tokenizer` into corpus.h5.
-  PrepareResult prepare(const std::vector<std::string>& inputs, const std::string& tokenizer,
-                        double validation, std::optional<InputFormat> format = std::nullopt) const {
+  PrepareResult prepare(const std::vector<std::string>& inputs, const std::string& tokenizer, double validation,
+                        std::optional<InputFormat> format = std::nullopt) const {
     const auto made = make_tokenizer(tokenizer, tokenizer == "ids" ? vocabulary_ : 0);
-    return prepare_corpus({.inputs = inputs,
-                           .output = path("corpus.h5"),
-                           .format = format,
-                           .validation = validation,
-                           .seed = 7},
-                          *made, {});
+    return prepare_corpus(
+        {.inputs = inputs, .output = path("corpus.h5"), .format = format, .validation = validation, .seed = 7}, *made,
+        {});
   }
   /// JSON lines of these documents.
   std::string documents(const std::vector<std::string>& texts) const {
@@ -59,8 +56,7 @@ class CorpusFiles : public ::testing::Test {
   }
 
   /// What an action complains about; "accepted" when it does not.
-  template <typename Action>
-  static std::string complaint(Action action) {
+  template <typename Action> static std::string complaint(Action action) {
     try {
       action();
     } catch (const Error& error) {

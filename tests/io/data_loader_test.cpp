@@ -44,10 +44,8 @@ class DataLoaderOnCorpus : public CorpusFiles {
       const TokenRuns runs = layout.runs(rank);
       const LoadedSequence share = loader.load(index, runs);
       for (std::int64_t local = 0; local < runs.num_tokens(); ++local) {
-        all.tokens[static_cast<std::size_t>(runs.global_of(local))] =
-            share.tokens[static_cast<std::size_t>(local)];
-        all.targets[static_cast<std::size_t>(runs.global_of(local))] =
-            share.targets[static_cast<std::size_t>(local)];
+        all.tokens[static_cast<std::size_t>(runs.global_of(local))] = share.tokens[static_cast<std::size_t>(local)];
+        all.targets[static_cast<std::size_t>(runs.global_of(local))] = share.targets[static_cast<std::size_t>(local)];
       }
       all.documents = share.documents;
       all.document_offsets = share.document_offsets;
@@ -68,9 +66,8 @@ void expect_equal(const LoadedSequence& a, const LoadedSequence& b, const std::s
 TEST_F(DataLoaderOnCorpus, GivesEveryRingTheSameSequence) {
   const TokenCorpus corpus = counting_corpus({1, 40, 2, 1, 1, 60, 17});
   for (bool isolate : {true, false}) {
-    const DataLoader loader(
-        corpus, Split::Train,
-        {.sequence_length = 37, .seed = 3, .isolate_documents = isolate, .shuffle = true});
+    const DataLoader loader(corpus, Split::Train,
+                            {.sequence_length = 37, .seed = 3, .isolate_documents = isolate, .shuffle = true});
     for (std::int64_t index : {0, 1, 2, 5, 1000}) {
       const LoadedSequence alone = whole(loader, index);
       for (LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
@@ -88,8 +85,7 @@ TEST_F(DataLoaderOnCorpus, SpreadsPiecesLongerThanOneReadAlike) {
   const TokenCorpus corpus = counting_corpus({30000, 1, 9000});
   const DataLoader loader(corpus, Split::Train, {.sequence_length = 35000, .seed = 1});
   const LoadedSequence alone = whole(loader, 4);
-  for (int ring : {2, 3, 9000})
-    expect_equal(joined(loader, 4, ring, LayoutKind::Striped), alone, std::to_string(ring));
+  for (int ring : {2, 3, 9000}) expect_equal(joined(loader, 4, ring, LayoutKind::Striped), alone, std::to_string(ring));
   expect_equal(joined(loader, 4, 3, LayoutKind::Contiguous), alone, "contiguous");
 }
 
@@ -112,8 +108,7 @@ TEST_F(DataLoaderOnCorpus, LabelsAreTheNextTokenOfTheDocumentAcrossEveryBorder) 
 
 TEST_F(DataLoaderOnCorpus, WithoutIsolationOnlyTheEndOfTheStreamHasNoLabel) {
   const TokenCorpus corpus = counting_corpus({5, 30, 1, 64});
-  const DataLoader loader(corpus, Split::Train,
-                          {.sequence_length = 10, .seed = 5, .isolate_documents = false});
+  const DataLoader loader(corpus, Split::Train, {.sequence_length = 10, .seed = 5, .isolate_documents = false});
   for (std::int64_t index = 0; index < 30; ++index) {
     const LoadedSequence sequence = whole(loader, index);
     for (std::size_t i = 0; i < sequence.tokens.size(); ++i) {
@@ -137,9 +132,9 @@ TEST_F(DataLoaderOnCorpus, SaysWhichDocumentIsWhere) {
       const DocumentPosition& piece = sequence.documents[i];
       EXPECT_EQ(piece.first_position, sequence.document_offsets[i]);
       for (std::int64_t at = piece.first_position; at < sequence.document_offsets[i + 1]; ++at) {
-        EXPECT_EQ(sequence.tokens[static_cast<std::size_t>(at)],
-                  offsets[static_cast<std::size_t>(piece.document)] + piece.offset_in_document + at -
-                      piece.first_position);
+        EXPECT_EQ(
+            sequence.tokens[static_cast<std::size_t>(at)],
+            offsets[static_cast<std::size_t>(piece.document)] + piece.offset_in_document + at - piece.first_position);
       }
     }
   }
@@ -170,8 +165,7 @@ TEST_F(DataLoaderOnCorpus, DependsOnTheSeedAndOnNothingElse) {
   whole(one, 17);
   expect_equal(whole(one, 250), whole(same, 250), "what was loaded before does not matter");
   int differing = 0;
-  for (std::int64_t index = 0; index < 10; ++index)
-    differing += whole(one, index).tokens != whole(other, index).tokens;
+  for (std::int64_t index = 0; index < 10; ++index) differing += whole(one, index).tokens != whole(other, index).tokens;
   EXPECT_GE(differing, 8);
 }
 
@@ -224,14 +218,12 @@ TEST_F(DataLoaderOnCorpus, LivesOnASingleByte) {
 
 TEST_F(DataLoaderOnCorpus, RefusesACorpusShorterThanOneSequence) {
   const TokenCorpus corpus = counting_corpus({10});
-  const auto refusal =
-      complaint([&] { DataLoader(corpus, Split::Train, {.sequence_length = 11, .seed = 1}); });
+  const auto refusal = complaint([&] { DataLoader(corpus, Split::Train, {.sequence_length = 11, .seed = 1}); });
   EXPECT_NE(refusal.find("data.sequence_length = 11"), std::string::npos) << refusal;
   EXPECT_NE(refusal.find("all 10 tokens"), std::string::npos) << refusal;
   EXPECT_NE(refusal.find("sequence_length of at most 10"), std::string::npos) << refusal;
-  EXPECT_NE(
-      complaint([&] { DataLoader(corpus, Split::Validation, {.sequence_length = 1}); }).find("no tokens"),
-      std::string::npos);
+  EXPECT_NE(complaint([&] { DataLoader(corpus, Split::Validation, {.sequence_length = 1}); }).find("no tokens"),
+            std::string::npos);
   EXPECT_NE(complaint([&] { DataLoader(corpus, Split::Train, {.sequence_length = 0}); }).find("at least 1"),
             std::string::npos);
 }

@@ -46,12 +46,8 @@ TEST_F(PrepareCorpus, TakesTheLastPartOfEachOfAFewDocuments) {
 }
 
 TEST_F(PrepareCorpus, DrawsWholeDocumentsFromAHundredOn) {
-  for (const auto& [num_documents, fraction, least, most] :
-       std::vector<std::tuple<int, double, int, int>>{{100, 0.02, 2, 2},
-                                                      {100, 0.001, 1, 1},
-                                                      {1000, 0.1, 100, 100},
-                                                      {1001, 0.03, 30, 31},
-                                                      {250, 0.5, 125, 125}}) {
+  for (const auto& [num_documents, fraction, least, most] : std::vector<std::tuple<int, double, int, int>>{
+           {100, 0.02, 2, 2}, {100, 0.001, 1, 1}, {1000, 0.1, 100, 100}, {1001, 0.03, 30, 31}, {250, 0.5, 125, 125}}) {
     std::vector<std::string> texts;
     for (int i = 0; i < num_documents; ++i) texts.push_back("<" + std::to_string(i) + ">");
     const PrepareResult result = prepare({documents(texts)}, "bytes", fraction);
@@ -131,8 +127,7 @@ TEST_F(PrepareCorpus, StopsCleanlyWhenTheProgressCallThrows) {
     throw DataError("enough");
   };
   EXPECT_EQ(complaint([&] {
-              prepare_corpus({.inputs = {input}, .output = path("corpus.h5")}, *make_tokenizer("bytes", 0),
-                             stop);
+              prepare_corpus({.inputs = {input}, .output = path("corpus.h5")}, *make_tokenizer("bytes", 0), stop);
             }),
             "enough");
   EXPECT_EQ(files_left(), std::vector<std::string>{"long.txt"});
@@ -146,23 +141,18 @@ TEST_F(PrepareCorpus, RemovesWhatAKilledPreparationLeft) {
 
 TEST_F(PrepareCorpus, SaysWhatIsWrongWithTheRequest) {
   const std::string input = write("a.txt", "text");
-  EXPECT_EQ(complaint([&] { prepare({path("missing")}, "bytes", 0); }),
-            path("missing") + ": no such file or folder");
+  EXPECT_EQ(complaint([&] { prepare({path("missing")}, "bytes", 0); }), path("missing") + ": no such file or folder");
   EXPECT_NE(complaint([&] { prepare({input}, "bytes", 0.6); }).find("--validation: must be from 0 to 0.5"),
             std::string::npos);
   EXPECT_NE(complaint([&] { prepare({}, "bytes", 0); }).find("no input is given"), std::string::npos);
-  EXPECT_NE(
-      complaint([&] { prepare({write("nothing.txt", "")}, "bytes", 0); }).find("the input has no tokens"),
-      std::string::npos);
-  EXPECT_NE(
-      complaint([&] { prepare({write("blank.txt", " \n")}, "dna", 0); }).find("all its documents are empty"),
-      std::string::npos);
+  EXPECT_NE(complaint([&] { prepare({write("nothing.txt", "")}, "bytes", 0); }).find("the input has no tokens"),
+            std::string::npos);
+  EXPECT_NE(complaint([&] { prepare({write("blank.txt", " \n")}, "dna", 0); }).find("all its documents are empty"),
+            std::string::npos);
   std::filesystem::create_directory(path("hollow"));
-  EXPECT_EQ(complaint([&] { prepare({path("hollow")}, "bytes", 0); }),
-            path("hollow") + ": the folder has no files");
+  EXPECT_EQ(complaint([&] { prepare({path("hollow")}, "bytes", 0); }), path("hollow") + ": the folder has no files");
   EXPECT_NE(complaint([&] {
-              prepare_corpus({.inputs = {input}, .output = path("no/such/corpus.h5")},
-                             *make_tokenizer("bytes", 0), {});
+              prepare_corpus({.inputs = {input}, .output = path("no/such/corpus.h5")}, *make_tokenizer("bytes", 0), {});
             }).find("the folder does not exist"),
             std::string::npos);
   EXPECT_NE(complaint([&] {

@@ -20,8 +20,7 @@ std::vector<std::uint32_t> encode_in_pieces(const Tokenizer& tokenizer, std::str
   return tokens;
 }
 
-template <typename Action>
-std::string complaint(Action action) {
+template <typename Action> std::string complaint(Action action) {
   try {
     action();
   } catch (const Error& error) {
@@ -101,31 +100,23 @@ TEST(Tokenizer, ComesBackFromItsJsonWithTheSameDigest) {
 }
 
 TEST(Tokenizer, RefusesJsonThatIsNotItsOwn) {
-  const auto refusal = [](const char* json) {
-    return complaint([&] { tokenizer_from_json(json, "t.json"); });
-  };
+  const auto refusal = [](const char* json) { return complaint([&] { tokenizer_from_json(json, "t.json"); }); };
   EXPECT_NE(refusal("{").find("t.json: broken tokenizer"), std::string::npos);
   EXPECT_EQ(refusal("[]"), "t.json: is not a tokenizer: \"format\": \"rondo tokenizer\" is missing");
-  EXPECT_NE(refusal(R"({"format":"rondo tokenizer","version":2,"kind":"bytes"})").find("version 2"),
-            std::string::npos);
-  EXPECT_NE(refusal(R"({"format":"rondo tokenizer","version":1,"kind":"runes"})").find("\"runes\""),
-            std::string::npos);
-  EXPECT_NE(refusal(R"({"format":"rondo tokenizer","version":1,"kind":"ids","vocabulary_size":0})")
-                .find("1 to 2147483647"),
-            std::string::npos);
+  EXPECT_NE(refusal(R"({"format":"rondo tokenizer","version":2,"kind":"bytes"})").find("version 2"), std::string::npos);
+  EXPECT_NE(refusal(R"({"format":"rondo tokenizer","version":1,"kind":"runes"})").find("\"runes\""), std::string::npos);
   EXPECT_NE(
-      refusal(
-          R"({"format":"rondo tokenizer","version":1,"kind":"dna","alphabet":"TGCAN","never_predicted":"N"})")
-          .find("not those of kind \"dna\""),
+      refusal(R"({"format":"rondo tokenizer","version":1,"kind":"ids","vocabulary_size":0})").find("1 to 2147483647"),
       std::string::npos);
+  EXPECT_NE(refusal(R"({"format":"rondo tokenizer","version":1,"kind":"dna","alphabet":"TGCAN","never_predicted":"N"})")
+                .find("not those of kind \"dna\""),
+            std::string::npos);
 }
 
 TEST(Tokenizer, NamesTheKnownOnesWhenAskedForAnother) {
-  EXPECT_NE(complaint([] { make_tokenizer("words", 0); }).find("known tokenizers: bytes, dna, ids"),
-            std::string::npos);
+  EXPECT_NE(complaint([] { make_tokenizer("words", 0); }).find("known tokenizers: bytes, dna, ids"), std::string::npos);
   EXPECT_NE(complaint([] { make_tokenizer("ids", 0); }).find("add --vocabulary N"), std::string::npos);
-  EXPECT_NE(complaint([] { make_tokenizer("bytes", 256); }).find("only the tokenizer ids"),
-            std::string::npos);
+  EXPECT_NE(complaint([] { make_tokenizer("bytes", 256); }).find("only the tokenizer ids"), std::string::npos);
 }
 
 }  // namespace
