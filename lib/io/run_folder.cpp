@@ -3,10 +3,13 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <fcntl.h>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/log.hpp"
@@ -31,9 +34,47 @@ std::string to_json(const ExitRecord& r) {
          "\n";
 }
 
-std::int64_t step_of(const std::string& line) {
+/// Is it a line of a step up to `last_step`? One that a crash cut short is not.
+bool is_of_steps_until(std::int64_t last_step, const std::string& line) {
   const auto record = nlohmann::json::parse(line, nullptr, false);
-  return record.is_object() ? record.value("step", std::int64_t{-1}) : -1;
+  if (!record.is_object() || !record.contains("step") || !record["step"].is_number_integer()) return false;
+  return record["step"].get<std::int64_t>() <= last_step;
+}
+
+/// stem.jsonl, or stem.2.jsonl and so on where that exists.
+std::filesystem::path unused_name(const std::filesystem::path& folder, const std::string& stem) {
+  std::filesystem::path name = folder / (stem + ".jsonl");
+  for (int number = 2; std::filesystem::exists(name); ++number) {
+    name = folder / (stem + "." + std::to_string(number) + ".jsonl");
+  }
+  return name;
+}
+
+/// An open file for the length of one function.
+struct Descriptor {
+  explicit Descriptor(int opened) : number(opened) {}
+  ~Descriptor() {
+    if (number >= 0) ::close(number);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  const int number;
+};
+
+/// @returns 0 or errno; of a line that does not fit nothing stays behind
+int append_line(const std::filesystem::path& file, const std::string& line) {
+  const Descriptor opened(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+  struct stat before {};
+  if (opened.number < 0 || ::fstat(opened.number, &before) != 0) return errno;
+  ssize_t written = 0;
+  do {
+    written = ::write(opened.number, line.data(), line.size());
+  } while (written < 0 && errno == EINTR);
+  if (written == static_cast<ssize_t>(line.size())) return 0;
+  const int code = written < 0 ? errno : ENOSPC;
+  if (written > 0 && ::ftruncate(opened.number, before.st_size) != 0) return errno;
+  return code;
 }
 
 }  // namespace
@@ -56,9 +97,14 @@ void RunFolder::lock() {
   lock_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (lock_ < 0) throw_errno(ErrorKind::Data, "open", file, errno);
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    const std::string owner = read_file(file, kMostConfigBytes);
-    throw DataError("another run is writing this folder: " + owner, path_.string(),
-                    "wait for it to end, stop it, or choose another folder with --run");
+    const int code = errno;
+    if (code == EWOULDBLOCK) {
+      ::close(lock_);
+      lock_ = -1;
+      throw DataError("another run is writing this folder: " + read_file(file, kMostConfigBytes), path_.string(),
+                      "wait for it to end, stop it, or choose another folder with --run");
+    }
+    log::warning("{}: {}; a second process on this run would not be noticed", file.string(), std::strerror(code));
   }
   char host[256] = "";
   ::gethostname(host, sizeof(host) - 1);
@@ -83,27 +129,33 @@ void RunFolder::write_config(const std::string& toml) const { replace_file(path_
 
 void RunFolder::rewind_metrics(std::int64_t step) const {
   const std::filesystem::path file = path_ / "metrics.jsonl";
-  std::ifstream lines(file);
+  std::ifstream lines(file, std::ios::binary);
   if (!lines) return;
   std::string kept, aside;
   for (std::string line; std::getline(lines, line);) {
-    (step_of(line) <= step ? kept : aside) += line + "\n";
+    const bool is_whole = !lines.eof();  // it ended with a line break
+    (is_whole && is_of_steps_until(step, line) ? kept : aside) += line + "\n";
   }
+  lines.close();
   if (aside.empty()) return;
-  std::ofstream(path_ / ("metrics.after-step-" + std::to_string(step) + ".jsonl"), std::ios::app) << aside;
+  // The copy first: a crash between the two leaves lines twice in the folder, but loses none.
+  write_new_file(unused_name(path_, "metrics.after-step-" + std::to_string(step)), aside);
   replace_file(file, kept);
 }
 
 void RunFolder::append_metrics(const std::string& record) const {
+  ensure(record.find('\n') == std::string::npos, "one record of metrics is one line");
   const std::filesystem::path file = path_ / "metrics.jsonl";
-  std::ofstream lines(file, std::ios::app);
-  lines << record << "\n" << std::flush;
-  if (!lines) throw DataError("cannot write the metrics: the disk may be full", file.string());
+  const int code = append_line(file, record + "\n");
+  if (code != 0) throw_errno(ErrorKind::Data, "write", file, code);
 }
 
 void RunFolder::beat(std::int64_t step) const {
   const nlohmann::ordered_json beat{{"time", unix_time_s()}, {"step", step}, {"process", ::getpid()}};
-  std::ofstream(path_ / "heartbeat", std::ios::trunc) << beat.dump() << "\n";
+  // Renamed, so that nobody reads half of it, but not forced to the disk: after a power loss nobody asks for it.
+  std::ofstream(path_ / "heartbeat.new", std::ios::trunc) << beat.dump() << "\n";
+  std::error_code ignored;
+  std::filesystem::rename(path_ / "heartbeat.new", path_ / "heartbeat", ignored);
 }
 
 void RunFolder::write_exit(const ExitRecord& record) const noexcept {
