@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/digest.hpp"
 
-#include <xxhash.h>
-
 #include <charconv>
 #include <cstdio>
 #include <new>
+#include <xxhash.h>
 
 namespace rondo {
 

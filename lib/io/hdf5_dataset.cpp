@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/hdf5_dataset.hpp"
 
-#include <hdf5.h>
-
 #include <array>
+#include <hdf5.h>
 #include <utility>
 
 #include "io/hdf5_types.hpp"
@@ -76,7 +75,8 @@ Hdf5Handle Hdf5Dataset::select(std::span<const RowRange> ranges, std::int64_t co
     for (std::size_t axis = 1; axis < extents_.size(); ++axis) extent[axis] = static_cast<hsize_t>(extents_[axis]);
     start[0] = static_cast<hsize_t>(range.first);
     extent[0] = static_cast<hsize_t>(range.count);
-    check_hdf5(H5Sselect_hyperslab(space.id(), H5S_SELECT_OR, start.data(), nullptr, extent.data(), nullptr),
+    check_hdf5(H5Sselect_hyperslab(space.id(), selected == 0 ? H5S_SELECT_SET : H5S_SELECT_OR, start.data(), nullptr,
+                                   extent.data(), nullptr),
                handle_.kind(), "selecting rows", where());
     selected += range.count * row_count();
   }
@@ -85,9 +85,14 @@ Hdf5Handle Hdf5Dataset::select(std::span<const RowRange> ranges, std::int64_t co
 }
 
 Hdf5Handle Hdf5Dataset::memory_space(std::int64_t count) const {
-  const hsize_t extent = static_cast<hsize_t>(count);
-  const hid_t space = count == 0 ? H5Screate(H5S_NULL) : H5Screate_simple(1, &extent, nullptr);
-  return Hdf5Handle(space, handle_.kind(), "describing the memory", where());
+  // As many dimensions as the dataset: between equal shapes HDF5 copies blocks, otherwise single elements.
+  Extents extents{};
+  for (std::size_t axis = 0; axis < extents_.size(); ++axis) extents[axis] = static_cast<hsize_t>(extents_[axis]);
+  extents[0] = static_cast<hsize_t>(count == 0 ? 1 : count / row_count());
+  Hdf5Handle space(H5Screate_simple(static_cast<int>(extents_.size()), extents.data(), nullptr), handle_.kind(),
+                   "describing the memory", where());
+  if (count == 0) check_hdf5(H5Sselect_none(space.id()), handle_.kind(), "selecting nothing", where());
+  return space;
 }
 
 Hdf5Handle Hdf5Dataset::transfer_list() const {
@@ -107,7 +112,7 @@ void Hdf5Dataset::write_rows(std::span<const RowRange> ranges, const void* memor
   const Hdf5Handle file_space = select(ranges, count);
   const Hdf5Handle space = memory_space(count);
   const Hdf5Handle transfer = transfer_list();
-  const char nothing = 0;  // HDF5 wants an address even from a rank that writes no rows
+  const std::int64_t nothing = 0;  // HDF5 wants an address even from a rank that writes no rows
   check_hdf5(H5Dwrite(handle_.id(), hdf5_native_type(memory_type), space.id(), file_space.id(), transfer.id(),
                       count == 0 ? &nothing : memory),
              handle_.kind(), "writing", where());
@@ -119,7 +124,7 @@ void Hdf5Dataset::read_rows(std::span<const RowRange> ranges, void* memory, std:
   const Hdf5Handle file_space = select(ranges, count);
   const Hdf5Handle space = memory_space(count);
   const Hdf5Handle transfer = transfer_list();
-  char nothing = 0;
+  std::int64_t nothing = 0;
   check_hdf5(H5Dread(handle_.id(), hdf5_native_type(memory_type), space.id(), file_space.id(), transfer.id(),
                      count == 0 ? &nothing : memory),
              handle_.kind(), "reading", where());
