@@ -9,6 +9,7 @@ namespace rondo {
 void add_check(Program& program);
 void add_corpus(Program& program);
 void add_prepare(Program& program);
+void add_checkpoint(Program& program);
 void add_config_reference(Program& program);  // hidden: writes docs/reference/configuration.md
 
 /// The text of `rondo --version`: this build and the libraries that it finds at run time.
