@@ -58,6 +58,7 @@ ParameterSet::ParameterSet(Execution& execution, const TransformerShape& shape, 
 
 void ParameterSet::initialise(std::uint64_t seed) {
   std::vector<double> drawn;
+  std::vector<float> narrowed;
   for (Parameter& parameter : parameters_) {
     const auto count = static_cast<std::size_t>(parameter.value.count());
     drawn.assign(count, 1.0);
@@ -68,11 +69,13 @@ void ParameterSet::initialise(std::uint64_t seed) {
       const CounterRandom random(seed, stream_of(parameter.name));
       for (std::size_t i = 0; i < count; ++i) drawn[i] = deviation * random.normal(i);
     }
-    Arena::Scope scope(execution_.scratch);
-    const TensorView staged = execution_.scratch.take(DType::Fp64, parameter.value.shape);
-    execution_.device.copy(execution_.compute, staged.data, drawn.data(), staged.size_bytes());
-    execution_.backend.convert(execution_.compute, {staged, parameter.value});
-    execution_.device.synchronize(execution_.compute);  // `drawn` is written again
+    const void* from = drawn.data();
+    if (parameter.value.dtype == DType::Fp32) {
+      narrowed.assign(drawn.begin(), drawn.end());
+      from = narrowed.data();
+    }
+    execution_.device.copy(execution_.compute, parameter.value.data, from, parameter.value.size_bytes());
+    execution_.device.synchronize(execution_.compute);  // what was drawn is overwritten next
   }
   refresh_compute_copies();
 }

@@ -28,6 +28,10 @@ class Span {
   /// This rank's positions.
   const TokenRuns& runs() const { return runs_; }
   std::int64_t num_tokens() const { return runs_.num_tokens(); }
+  /// (query, key) pairs that attend, over the queries of this rank: its work. Takes time linear in its tokens.
+  double attended_pairs() const {
+    return static_cast<double>(count_pairs(mask(), runs_, TokenRuns::contiguous(0, layout_.span_tokens())));
+  }
 
  private:
   SequenceLayout layout_;

@@ -6,10 +6,7 @@
 #include <sched.h>
 #include <vector>
 
-#if __has_include("kernels/cpu/backend.hpp")
 #include "kernels/cpu/backend.hpp"
-#define RONDO_HAS_CPU_BACKEND 1
-#endif
 #include "comm/mpi_session.hpp"
 #include "kernels/reference/backend.hpp"
 
@@ -27,12 +24,7 @@ DeviceChoice resolved(DeviceChoice choice) {
 
 std::unique_ptr<Backend> make_backend(DeviceChoice choice, Device& device, int threads) {
   if (choice == DeviceChoice::Reference) return make_reference_backend(device);
-#ifdef RONDO_HAS_CPU_BACKEND
   return make_cpu_backend(device, {.threads = threads});
-#else
-  (void)threads;
-  return make_reference_backend(device);
-#endif
 }
 
 std::unique_ptr<Transport> make_transport(TransportChoice choice, const Communicator& group, Device& device) {
@@ -56,10 +48,15 @@ Runtime::Runtime(const Communicator& world, const RuntimeOptions& options)
       world_transport_(make_transport(options.transport, grid_.world(), *device_)),
       scratch_(std::make_unique<Arena>(*device_, MemoryUse::Workspace)),
       execution_{*device_, *backend_, *compute_, *scratch_, Ring{*ring_transport_, *compute_}} {
-  compute_->set_progress([this] { ring_transport_->progress(); });
+  add_progress([this] { ring_transport_->progress(); });
+  compute_->set_progress([this] {
+    for (const auto& hook : progress_) hook();
+  });
 }
 
 Runtime::~Runtime() = default;
+
+void Runtime::add_progress(std::function<void()> hook) { progress_.push_back(std::move(hook)); }
 
 std::string Runtime::description() const {
   const int ranks = grid_.world().size();

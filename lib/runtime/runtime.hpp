@@ -3,8 +3,10 @@
 // and released in reverse. Everything else sees only its Execution.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "comm/communicator.hpp"
 #include "comm/process_grid.hpp"
@@ -35,6 +37,9 @@ class Runtime {
   /// Between the ranks that hold the same parameters: all ranks.
   Transport& world_transport() { return *world_transport_; }
 
+  /// Also called between the tiles of long kernels.
+  void add_progress(std::function<void()> hook);
+
   /// The device that Auto stands for, and the threads of this rank.
   DeviceChoice device_choice() const { return device_choice_; }
   int threads() const { return threads_; }
@@ -51,6 +56,7 @@ class Runtime {
   std::unique_ptr<Transport> ring_transport_, world_transport_;
   std::unique_ptr<Arena> scratch_;
   Execution execution_;
+  std::vector<std::function<void()>> progress_;
 };
 
 /// Cores that this process may use, divided among the ranks of its node. @returns at least 1

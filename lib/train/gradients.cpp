@@ -29,13 +29,15 @@ std::vector<double> squared_norms(Execution& e, const ParameterSet& parameters) 
 
 }  // namespace
 
-std::optional<std::string> first_non_finite(Execution& execution, const ParameterSet& parameters) {
-  TraceScope trace("gradients.first_non_finite");
+std::optional<std::string> non_finite_origin(Execution& execution, const ParameterSet& parameters) {
+  TraceScope trace("gradients.non_finite_origin");
   const std::vector<double> squares = squared_norms(execution, parameters);
-  const auto bad =
-      std::find_if(squares.begin(), squares.end(), [](double square) { return !std::isfinite(square); });
-  if (bad == squares.end()) return std::nullopt;
-  return parameters.parameters()[static_cast<std::size_t>(bad - squares.begin())].name;
+  const Parameter* origin = nullptr;
+  for (std::size_t i = 0; i < squares.size(); ++i) {
+    const Parameter& parameter = parameters.parameters()[i];
+    if (!std::isfinite(squares[i]) && (origin == nullptr || parameter.layer >= origin->layer)) origin = &parameter;
+  }
+  return origin == nullptr ? std::nullopt : std::optional(origin->name);
 }
 
 double gradient_norm(Execution& execution, const ParameterSet& parameters) {
@@ -45,8 +47,6 @@ double gradient_norm(Execution& execution, const ParameterSet& parameters) {
   return std::sqrt(total);
 }
 
-double clip_factor(double norm, double clip_norm) {
-  return clip_norm > 0 && norm > clip_norm ? clip_norm / norm : 1.0;
-}
+double clip_factor(double norm, double clip_norm) { return clip_norm > 0 && norm > clip_norm ? clip_norm / norm : 1.0; }
 
 }  // namespace rondo

@@ -10,9 +10,9 @@
 
 namespace rondo {
 
-/// The first parameter, in the order of the set, whose local gradient has a non-finite entry. Waits for the
+/// The parameter nearest to the loss whose local gradient has a non-finite entry. Waits for the
 /// stream.
-std::optional<std::string> first_non_finite(Execution& execution, const ParameterSet& parameters);
+std::optional<std::string> non_finite_origin(Execution& execution, const ParameterSet& parameters);
 
 /// Euclidean norm of all gradients, fp64 over fixed chunks in the order of the parameters. Waits for the
 /// stream.

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/ranks.hpp"
+
+#include <cstdio>
+#include <new>
+#include <string>
+
+namespace rondo {
+
+namespace {
+
+int end_with(const MpiSession& session, const Error& error, bool agreed, const ErrorObserver& observe) {
+  const Communicator& world = session.world();
+  const bool rank_alone = !agreed && world.size() > 1;
+  if (observe) observe(error, rank_alone);
+  if (rank_alone) {
+    print_error(Error(error.kind(), error.message() + " (rank " + std::to_string(world.rank()) + ")", error.where(),
+                      error.advice()));
+    session.abort_all(exit_code(error.kind()));
+  }
+  if (world.rank() == 0) print_error(error);
+  return exit_code(error.kind());
+}
+
+}  // namespace
+
+int run_on_ranks(const std::function<int(MpiSession&)>& body, const ErrorObserver& observe) {
+  MpiSession session(nullptr, nullptr);
+  try {
+    return body(session);
+  } catch (const AgreedError& error) {
+    return end_with(session, error, true, observe);
+  } catch (const Error& error) {
+    return end_with(session, error, false, observe);
+  } catch (const std::bad_alloc&) {
+    return end_with(session,
+                    DeviceError("out of memory on host " + host_name(), "", "use more ranks or a shorter sequence"),
+                    false, observe);
+  } catch (const std::exception& error) {
+    return end_with(session, Error(ErrorKind::Internal, error.what()), false, observe);
+  }
+}
+
+void print_error(const Error& error) {
+  std::fprintf(stderr, "rondo: %s error: %s\n", std::string(name_of(error.kind())).c_str(), error.what());
+}
+
+}  // namespace rondo

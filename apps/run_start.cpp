@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/run_start.hpp"
+
+#include <filesystem>
+
+#include "config/load.hpp"
+#include "config/print.hpp"
+#include "config/resolve.hpp"
+#include "core/log.hpp"
+
+namespace rondo {
+
+namespace {
+
+RunConfig agreed_config(const Communicator& world, const TrainOptions& options) {
+  std::vector<std::string> overrides = options.config.overrides;
+  if (!options.time_limit.empty()) overrides.push_back("train.time_limit=" + options.time_limit);
+  RunConfig config;
+  agree_on(world, [&] {
+    config = load_config(options.config.path, overrides, world.size());
+    if (config.data.corpus.empty()) {
+      throw ConfigError("no corpus is given", "data.corpus",
+                        "make one with `rondo prepare` and add --set data.corpus=FILE");
+    }
+  });
+  const std::vector<std::string> digests = world.all_gather(agreement_digest(config));
+  agree_on(world, [&] {
+    if (digests.front() != agreement_digest(config)) {
+      throw ConfigError("this rank was told something else than rank 0", options.config.path,
+                        "give all ranks the same file and the same --set");
+    }
+  });
+  return config;
+}
+
+void open_corpus(const Communicator& world, RunStart& start) {
+  agree_on(world, [&] { start.corpus = std::make_unique<TokenCorpus>(start.config.data.corpus); });
+  const std::vector<std::string> digests = world.all_gather(start.corpus->tokens_digest(Split::Train));
+  agree_on(world, [&] {
+    if (digests.front() != start.corpus->tokens_digest(Split::Train)) {
+      throw DataError("this rank reads another corpus than rank 0", start.config.data.corpus,
+                      "put the same file where every host finds it");
+    }
+    start.config = resolve(start.config, {.world_size = world.size(),
+                                          .vocabulary_size = start.corpus->vocabulary_size(),
+                                          .has_bf16_units = cpu_has_bf16_matrix_units()});
+  });
+}
+
+// Compares with the run's last start: what may not change, may not.
+void check_changes(const RunFolder& folder, const RunConfig& config, bool allow_change) {
+  const auto before = folder.read_config();
+  if (!before || std::filesystem::is_empty(folder.checkpoints())) return;
+  std::string refused;
+  for (const Difference& difference : differences(load_config_text(*before, folder.path() / "config.toml"), config)) {
+    const bool allowed = difference.change == Change::Free || (difference.change == Change::OnRequest && allow_change);
+    if (allowed) {
+      log::info("changed since the last start: {}", to_string(difference));
+    } else {
+      refused += (refused.empty() ? "" : "\n  ") + to_string(difference);
+    }
+  }
+  if (!refused.empty()) {
+    throw ConfigError(
+        "the run was started with another configuration:\n  " + refused, folder.path().string(),
+        "go on with the old values, add --allow-change where that is said, or start a new run with --run");
+  }
+}
+
+}  // namespace
+
+RunStart start_run(const Communicator& world, const TrainOptions& options) {
+  RunStart start;
+  start.config = agreed_config(world, options);
+  open_corpus(world, start);
+  const std::filesystem::path path =
+      options.run.empty() ? std::filesystem::path("runs") / std::filesystem::path(options.config.path).stem()
+                          : std::filesystem::path(options.run);
+  agree_on(world, [&] {
+    start.folder = std::make_shared<RunFolder>(path);
+    if (world.rank() != 0) return;
+    start.folder->lock();
+    check_changes(*start.folder, start.config, options.allow_change);
+    start.folder->write_config(to_toml(start.config));
+  });
+  return start;
+}
+
+RuntimeOptions runtime_options(const RunConfig& config) {
+  return {.device = config.parallel.device,
+          .transport = config.parallel.transport,
+          .ring = config.parallel.ring,
+          .threads = config.parallel.threads};
+}
+
+ExitRecord RunRecord::base() const {
+  ExitRecord record;
+  record.rank = rank_;
+  record.host = host_name();
+  record.step = step_;
+  record.phase = phase_;
+  return record;
+}
+
+void RunRecord::begin(std::shared_ptr<const RunFolder> folder, int rank) {
+  folder_ = std::move(folder);
+  rank_ = rank;
+  ExitRecord record = base();
+  record.cause = "running";
+  record.retry = true;
+  if (rank == 0) folder_->write_running(record);
+}
+
+void RunRecord::end(const std::string& cause, int exit_code) const {
+  ExitRecord record = base();
+  record.cause = cause;
+  record.exit_code = exit_code;
+  record.retry = exit_code != 0;
+  if (rank_ == 0) folder_->write_exit(record);
+}
+
+void RunRecord::fail(const Error& error, bool rank_alone) const noexcept {
+  if (folder_ == nullptr || (!rank_alone && rank_ != 0)) return;
+  ExitRecord record = base();
+  record.cause = std::string(name_of(error.kind()));
+  record.exit_code = exit_code(error.kind());
+  record.message = error.where().empty() ? error.message() : error.where() + ": " + error.message();
+  record.advice = error.advice();
+  record.retry = error.kind() == ErrorKind::Communication;
+  folder_->write_exit(record);
+}
+
+}  // namespace rondo

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// `rondo train`: trains one stage; the same line starts a run and goes on with it.
+#include <cstdio>
+#include <memory>
+#include <spdlog/fmt/fmt.h>
+#include <unistd.h>
+
+#include "apps/commands.hpp"
+#include "apps/ranks.hpp"
+#include "apps/run_start.hpp"
+#include "config/print.hpp"
+#include "core/log.hpp"
+#include "core/trace.hpp"
+#include "train/trainer.hpp"
+
+namespace rondo {
+
+namespace {
+
+constexpr int kStoppedEarly = 75;
+
+// A line that overwrites itself, on a terminal only; batch logs have the step lines.
+void show_live(const StepReport& report) {
+  std::fprintf(stderr, "\r%s\033[K%s", step_line(report).c_str(), report.step == report.num_steps ? "\n" : "\r");
+}
+
+void describe(const RunStart& start, const Runtime& runtime, Trainer& trainer) {
+  const std::int64_t step = trainer.state().progress.step;
+  log::info("configuration:\n{}", to_toml(start.config));
+  log::info("{}", runtime.description());
+  log::info("{:.3f} M parameters, {} tokens a step, corpus {}: {} training tokens in {} documents",
+            1e-6 * static_cast<double>(num_parameters(trainer.shape())),
+            start.config.train.batch_sequences * start.config.data.sequence_length, start.corpus->path(),
+            start.corpus->num_tokens(Split::Train), start.corpus->num_documents(Split::Train));
+  if (step > 0) log::info("going on from step {} in {}", step, start.folder->checkpoints().string());
+}
+
+int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
+  const Communicator& world = session.world();
+  StopSignal stop(world);
+  session.set_watch([&stop] { stop.poll(); });
+  const RunStart start = start_run(world, options);
+  record.begin(start.folder, world.rank());
+  Runtime runtime(world, runtime_options(start.config));
+  runtime.add_progress([&stop] { stop.poll(); });
+
+  Trainer trainer(runtime, start.config, *start.corpus, stop, start.folder->checkpoints());
+  const std::int64_t first_step = trainer.begin();
+  describe(start, runtime, trainer);
+  if (world.rank() == 0) start.folder->rewind_metrics(first_step);
+  trainer.on_record = [&](std::int64_t, const std::string& text) { start.folder->append_metrics(text); };
+  trainer.on_step = [&, live = isatty(STDERR_FILENO) != 0](const StepReport& report) {
+    start.folder->beat(report.step);
+    if (live) show_live(report);
+  };
+  record.at("training", first_step);
+  trainer.after_step = [&](std::int64_t step) { record.step_done(step); };
+  const bool finished = first_step >= start.config.train.steps || trainer.run() == TrainOutcome::Finished;
+  if (first_step >= start.config.train.steps) log::info("the run is finished: {} steps are done", first_step);
+  log::debug("{}", trace_table());
+  record.end(finished ? "finished" : "stopped", finished ? 0 : kStoppedEarly);
+  return finished ? 0 : kStoppedEarly;
+}
+
+}  // namespace
+
+void add_train(Program& program) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* command =
+      add_command(program, program.app,
+                  {"train", "Train a model; the same line starts a run and goes on with it.",
+                   "mpirun -n 2 rondo train configs/tiny.toml --set data.corpus=corpus.h5 --run runs/first"},
+                  [options] {
+                    RunRecord record;
+                    return run_on_ranks([&](MpiSession& session) { return train(session, *options, record); },
+                                        [&](const Error& error, bool rank_alone) { record.fail(error, rank_alone); });
+                  });
+  add_config_options(*command, options->config);
+  command->add_option("--run", options->run, "the run folder; runs/<name of CONFIG> if not given")->type_name("DIR");
+  command->add_option("--time-limit", options->time_limit, "save and end with 75 before this time, e.g. 23h40m")
+      ->type_name("TIME");
+  command->add_flag("--allow-change", options->allow_change, "go on although learning rate, schedule or batch changed");
+}
+
+}  // namespace rondo

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happens after a step, decided once and alike on all ranks; the loop obeys.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "comm/communicator.hpp"
+#include "config/run_config.hpp"
+
+namespace rondo {
+
+struct StepActions {
+  bool log = false;
+  bool evaluate = false;
+  bool checkpoint = false;
+  bool finish = false;  ///< this was the last step
+  bool stop = false;    ///< before the last step: a signal, or the time limit; a checkpoint comes first
+};
+
+/// Decides StepActions. Clocks count on rank 0 alone, signals on any rank.
+class StepPlanner {
+ public:
+  StepPlanner(const Communicator& world, const RunConfig& config);
+
+  /// Collective. @param signalled does this rank want to stop? @param step_s how long the step took
+  StepActions decide(std::int64_t step, bool signalled, double step_s);
+  /// Tells how long a checkpoint took, so that the next one ends before the time limit.
+  void checkpoint_written(double save_s);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  const Communicator& world_;
+  const RunConfig& config_;
+  Clock::time_point start_ = Clock::now(), last_checkpoint_ = Clock::now();
+  double save_s_ = 0;
+};
+
+}  // namespace rondo

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// One stage of training: the loop over steps, and what surrounds it. Collective throughout: all ranks call
+// alike.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/stop_signal.hpp"
+#include "config/run_config.hpp"
+#include "infer/evaluator.hpp"
+#include "io/data_loader.hpp"
+#include "model/transformer.hpp"
+#include "runtime/runtime.hpp"
+#include "train/step_actions.hpp"
+#include "train/step_report.hpp"
+#include "train/training_state.hpp"
+
+namespace rondo {
+
+enum class TrainOutcome { Finished, Stopped };
+
+class Trainer {
+ public:
+  /// @param config resolved. All references outlive the trainer.
+  /// @param checkpoints the folder of this run's checkpoints
+  Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& corpus, const StopSignal& stop,
+          const std::filesystem::path& checkpoints);
+
+  /// Takes up the newest valid checkpoint of the folder, or else the weights of train.initialise_from, or
+  /// else starts from the seed. @returns the step to go on from. Throws CheckpointError.
+  std::int64_t begin();
+  /// Trains to the last step, or until a signal or the time limit; the state is then committed.
+  /// Throws NonFiniteError, agreed by all ranks, before an update with a non-finite loss or gradient.
+  TrainOutcome run();
+
+  /// One update from the next sequences; public for tests.
+  StepReport step();
+  TrainingState& state() { return state_; }
+  ParameterSet& parameters() { return parameters_; }
+  const RunConfig& config() const { return config_; }
+  const TransformerShape& shape() const { return shape_; }
+
+  /// Called on rank 0 after every step.
+  std::function<void(const StepReport&)> on_step;
+  /// Called on every rank after every update.
+  std::function<void(std::int64_t step)> after_step;
+  /// Called on rank 0 with one JSON object for each logged step and each evaluation.
+  std::function<void(std::int64_t step, const std::string& record)> on_record;
+
+ private:
+  struct LossSum {
+    double loss = 0;
+    std::int64_t num_targets = 0;
+    double attended_pairs = 0;
+  };
+  /// Sequences of a step that this rank's ring works on.
+  std::int64_t num_rounds() const { return config_.train.batch_sequences / runtime_.grid().data_size(); }
+  void load(std::int64_t round);
+  LossSum forward_backward(std::int64_t round);
+  LossSum sum_over_ranks(const LossSum& mine) const;
+  void stop_if_not_finite(double my_loss);
+  void obey(const StepActions& actions, const StepReport& report);
+  void evaluate();
+  void save();
+  void record(std::int64_t step, const std::string& text) const;
+
+  Runtime& runtime_;
+  Execution& execution_;
+  const RunConfig config_;
+  const TokenCorpus& corpus_;
+  const StopSignal& stop_;
+
+  TransformerShape shape_;
+  SequenceLayout layout_;
+  ParameterSet parameters_;
+  AdamW optimizer_;
+  Transformer model_;
+  TrainingState state_;
+  DataLoader loader_;
+  std::unique_ptr<Evaluator> evaluator_;  // none when there is no validation part
+  CheckpointStore checkpoints_;
+  CheckpointContext context_;
+  StepPlanner planner_;
+
+  LoadedSequence sequence_;  // this rank's share of the sequence at hand
+  Buffer tokens_, targets_, losses_, loss_sum_;
+  std::unique_ptr<Span> span_;
+  double smoothed_step_s_ = 0;
+};
+
+}  // namespace rondo

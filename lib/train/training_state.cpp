@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/training_state.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace rondo {
+
+namespace {
+
+// All rows on every rank: parameters are replicated.
+NamedTensor replicated(const std::string& name, const TensorView& tensor) {
+  return {.name = name, .global_shape = tensor.shape, .dtype = tensor.dtype, .first_row = 0, .rows = tensor};
+}
+
+}  // namespace
+
+std::vector<NamedTensor> TrainingState::weights(ParameterSet& parameters) {
+  std::vector<NamedTensor> list;
+  for (const Parameter& p : parameters.parameters()) list.push_back(replicated("parameters/" + p.name, p.value));
+  return list;
+}
+
+std::vector<NamedTensor> TrainingState::tensors() const {
+  std::vector<NamedTensor> list = weights(parameters_);
+  for (std::size_t i = 0; i < parameters_.parameters().size(); ++i) {
+    const std::string& name = parameters_.parameters()[i].name;
+    list.push_back(replicated("moment_1/" + name, optimizer_.moments()[i].moment_1));
+    list.push_back(replicated("moment_2/" + name, optimizer_.moments()[i].moment_2));
+  }
+  return list;
+}
+
+std::string TrainingState::metadata(const CheckpointContext& context) const {
+  const nlohmann::ordered_json document{{"config", context.config_toml},
+                                        {"step", progress.step},
+                                        {"tokens_seen", progress.tokens_seen},
+                                        {"loader_position", progress.loader_position},
+                                        {"stage", progress.stage},
+                                        {"seed", context.seed},
+                                        {"tokenizer", context.tokenizer_json},
+                                        {"tokenizer_digest", context.tokenizer_digest},
+                                        {"corpus_digest", context.corpus_digest}};
+  return document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+TrainingProgress TrainingState::progress_from(const std::string& metadata) {
+  try {
+    const auto document = nlohmann::json::parse(metadata);
+    return {.step = document.at("step"),
+            .tokens_seen = document.at("tokens_seen"),
+            .loader_position = document.at("loader_position"),
+            .stage = document.at("stage")};
+  } catch (const nlohmann::json::exception& error) {
+    throw CheckpointError(std::string("the metadata of the checkpoint cannot be read: ") + error.what());
+  }
+}
+
+}  // namespace rondo

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/schedule.hpp"
+
+#include <cmath>
+#include <gtest/gtest.h>
+
+#include "train/gradients.hpp"
+
+namespace rondo {
+namespace {
+
+TrainConfig config(ScheduleKind kind) {
+  TrainConfig c;
+  c.steps = 110;
+  c.warmup_steps = 10;
+  c.learning_rate = 2.0;
+  c.minimum_learning_rate_fraction = 0.1;
+  c.schedule = kind;
+  return c;
+}
+
+TEST(Schedule, WarmsUpInALine) {
+  for (ScheduleKind kind : {ScheduleKind::Constant, ScheduleKind::Linear, ScheduleKind::Cosine}) {
+    EXPECT_DOUBLE_EQ(learning_rate_at(config(kind), 1), 0.2);
+    EXPECT_DOUBLE_EQ(learning_rate_at(config(kind), 10), 2.0);
+  }
+}
+
+TEST(Schedule, DecaysToTheMinimumAtTheLastStep) {
+  EXPECT_DOUBLE_EQ(learning_rate_at(config(ScheduleKind::Constant), 110), 2.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config(ScheduleKind::Linear), 110), 0.2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config(ScheduleKind::Cosine), 110), 0.2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config(ScheduleKind::Linear), 60), 1.1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config(ScheduleKind::Cosine), 60), 1.1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config(ScheduleKind::Cosine), 35), 0.2 + 1.8 * 0.5 * (1.0 + std::sqrt(0.5)));
+}
+
+TEST(ClipFactor, BringsTheNormDownToTheLimitAndLeavesSmallOnesAlone) {
+  EXPECT_DOUBLE_EQ(clip_factor(4.0, 1.0), 0.25);
+  EXPECT_DOUBLE_EQ(clip_factor(0.5, 1.0), 1.0);
+  EXPECT_DOUBLE_EQ(clip_factor(4.0, 0.0), 1.0);
+}
+
+}  // namespace
+}  // namespace rondo
