@@ -31,7 +31,9 @@ TEST_F(SmallTrainerTest, TrainsEvaluatesSavesAndGoesOn) {
     std::vector<std::string> records;
     training.trainer().on_record = [&](std::int64_t, const std::string& record) { records.push_back(record); };
     EXPECT_EQ(training.trainer().run(), TrainOutcome::Finished);
-    if (world_.rank() == 0) EXPECT_GE(records.size(), 2U) << "a logged step and an evaluation at least";
+    if (world_.rank() == 0) {
+      EXPECT_GE(records.size(), 2U) << "a logged step and an evaluation at least";
+    }
   }
   test::TrainingWorld again(world_, folder_.path(), checkpoints(), short_run_);
   EXPECT_EQ(again.trainer().state().progress.step, 3);

@@ -43,7 +43,9 @@ class TrainerTest : public testing::Test {
 
 TEST_F(TrainerTest, GivesOneCurveOnEveryNumberOfRanksAndLayoutInFp64) {
   const std::vector<double> alone = curve(1, {});
-  if (!alone.empty()) EXPECT_GE(alone.front() - alone.back(), 1.0) << "the model must learn";
+  if (!alone.empty()) {
+    EXPECT_GE(alone.front() - alone.back(), 1.0) << "the model must learn";
+  }
   for (int ranks : kRankCounts) {
     for (const char* layout : {"contiguous", "zigzag", "striped"}) {
       const auto losses = curve(ranks, {std::string("parallel.layout=") + layout});
