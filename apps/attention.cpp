@@ -11,7 +11,7 @@
 
 #include "apps/attention_files.hpp"
 #include "apps/commands.hpp"
-#include "apps/mpi_program.hpp"
+#include "apps/ranks.hpp"
 #include "config/parallel_config.hpp"
 #include "core/log.hpp"
 #include "model/ring_attention.hpp"
@@ -39,13 +39,11 @@ DType dtype_from(const std::string& word) {
 DeviceChoice device_for(const AttentionOptions& options) {
   const std::optional<DeviceChoice> choice = value_of<DeviceChoice>(options.device);
   if (!choice) {
-    throw ConfigError("there is no device '" + options.device + "'", "--device",
-                      "use auto, cpu, cuda or reference");
+    throw ConfigError("there is no device '" + options.device + "'", "--device", "use auto, cpu, cuda or reference");
   }
   if (options.dtype != "fp64") return *choice;
   if (*choice == DeviceChoice::Cpu || *choice == DeviceChoice::Cuda) {
-    throw ConfigError("fp64 runs on the reference backend only", "--device",
-                      "use --device reference, or leave it out");
+    throw ConfigError("fp64 runs on the reference backend only", "--device", "use --device reference, or leave it out");
   }
   return DeviceChoice::Reference;
 }
@@ -103,9 +101,7 @@ class Share {
   Buffer q, k, v, out, lse, d_out, d_q, d_k, d_v;
 
  private:
-  Buffer make(DType type, const Shape& shape) const {
-    return Buffer(device_, type, shape, MemoryUse::Workspace);
-  }
+  Buffer make(DType type, const Shape& shape) const { return Buffer(device_, type, shape, MemoryUse::Workspace); }
 
   Device& device_;
   bool backward_;
@@ -140,8 +136,7 @@ struct Figures {
 };
 
 // Milliseconds that `work` takes on the slowest rank.
-template <typename Work>
-double time_of(Runtime& runtime, Work&& work) {
+template <typename Work> double time_of(Runtime& runtime, Work&& work) {
   runtime.world().barrier();
   const auto begin = std::chrono::steady_clock::now();
   work();
@@ -174,9 +169,8 @@ Figures compute(Runtime& runtime, const AttentionOptions& options, const Setting
     io.write_heads(*results.lse, b, share.lse.view());
     if (!options.backward) continue;
     io.read_tokens(input.open_dataset("d_out"), b, share.d_out.view());
-    figures.backward_ms += time_of(runtime, [&] {
-      ring.backward(span, q, own, share.carry(), share.d_out.view(), share.d_q.view(), d_own);
-    });
+    figures.backward_ms += time_of(
+        runtime, [&] { ring.backward(span, q, own, share.carry(), share.d_out.view(), share.d_q.view(), d_own); });
     io.write_tokens(*results.d_q, b, share.d_q.view());
     io.write_tokens(*results.d_k, b, d_own.k);
     io.write_tokens(*results.d_v, b, d_own.v);
@@ -188,8 +182,8 @@ Figures compute(Runtime& runtime, const AttentionOptions& options, const Setting
   return figures;
 }
 
-void print(const Runtime& runtime, const AttentionOptions& options, const Settings& settings,
-           const AttentionProblem& p, const Figures& figures) {
+void print(const Runtime& runtime, const AttentionOptions& options, const Settings& settings, const AttentionProblem& p,
+           const Figures& figures) {
   const std::int64_t documents =
       p.document_offsets.empty() ? 1 : static_cast<std::int64_t>(p.document_offsets.size()) - 1;
   if (options.json) {
@@ -213,13 +207,12 @@ void print(const Runtime& runtime, const AttentionOptions& options, const Settin
     std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     return;
   }
-  const std::string backward =
-      options.backward ? fmt::format(", backward {:.3f} ms", figures.backward_ms) : "";
-  fmt::print("{}: {} sequences of {} tokens, {}, {}\n", options.output, p.batch, p.tokens,
-             name_of(settings.dtype), runtime.description());
+  const std::string backward = options.backward ? fmt::format(", backward {:.3f} ms", figures.backward_ms) : "";
+  fmt::print("{}: {} sequences of {} tokens, {}, {}\n", options.output, p.batch, p.tokens, name_of(settings.dtype),
+             runtime.description());
   fmt::print("forward {:.3f} ms{}; {:.3f} ms of it waiting for transfers of {:.3f} MiB, layout {}\n",
-             figures.forward_ms, backward, figures.exposed_ms,
-             static_cast<double>(figures.sent_bytes) / (1 << 20), name_of(settings.layout));
+             figures.forward_ms, backward, figures.exposed_ms, static_cast<double>(figures.sent_bytes) / (1 << 20),
+             name_of(settings.layout));
 }
 
 void attention(const MpiSession& session, const AttentionOptions& options) {
@@ -231,8 +224,7 @@ void attention(const MpiSession& session, const AttentionOptions& options) {
   AttentionProblem problem;
   agree_on(world, [&] {
     input.emplace(Hdf5File::open(options.input));
-    problem = read_problem(
-        *input, {.d_out = options.backward, .documents = options.documents, .ranks = world.size()});
+    problem = read_problem(*input, {.d_out = options.backward, .documents = options.documents, .ranks = world.size()});
   });
 
   // A file of the output's name exists only when it is whole.
@@ -254,23 +246,19 @@ void attention(const MpiSession& session, const AttentionOptions& options) {
 
 void add_attention(Program& program) {
   auto options = std::make_shared<AttentionOptions>();
-  CLI::App* command = add_command(
-      program, program.app,
-      {"attention", "Run Ring Attention on tensors of your own.",
-       "mpirun -n 4 rondo attention --input qkv.h5 --output out.h5 --dtype fp64 --causal --backward"},
-      [options] { return run_over_mpi([&](const MpiSession& session) { attention(session, *options); }); });
+  CLI::App* command =
+      add_command(program, program.app,
+                  {"attention", "Run Ring Attention on tensors of your own.",
+                   "mpirun -n 4 rondo attention --input qkv.h5 --output out.h5 --dtype fp64 --causal --backward"},
+                  [options] { return run_over_mpi([&](const MpiSession& session) { attention(session, *options); }); });
   command
-      ->add_option("--input", options->input,
-                   "HDF5: q [B,S,N,D], k and v [B,S,G,D]; d_out [B,S,N,D], document_offsets")
+      ->add_option("--input", options->input, "HDF5: q [B,S,N,D], k and v [B,S,G,D]; d_out [B,S,N,D], document_offsets")
       ->required()
       ->type_name("FILE");
-  command
-      ->add_option("--output", options->output,
-                   "HDF5: out [B,S,N,D], lse [B,N,S] (natural log); d_q, d_k, d_v")
+  command->add_option("--output", options->output, "HDF5: out [B,S,N,D], lse [B,N,S] (natural log); d_q, d_k, d_v")
       ->required()
       ->type_name("FILE");
-  command
-      ->add_option("--layout", options->layout, "who owns which tokens: auto, contiguous, zigzag or striped")
+  command->add_option("--layout", options->layout, "who owns which tokens: auto, contiguous, zigzag or striped")
       ->capture_default_str()
       ->type_name("LAYOUT");
   command->add_option("--dtype", options->dtype, "what is computed with: fp64, fp32 or bf16")
@@ -283,8 +271,7 @@ void add_attention(Program& program) {
   command->add_option("--window", options->window, "a query sees keys with 0 <= i - j < W; 0: no window")
       ->check(CLI::NonNegativeNumber)
       ->type_name("W");
-  command->add_flag("--documents", options->documents,
-                    "a query sees its own document only, as document_offsets says");
+  command->add_flag("--documents", options->documents, "a query sees its own document only, as document_offsets says");
   command->add_flag("--backward", options->backward, "also the gradients, given d_out");
   add_json_option(*command, options->json);
 }

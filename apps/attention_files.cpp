@@ -28,12 +28,10 @@ Hdf5Dataset open_values(const Hdf5File& input, const std::string& name, const st
   return dataset;
 }
 
-void expect_extents(const Hdf5Dataset& dataset, const std::vector<std::int64_t>& expected,
-                    const char* meaning) {
+void expect_extents(const Hdf5Dataset& dataset, const std::vector<std::int64_t>& expected, const char* meaning) {
   if (dataset.extents() == expected) return;
-  throw DataError(
-      "its shape is " + text_of(dataset.extents()) + ", but " + meaning + " is " + text_of(expected),
-      dataset.where());
+  throw DataError("its shape is " + text_of(dataset.extents()) + ", but " + meaning + " is " + text_of(expected),
+                  dataset.where());
 }
 
 std::vector<std::int64_t> read_offsets(const Hdf5File& input, std::int64_t tokens) {
@@ -47,8 +45,7 @@ std::vector<std::int64_t> read_offsets(const Hdf5File& input, std::int64_t token
   }
   const auto offsets = dataset.read_all<std::int64_t>();
   if (offsets.size() < 2 || offsets.front() != 0 || offsets.back() != tokens) {
-    throw DataError("the first offset must be 0 and the last one S = " + std::to_string(tokens),
-                    dataset.where());
+    throw DataError("the first offset must be 0 and the last one S = " + std::to_string(tokens), dataset.where());
   }
   const auto descent = std::ranges::is_sorted_until(offsets);
   if (descent != offsets.end()) {
@@ -67,28 +64,25 @@ AttentionProblem read_problem(const Hdf5File& input, const AttentionNeeds& needs
                     v = open_values(input, "v", advice);
   if (q.extents().size() != 4 || k.extents().size() != 4) {
     const Hdf5Dataset& wrong = q.extents().size() != 4 ? q : k;
-    throw DataError("its shape is " + text_of(wrong.extents()) + ", which is not of four dimensions",
-                    wrong.where(), advice);
+    throw DataError("its shape is " + text_of(wrong.extents()) + ", which is not of four dimensions", wrong.where(),
+                    advice);
   }
-  AttentionProblem problem{q.extents()[0], q.extents()[1], q.extents()[2],
-                           k.extents()[2], q.extents()[3], {}};
+  AttentionProblem problem{q.extents()[0], q.extents()[1], q.extents()[2], k.extents()[2], q.extents()[3], {}};
   const auto& [B, S, N, G, D, offsets] = problem;
   if (std::min({B, S, N, G, D}) < 1) throw DataError("a dimension of q or k is empty", input.path().string());
   expect_extents(k, {B, S, G, D}, "the [B,S,G,D] that fits q");
   expect_extents(v, {B, S, G, D}, "the shape of k");
   if (N % G != 0) {
-    throw DataError("the " + std::to_string(N) + " heads of q are not a multiple of the " +
-                        std::to_string(G) + " heads of k",
-                    input.path().string());
+    throw DataError(
+        "the " + std::to_string(N) + " heads of q are not a multiple of the " + std::to_string(G) + " heads of k",
+        input.path().string());
   }
   if (S < needs.ranks) {
-    throw ConfigError(
-        std::to_string(S) + " tokens cannot be spread over " + std::to_string(needs.ranks) + " ranks",
-        input.path().string(), "start at most " + std::to_string(S) + " ranks");
+    throw ConfigError(std::to_string(S) + " tokens cannot be spread over " + std::to_string(needs.ranks) + " ranks",
+                      input.path().string(), "start at most " + std::to_string(S) + " ranks");
   }
   if (needs.d_out) {
-    expect_extents(open_values(input, "d_out", "add it, or leave --backward out"), q.extents(),
-                   "the shape of q");
+    expect_extents(open_values(input, "d_out", "add it, or leave --backward out"), q.extents(), "the shape of q");
   }
   if (needs.documents) problem.document_offsets = read_offsets(input, S);
   return problem;
@@ -96,8 +90,7 @@ AttentionProblem read_problem(const Hdf5File& input, const AttentionNeeds& needs
 
 // At least one token; equal on all ranks, since all of them write piece by piece together.
 std::int64_t ShareIo::piece_tokens(const TensorView& rows) const {
-  return std::max<std::int64_t>(
-      1, kPieceBytes / (rows.shape.row_count() * static_cast<std::int64_t>(sizeof(double))));
+  return std::max<std::int64_t>(1, kPieceBytes / (rows.shape.row_count() * static_cast<std::int64_t>(sizeof(double))));
 }
 
 // The part of the share's runs that local tokens [first, first + count) are.
@@ -106,8 +99,7 @@ std::vector<TokenRun> ShareIo::runs_between(std::int64_t first, std::int64_t cou
   for (const TokenRun& run : runs_) {
     const std::int64_t begin = std::max(first, run.local_first) - run.local_first;
     const std::int64_t end = std::min(first + count, run.local_first + run.count) - run.local_first;
-    if (begin < end)
-      parts.push_back({run.global_of(begin), run.stride, end - begin, run.local_first + begin});
+    if (begin < end) parts.push_back({run.global_of(begin), run.stride, end - begin, run.local_first + begin});
   }
   return parts;
 }
@@ -136,8 +128,7 @@ void ShareIo::write_piece(Hdf5Dataset& dataset, const std::vector<Hdf5Box>& boxe
   host_.resize(from.size_bytes());
   execution_.device.copy(execution_.compute, host_.data(), from.data, from.size_bytes());
   execution_.device.synchronize(execution_.compute);
-  dataset.write_boxes(boxes, host_.data(), from.count(),
-                      from.dtype == DType::Fp64 ? Hdf5Type::Fp64 : Hdf5Type::Fp32);
+  dataset.write_boxes(boxes, host_.data(), from.count(), from.dtype == DType::Fp64 ? Hdf5Type::Fp64 : Hdf5Type::Fp32);
 }
 
 void ShareIo::write_tokens(Hdf5Dataset& dataset, std::int64_t batch, const TensorView& from) {
