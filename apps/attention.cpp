@@ -250,7 +250,12 @@ void add_attention(Program& program) {
       add_command(program, program.app,
                   {"attention", "Run Ring Attention on tensors of your own.",
                    "mpirun -n 4 rondo attention --input qkv.h5 --output out.h5 --dtype fp64 --causal --backward"},
-                  [options] { return run_over_mpi([&](const MpiSession& session) { attention(session, *options); }); });
+                  [options] {
+                    return run_on_ranks([&](const MpiSession& session) {
+                      attention(session, *options);
+                      return 0;
+                    });
+                  });
   command
       ->add_option("--input", options->input, "HDF5: q [B,S,N,D], k and v [B,S,G,D]; d_out [B,S,N,D], document_offsets")
       ->required()
