@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // `rondo attention`: Ring Attention alone, forward and backward, on the user's own tensors.
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -60,6 +63,9 @@ struct Settings {
   LayoutKind layout;
 };
 
+// A file of the output's name exists only when it is whole.
+std::string partial_path(const AttentionOptions& options) { return options.output + ".partial"; }
+
 // Everything that can be wrong before the ranks begin to work together.
 Settings check_options(const AttentionOptions& options, int rank) {
   const Settings settings{dtype_from(options.dtype), device_for(options), layout_for(options)};
@@ -72,6 +78,9 @@ Settings check_options(const AttentionOptions& options, int rank) {
   const std::filesystem::path folder = output.has_parent_path() ? output.parent_path() : ".";
   if (!std::filesystem::is_directory(folder, ignored)) {
     throw DataError("there is no folder of this name to write to", folder.string(), "make it first");
+  }
+  if (!std::ofstream(partial_path(options))) {
+    throw DataError(std::string("the file cannot be written: ") + std::strerror(errno), partial_path(options));
   }
   return settings;
 }
@@ -227,8 +236,7 @@ void attention(const MpiSession& session, const AttentionOptions& options) {
     problem = read_problem(*input, {.d_out = options.backward, .documents = options.documents, .ranks = world.size()});
   });
 
-  // A file of the output's name exists only when it is whole.
-  const std::string partial = options.output + ".partial";
+  const std::string partial = partial_path(options);
   Hdf5File file = Hdf5File::create(partial, {.ranks = &world});
   Results results(file, problem, accumulator_of(settings.dtype), options.backward);
   const Figures figures = compute(runtime, options, settings, problem, *input, results);

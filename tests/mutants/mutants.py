@@ -161,7 +161,7 @@ def main():
     parser.add_argument("names", nargs="*", help="parts of names; all mutants if not given")
     options = parser.parse_args()
     chosen = [m for m in MUTANTS if not options.names or any(name in m.name for name in options.names)]
-    scratch = os.path.join(options.build, "mutants")
+    scratch = os.path.abspath(os.path.join(options.build, "mutants"))
     os.makedirs(scratch, exist_ok=True)
     build = Build(options.build, options.mpiexec, scratch)
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
