@@ -14,6 +14,14 @@ namespace {
 constexpr int kMaxAxes = 8;
 using Extents = std::array<hsize_t, kMaxAxes>;
 
+/// `count` elements one after the other, whatever the shape of the dataset.
+Hdf5Handle flat_space(std::int64_t count, ErrorKind kind, const std::string& where) {
+  const hsize_t extent = static_cast<hsize_t>(count == 0 ? 1 : count);
+  Hdf5Handle space(H5Screate_simple(1, &extent, nullptr), kind, "describing the memory", where);
+  if (count == 0) check_hdf5(H5Sselect_none(space.id()), kind, "selecting nothing", where);
+  return space;
+}
+
 }  // namespace
 
 Hdf5Dataset::Hdf5Dataset(Hdf5Handle handle, bool collective) : handle_(std::move(handle)), collective_(collective) {
@@ -149,7 +157,8 @@ Hdf5Handle Hdf5Dataset::select_boxes(std::span<const Hdf5Box> boxes, std::int64_
       extent[axis] = static_cast<hsize_t>(box.count[axis]);
       elements *= box.count[axis];
     }
-    check_hdf5(H5Sselect_hyperslab(space.id(), H5S_SELECT_OR, first.data(), stride.data(), extent.data(), nullptr),
+    check_hdf5(H5Sselect_hyperslab(space.id(), selected == 0 ? H5S_SELECT_SET : H5S_SELECT_OR, first.data(),
+                                   stride.data(), extent.data(), nullptr),
                handle_.kind(), "selecting a box", where());
     selected += elements;
   }
@@ -161,7 +170,7 @@ void Hdf5Dataset::write_boxes(std::span<const Hdf5Box> boxes, const void* memory
                               Hdf5Type memory_type) {
   if (count == 0 && !collective_) return;
   const Hdf5Handle file_space = select_boxes(boxes, count);
-  const Hdf5Handle space = memory_space(count);
+  const Hdf5Handle space = flat_space(count, handle_.kind(), where());
   const Hdf5Handle transfer = transfer_list();
   const std::int64_t nothing = 0;
   check_hdf5(H5Dwrite(handle_.id(), hdf5_native_type(memory_type), space.id(), file_space.id(), transfer.id(),
@@ -173,7 +182,7 @@ void Hdf5Dataset::read_boxes(std::span<const Hdf5Box> boxes, void* memory, std::
                              Hdf5Type memory_type) const {
   if (count == 0 && !collective_) return;
   const Hdf5Handle file_space = select_boxes(boxes, count);
-  const Hdf5Handle space = memory_space(count);
+  const Hdf5Handle space = flat_space(count, handle_.kind(), where());
   const Hdf5Handle transfer = transfer_list();
   std::int64_t nothing = 0;
   check_hdf5(H5Dread(handle_.id(), hdf5_native_type(memory_type), space.id(), file_space.id(), transfer.id(),
