@@ -7,6 +7,7 @@
 namespace rondo {
 
 void add_bench(Program& program);
+void add_attention(Program& program);
 void add_check(Program& program);
 void add_train(Program& program);
 void add_corpus(Program& program);

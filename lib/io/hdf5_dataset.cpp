@@ -14,6 +14,14 @@ namespace {
 constexpr int kMaxAxes = 8;
 using Extents = std::array<hsize_t, kMaxAxes>;
 
+/// `count` elements one after the other, whatever the shape of the dataset.
+Hdf5Handle flat_space(std::int64_t count, ErrorKind kind, const std::string& where) {
+  const hsize_t extent = static_cast<hsize_t>(count == 0 ? 1 : count);
+  Hdf5Handle space(H5Screate_simple(1, &extent, nullptr), kind, "describing the memory", where);
+  if (count == 0) check_hdf5(H5Sselect_none(space.id()), kind, "selecting nothing", where);
+  return space;
+}
+
 }  // namespace
 
 Hdf5Dataset::Hdf5Dataset(Hdf5Handle handle, bool collective) : handle_(std::move(handle)), collective_(collective) {
@@ -123,6 +131,58 @@ void Hdf5Dataset::read_rows(std::span<const RowRange> ranges, void* memory, std:
   if (count == 0 && !collective_) return;
   const Hdf5Handle file_space = select(ranges, count);
   const Hdf5Handle space = memory_space(count);
+  const Hdf5Handle transfer = transfer_list();
+  std::int64_t nothing = 0;
+  check_hdf5(H5Dread(handle_.id(), hdf5_native_type(memory_type), space.id(), file_space.id(), transfer.id(),
+                     count == 0 ? &nothing : memory),
+             handle_.kind(), "reading", where());
+}
+
+Hdf5Handle Hdf5Dataset::select_boxes(std::span<const Hdf5Box> boxes, std::int64_t count) const {
+  Hdf5Handle space(H5Dget_space(handle_.id()), handle_.kind(), "reading the extents", where());
+  check_hdf5(H5Sselect_none(space.id()), handle_.kind(), "selecting a box", where());
+  std::int64_t selected = 0;
+  for (const Hdf5Box& box : boxes) {
+    const std::size_t axes = extents_.size();
+    ensure(box.first.size() == axes && box.stride.size() == axes && box.count.size() == axes,
+           "a box has as many axes as its dataset");
+    Extents first{}, stride{}, extent{};
+    std::int64_t elements = 1;
+    for (std::size_t axis = 0; axis < axes; ++axis) {
+      const std::int64_t last = box.first[axis] + (box.count[axis] - 1) * box.stride[axis];
+      ensure(box.first[axis] >= 0 && box.stride[axis] > 0 && box.count[axis] > 0 && last < extents_[axis],
+             "a box lies in its dataset");
+      first[axis] = static_cast<hsize_t>(box.first[axis]);
+      stride[axis] = static_cast<hsize_t>(box.stride[axis]);
+      extent[axis] = static_cast<hsize_t>(box.count[axis]);
+      elements *= box.count[axis];
+    }
+    check_hdf5(H5Sselect_hyperslab(space.id(), selected == 0 ? H5S_SELECT_SET : H5S_SELECT_OR, first.data(),
+                                   stride.data(), extent.data(), nullptr),
+               handle_.kind(), "selecting a box", where());
+    selected += elements;
+  }
+  ensure(selected == count, "the memory holds exactly the boxes asked for");
+  return space;
+}
+
+void Hdf5Dataset::write_boxes(std::span<const Hdf5Box> boxes, const void* memory, std::int64_t count,
+                              Hdf5Type memory_type) {
+  if (count == 0 && !collective_) return;
+  const Hdf5Handle file_space = select_boxes(boxes, count);
+  const Hdf5Handle space = flat_space(count, handle_.kind(), where());
+  const Hdf5Handle transfer = transfer_list();
+  const std::int64_t nothing = 0;
+  check_hdf5(H5Dwrite(handle_.id(), hdf5_native_type(memory_type), space.id(), file_space.id(), transfer.id(),
+                      count == 0 ? &nothing : memory),
+             handle_.kind(), "writing", where());
+}
+
+void Hdf5Dataset::read_boxes(std::span<const Hdf5Box> boxes, void* memory, std::int64_t count,
+                             Hdf5Type memory_type) const {
+  if (count == 0 && !collective_) return;
+  const Hdf5Handle file_space = select_boxes(boxes, count);
+  const Hdf5Handle space = flat_space(count, handle_.kind(), where());
   const Hdf5Handle transfer = transfer_list();
   std::int64_t nothing = 0;
   check_hdf5(H5Dread(handle_.id(), hdf5_native_type(memory_type), space.id(), file_space.id(), transfer.id(),

@@ -35,6 +35,11 @@ struct RowRange {
   std::int64_t count = 0;
 };
 
+/// Along each axis of a dataset: `count` indices from `first` on, `stride` apart.
+struct Hdf5Box {
+  std::vector<std::int64_t> first, stride, count;
+};
+
 class Hdf5Dataset {
  public:
   /// Made by Hdf5File. @param collective reads and writes are made by all ranks of the file together
@@ -73,6 +78,10 @@ class Hdf5Dataset {
   void write_rows(std::span<const RowRange> ranges, const void* memory, std::int64_t count, Hdf5Type memory_type);
   void read_rows(std::span<const RowRange> ranges, void* memory, std::int64_t count, Hdf5Type memory_type) const;
 
+  /// Several disjoint boxes in one call; `memory` holds their elements in the order of the file. Collective as write_rows.
+  void write_boxes(std::span<const Hdf5Box> boxes, const void* memory, std::int64_t count, Hdf5Type memory_type);
+  void read_boxes(std::span<const Hdf5Box> boxes, void* memory, std::int64_t count, Hdf5Type memory_type) const;
+
   /// Writes out what HDF5 keeps of this dataset in memory, so that close() has nothing left that can fail.
   void flush();
   void close();
@@ -82,6 +91,7 @@ class Hdf5Dataset {
   void append_bytes(const void* memory, std::int64_t count, Hdf5Type memory_type);
   /// @returns the selection of `ranges` in the file, after checking that it lies within and has `count` elements
   Hdf5Handle select(std::span<const RowRange> ranges, std::int64_t count) const;
+  Hdf5Handle select_boxes(std::span<const Hdf5Box> boxes, std::int64_t count) const;
   Hdf5Handle memory_space(std::int64_t count) const;
   Hdf5Handle transfer_list() const;
 

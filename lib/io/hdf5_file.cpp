@@ -88,7 +88,9 @@ Hdf5Dataset Hdf5File::create_dataset(const std::string& name, Hdf5Type type, con
     now[axis] = most[axis] = chunk[axis] = static_cast<hsize_t>(extents[axis]);
   }
   chunk[0] = static_cast<hsize_t>(options.chunk_rows);
-  if (options.unlimited_rows || now[0] == 0) {
+  ensure(!options.contiguous || (!options.unlimited_rows && options.deflate_level == 0),
+         "a contiguous dataset neither grows nor is compressed");
+  if (options.unlimited_rows || (now[0] == 0 && !options.contiguous)) {
     most[0] = H5S_UNLIMITED;
   } else {
     chunk[0] = std::min(chunk[0], now[0]);  // HDF5 refuses a chunk that is longer than a dataset of fixed extents
@@ -98,7 +100,9 @@ Hdf5Dataset Hdf5File::create_dataset(const std::string& name, Hdf5Type type, con
 
   const Hdf5Handle space(H5Screate_simple(axes, now.data(), most.data()), kind_, "describing the extents", at);
   const Hdf5Handle properties = property_list(H5P_DATASET_CREATE, kind_, at);
-  check_hdf5(H5Pset_chunk(properties.id(), axes, chunk.data()), kind_, "choosing the chunk shape", at);
+  if (!options.contiguous) {
+    check_hdf5(H5Pset_chunk(properties.id(), axes, chunk.data()), kind_, "choosing the chunk shape", at);
+  }
   check_hdf5(H5Pset_fill_time(properties.id(), H5D_FILL_TIME_NEVER), kind_, "switching fill values off", at);
   H5Pset_obj_track_times(properties.id(), 0);  // equal content gives equal bytes
   if (options.deflate_level > 0) {
@@ -106,7 +110,7 @@ Hdf5Dataset Hdf5File::create_dataset(const std::string& name, Hdf5Type type, con
     check_hdf5(H5Pset_deflate(properties.id(), static_cast<unsigned>(options.deflate_level)), kind_,
                "adding the deflate filter", at);
   }
-  check_hdf5(H5Pset_fletcher32(properties.id()), kind_, "adding the checksum", at);
+  if (!options.contiguous) check_hdf5(H5Pset_fletcher32(properties.id()), kind_, "adding the checksum", at);
   const Hdf5Handle links = property_list(H5P_LINK_CREATE, kind_, at);
   H5Pset_create_intermediate_group(links.id(), 1);
   const Hdf5Handle access = property_list(H5P_DATASET_ACCESS, kind_, at);

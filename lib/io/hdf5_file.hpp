@@ -25,8 +25,10 @@ struct Hdf5FileOptions {
 };
 
 struct Hdf5DatasetOptions {
-  /// Rows of one chunk; a dataset is always chunked, since checksums exist for chunks only. @pre > 0
+  /// Rows of one chunk; a dataset is chunked unless `contiguous`, since checksums exist for chunks only. @pre > 0
   std::int64_t chunk_rows = 1;
+  /// One plain array without checksum, which ranks can write in pieces of any shape.
+  bool contiguous = false;
   bool unlimited_rows = false;
   /// 0 stores plainly; 1 to 9 shuffles and deflates.
   int deflate_level = 0;

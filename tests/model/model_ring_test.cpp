@@ -31,9 +31,8 @@ void expect_equal_to_one_rank(const Communicator& group, LayoutKind layout, cons
   for (std::size_t p = 0; p < whole.parameters().parameters().size(); ++p) {
     const Parameter& expected = whole.parameters().parameters()[p];
     const test::Tensor expected_gradient = test::copy_of(expected.gradient);
-    EXPECT_LE(
-        test::max_difference(test::copy_of(share.parameters().parameters()[p].gradient), expected_gradient),
-        kTolerance * largest_of(expected_gradient))
+    EXPECT_LE(test::max_difference(test::copy_of(share.parameters().parameters()[p].gradient), expected_gradient),
+              kTolerance * largest_of(expected_gradient))
         << expected.name;
   }
 }
@@ -45,8 +44,7 @@ TEST_P(ModelRing, GivesTheGradientsOfOneRankForEveryLayout) {
   test::with_ranks(GetParam(), [](const Communicator& group) {
     for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
       for (const test::ModelCase& c : test::tiny_cases()) {
-        SCOPED_TRACE(c.name + ", " + std::string(name_of(layout)) +
-                     ", ranks: " + std::to_string(group.size()));
+        SCOPED_TRACE(c.name + ", " + std::string(name_of(layout)) + ", ranks: " + std::to_string(group.size()));
         expect_equal_to_one_rank(group, layout, c);
       }
     }

@@ -3,6 +3,7 @@
 // names and global positions only, so every rank, layout and precision sees the same problem.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -89,8 +90,7 @@ class TinyModel {
  public:
   TinyModel(Execution& execution, const ModelCase& c, LayoutKind layout, DType compute)
       : execution_(execution),
-        span_(SequenceLayout(c.tokens, execution.ring.size(), layout), c.rule, execution.ring.rank(),
-              c.documents),
+        span_(SequenceLayout(c.tokens, execution.ring.size(), layout), c.rule, execution.ring.rank(), c.documents),
         parameters_(execution, c.shape, compute),
         model_(execution, c.shape, parameters_, c.policy),
         tokens_(DType::Int32, {span_.num_tokens()}),
@@ -143,11 +143,12 @@ class TinyModel {
   void set_parameters() {
     for (const Parameter& parameter : parameters_.parameters()) {
       const CounterRandom random(5, stream_of(parameter.name));
-      const bool is_norm = parameter.value.shape.rank() == 1;
+      const Shape& shape = parameter.value.shape;
+      const bool is_norm = shape.rank() == 1;
+      const double deviation = is_norm ? 0.3 : 1.4 / std::sqrt(static_cast<double>(shape[1]));
       for (std::int64_t i = 0; i < parameter.value.count(); ++i) {
         const double normal = random.normal(static_cast<std::uint64_t>(i));
-        const auto value =
-            static_cast<float>(bf16(static_cast<float>(is_norm ? 1 + 0.3 * normal : 0.4 * normal)));
+        const auto value = static_cast<float>(bf16(static_cast<float>((is_norm ? 1.0 : 0.0) + deviation * normal)));
         if (parameter.value.dtype == DType::Fp64) {
           parameter.value.as<double>()[i] = static_cast<double>(value);
         } else {

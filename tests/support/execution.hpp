@@ -3,6 +3,7 @@
 // of ranks is.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -15,8 +16,11 @@ namespace rondo::test {
 
 class TestExecution {
  public:
-  explicit TestExecution(const Communicator& group)
-      : transport_(group.size() == 1 ? make_self_transport(device_) : make_mpi_transport(group)) {
+  using BackendMaker = std::function<std::unique_ptr<Backend>(Device&)>;
+
+  explicit TestExecution(const Communicator& group, const BackendMaker& make_backend = make_reference_backend)
+      : backend_(make_backend(device_)),
+        transport_(group.size() == 1 ? make_self_transport(device_) : make_mpi_transport(group)) {
     compute_->set_progress([this] { transport_->progress(); });
   }
 
@@ -25,7 +29,7 @@ class TestExecution {
 
  private:
   CpuDevice device_;
-  std::unique_ptr<Backend> backend_ = make_reference_backend(device_);
+  std::unique_ptr<Backend> backend_;
   std::unique_ptr<Stream> compute_ = device_.make_stream(StreamRole::Compute);
   Arena scratch_{device_, MemoryUse::Workspace};
   std::unique_ptr<Transport> transport_;
