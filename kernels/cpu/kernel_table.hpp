@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner kernels, one table an instruction set: pure arithmetic on memory in cache, no threads, no allocation.
+// Plain data only, so that files compiled for an instruction set can include it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rondo::cpu {
+
+using Bf16Bits = std::uint16_t;
+enum class Storage : std::uint8_t { Fp32, Bf16 };
+
+/// One tile of attention rows (a row is one query token of one head) and all that is kept for it. The layout of the packed
+/// arrays is the kernel's own business; sizes come from AttentionKernels::sizes.
+struct AttentionDims {
+  int head_dim;
+  int padded_dim;  // head_dim rounded up to AttentionKernels::dim_multiple
+};
+
+/// Bytes of the packed arrays, for one tile each.
+struct AttentionSizesBytes {
+  std::size_t queries;         // packed for the forward pass
+  std::size_t query_gradients; // q and d_out packed for the backward pass
+  std::size_t keys;            // packed keys and values, forward
+  std::size_t key_gradients;   // packed keys and values with the sums of d_k and d_v, backward
+  std::size_t out;             // running output of a query tile
+  std::size_t work;            // scores and the like, one a thread
+};
+
+/// Visible keys of each row: indices [begin[i], end[i]) counted like first_key. Null: every row sees every key.
+struct LaneIntervals {
+  const std::int32_t* begin = nullptr;
+  const std::int32_t* end = nullptr;
+};
+
+struct ForwardTile {
+  AttentionDims dims;
+  const void* queries;
+  const void* keys;        // packed by pack_keys
+  int first_row, num_keys; // the part of the packed tile that is used; first_row is a multiple of key_multiple
+  std::int32_t first_key;  // index of the key in first_row, for the intervals
+  LaneIntervals visible;
+  float scale;             // of the scores
+  float* out;              // running output, not normalised
+  float* maximum;          // [query_tile] of the unscaled scores; -inf: no key seen
+  float* sum;              // [query_tile] of exp(scale * (score - maximum))
+  void* work;
+};
+
+struct BackwardTile {
+  AttentionDims dims;
+  const void* queries;     // packed by pack_query_gradients
+  void* keys;              // packed by pack_key_gradients; its sums of d_k and d_v grow
+  int first_row, num_keys;
+  std::int32_t first_key;
+  LaneIntervals visible;
+  float scale;
+  const float* lse_log2;   // [query_tile] log2 of the sum of exponentials of the scaled scores
+  const float* delta;      // [query_tile]
+  float* d_queries;        // [query_tile, padded_dim] overwritten: this tile's share
+  void* work;
+};
+
+/// Rows are given by their addresses, so the caller alone knows where heads and tokens lie.
+struct AttentionKernels {
+  int query_tile;    // rows a tile
+  int key_tile;      // keys a tile, forward
+  int key_multiple;  // granularity of first_row
+  int dim_multiple;
+
+  AttentionSizesBytes (*sizes)(AttentionDims dims, int forward_keys, int backward_keys);
+  void (*pack_queries)(AttentionDims, Storage, const void* const* rows, int count, void* packed);
+  void (*pack_keys)(AttentionDims, Storage, const void* k, const void* v, std::ptrdiff_t row_elements, int count,
+                    void* packed, int capacity);
+  void (*load_out)(AttentionDims, const float* const* rows, int count, float* out);
+  void (*store_out)(AttentionDims, float* const* rows, int count, const float* out, const float* factor);
+  void (*forward)(const ForwardTile&);
+
+  void (*pack_query_gradients)(AttentionDims, Storage, const void* const* q, const void* const* d_out, int count,
+                               void* packed);
+  void (*pack_key_gradients)(AttentionDims, Storage, const void* k, const void* v, std::ptrdiff_t row_elements, int count,
+                             void* packed, int capacity);
+  void (*backward)(const BackwardTile&);
+  void (*add_queries)(AttentionDims, float* const* rows, int count, const float* d_queries);
+  void (*add_keys)(AttentionDims, const void* packed, int capacity, float* d_k, float* d_v, std::ptrdiff_t row_elements,
+                   int count);
+};
+
+struct AdamWFactors {
+  float gradient_scale, learning_rate, beta_1, beta_2, epsilon, weight_decay;
+  float correction_1, correction_2;  // 1 / (1 - beta^step)
+};
+
+/// Row and chunk kernels; storage is that of all void pointers.
+struct RowKernels {
+  void (*rms_norm)(Storage, const void* x, const void* weight, void* y, std::int64_t columns, float epsilon);
+  /// d_x += ..., d_weight (fp32) += ...
+  void (*rms_norm_backward)(Storage, const void* d_y, const void* x, const void* weight, void* d_x, float* d_weight,
+                            std::int64_t columns, float epsilon);
+  void (*swiglu)(Storage, const void* gate, const void* up, void* a, std::int64_t columns);
+  void (*swiglu_backward)(Storage, const void* gate, const void* up, const void* d_a, void* d_gate, void* d_up,
+                          std::int64_t columns);
+  /// Turns pairs (i, i + half): out = (x c - y s, y c + x s). s is negated by the caller for the transposed map.
+  void (*rotate)(Storage from_type, const void* from, Storage to_type, void* to, const float* cosines, const float* sines,
+                 std::int64_t half);
+  /// @returns log of the sum of exponentials
+  float (*log_sum_exp)(const float* x, std::int64_t columns);
+  /// d[v] = factor * exp(x[v] - log_sum_exp)
+  void (*softmax)(const float* x, std::int64_t columns, float log_sum_exp, float factor, Storage, void* d);
+  float (*dot)(const float* x, Storage, const void* y, std::int64_t columns);
+  void (*convert)(Storage from_type, const void* from, Storage to_type, void* to, std::int64_t count);
+  void (*add)(Storage from_type, const void* from, Storage to_type, void* to, std::int64_t count);
+  void (*adamw)(const AdamWFactors&, float* value, float* moment_1, float* moment_2, const float* gradient, Bf16Bits* copy,
+                std::int64_t count);
+};
+
+struct KernelTable {
+  const char* name;
+  AttentionKernels attention;       // fp32 and, converted on packing, bf16
+  RowKernels rows;
+};
+
+const KernelTable& portable_kernels();
+const KernelTable& avx2_kernels();
+const KernelTable& avx512_kernels();
+/// bf16 attention on AMX tiles; needs AVX-512 BF16 and the permission, see isa.hpp.
+const AttentionKernels& amx_attention();
+
+}  // namespace rondo::cpu

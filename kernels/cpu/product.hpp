@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small matrix products in cache, the heart of the attention kernels: c [rows, columns] = or += a [rows, depth] b [depth,
+// columns]. a is broadcast element by element with free strides, b and c are read along rows. Operands are fp32, packed
+// and padded by the caller; included only by the files that are compiled once for each instruction set.
+#pragma once
+
+#include <cstddef>
+
+namespace rondo::cpu {
+namespace {
+
+/// What c holds before the sum is added.
+enum class Begin { Zero, Keep, ScaledRows };
+
+struct ProductArgs {
+  const float* a;
+  std::ptrdiff_t a_row, a_depth;  // distances between elements; one of the two is 1
+  const float* b;
+  std::ptrdiff_t b_depth;
+  float* c;
+  std::ptrdiff_t c_row;
+  const float* row_scale;  // Begin::ScaledRows: c rows are multiplied by it first
+};
+
+/// Rows of c that one register block covers when it is `columns` vectors wide: as many as registers allow.
+template <class V>
+constexpr int block_rows(int columns) {
+  if (V::kRegisters == 32) return columns == 4 ? 6 : columns == 3 ? 8 : 12;
+  return columns == 3 ? 4 : columns == 2 ? 6 : 8;
+}
+/// Vectors of a row that one register block covers at most.
+template <class V>
+constexpr int kBlockColumns = V::kRegisters == 32 ? 4 : 3;
+
+template <class V, int kRows, int kColumns, bool kDepthContiguous, Begin kBegin>
+inline __attribute__((always_inline)) void product_block(const ProductArgs& p, int depth) {
+  typename V::Float sum[kRows][kColumns];
+  const std::ptrdiff_t a_row = kDepthContiguous ? p.a_row : 1;
+  const std::ptrdiff_t a_depth = kDepthContiguous ? 1 : p.a_depth;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) {
+      if constexpr (kBegin == Begin::Zero) sum[r][j] = V::zero();
+      if constexpr (kBegin != Begin::Zero) sum[r][j] = V::load(p.c + r * p.c_row + j * V::kWidth);
+      if constexpr (kBegin == Begin::ScaledRows) sum[r][j] = V::mul(sum[r][j], V::broadcast(p.row_scale[r]));
+    }
+  }
+  const float* a = p.a;
+  const float* b = p.b;
+  for (int d = 0; d < depth; ++d, a += a_depth, b += p.b_depth) {
+    typename V::Float row[kColumns];
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) row[j] = V::load(b + j * V::kWidth);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const auto x = V::broadcast(a[r * a_row]);
+#pragma GCC unroll 4
+      for (int j = 0; j < kColumns; ++j) sum[r][j] = V::fma(x, row[j], sum[r][j]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) V::store(p.c + r * p.c_row + j * V::kWidth, sum[r][j]);
+  }
+}
+
+template <class V, int kColumns, bool kDepthContiguous, Begin kBegin>
+void product_strip(ProductArgs p, int rows, int depth) {
+  constexpr int kRows = block_rows<V>(kColumns);
+  for (int r = 0; r < rows; r += kRows) {
+    product_block<V, kRows, kColumns, kDepthContiguous, kBegin>(p, depth);
+    p.a += kRows * (kDepthContiguous ? p.a_row : 1);
+    p.c += kRows * p.c_row;
+    if constexpr (kBegin == Begin::ScaledRows) p.row_scale += kRows;
+  }
+}
+
+/// `columns` counts vectors. Rows are rounded up to a whole block: a and c must have that many rows (any contents).
+template <class V, bool kDepthContiguous, Begin kBegin>
+void product(ProductArgs p, int rows, int columns, int depth) {
+  while (columns > 0) {
+    // Never leave a narrow rest: 5 = 3 + 2.
+    const int most = kBlockColumns<V>;
+    const int width = columns <= most ? columns : columns < 2 * most ? (columns + 1) / 2 : most;
+    if constexpr (kBlockColumns<V> >= 4) {
+      if (width == 4) product_strip<V, 4, kDepthContiguous, kBegin>(p, rows, depth);
+    }
+    if (width == 3) product_strip<V, 3, kDepthContiguous, kBegin>(p, rows, depth);
+    if (width == 2) product_strip<V, 2, kDepthContiguous, kBegin>(p, rows, depth);
+    if (width == 1) product_strip<V, 1, kDepthContiguous, kBegin>(p, rows, depth);
+    p.b += width * V::kWidth;
+    p.c += width * V::kWidth;
+    columns -= width;
+  }
+}
+
+}  // namespace
+}  // namespace rondo::cpu
