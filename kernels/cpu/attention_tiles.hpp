@@ -171,7 +171,7 @@ struct AttentionTiles {
       const auto before = V::load(tile.maximum + lane);
       const auto now = V::max(most, before);
       // A row that has seen no key keeps the maximum -inf; 0 stands in for it, so that no -inf - -inf is formed.
-      const auto lowest = V::broadcast(-3.0e38F);
+      const auto lowest = V::broadcast(-1.0e30F);
       const auto shift = V::mul(V::max(now, lowest), scale_log2);
       auto sum = V::zero();
       for (int k = 0; k < tile.num_keys; ++k) {
@@ -194,7 +194,7 @@ struct AttentionTiles {
     const int padded = tile.dims.padded_dim;
     const std::ptrdiff_t used = static_cast<std::ptrdiff_t>(tile.first_row) * padded;
     const float* keys = static_cast<const float*>(tile.keys) + used;
-    const float* values = keys + key_floats(tile.dims, kKeys);
+    const float* values = keys + key_floats(tile.dims, tile.capacity);
     float* scores = static_cast<float*>(tile.work);
     alignas(64) float rescale[kRows + kSlack];
     for (int i = kRows; i < kRows + kSlack; ++i) rescale[i] = 0;
@@ -237,13 +237,18 @@ struct AttentionTiles {
         V::store(at, probability);
         V::store(d_at, V::mul(V::mul(probability, scale), V::sub(V::load(d_at), delta)));
       }
+      // The last register block of the sums below reads beyond the last key: nothing may come of it.
+      for (int k = tile.num_keys; k < tile.num_keys + kSlack; ++k) {
+        V::store(p + k * kRows + lane, V::zero());
+        V::store(d_scores + k * kRows + lane, V::zero());
+      }
     }
   }
 
-  static void backward_with(const BackwardTile& tile, int capacity) {
+  static void backward(const BackwardTile& tile) {
     const int padded = tile.dims.padded_dim;
     const std::ptrdiff_t transposed = static_cast<std::ptrdiff_t>(padded) * kRows;
-    const std::ptrdiff_t all_keys = key_floats(tile.dims, capacity);
+    const std::ptrdiff_t all_keys = key_floats(tile.dims, tile.capacity);
     const float* queries_t = static_cast<const float*>(tile.queries);
     const float* d_out_t = queries_t + transposed;
     const float* queries = d_out_t + transposed;
@@ -253,7 +258,7 @@ struct AttentionTiles {
     float* d_keys = keys + 2 * all_keys;
     float* d_values = keys + 3 * all_keys;
     float* p = static_cast<float*>(tile.work);
-    float* d_scores = p + static_cast<std::ptrdiff_t>(capacity + kSlack) * kRows;
+    float* d_scores = p + static_cast<std::ptrdiff_t>(tile.capacity + kSlack) * kRows;
     // p <- k q^T, d_scores <- v d_out^T
     ProductArgs scores{.a = keys, .a_row = padded, .a_depth = 1, .b = queries_t, .b_depth = kRows, .c = p, .c_row = kRows,
                        .row_scale = nullptr};
@@ -277,8 +282,6 @@ struct AttentionTiles {
                                     .c = tile.d_queries, .c_row = padded, .row_scale = nullptr},
                                    kRows, vectors, tile.num_keys);
   }
-
-  static void backward(const BackwardTile& tile) { backward_with(tile, tile.capacity); }
 
   static void add_row(AttentionDims dims, float* to, const float* from) {
     constexpr int w = V::kWidth;

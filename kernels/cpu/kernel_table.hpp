@@ -38,6 +38,7 @@ struct ForwardTile {
   AttentionDims dims;
   const void* queries;
   const void* keys;        // packed by pack_keys
+  int capacity;            // that the keys were packed with
   int first_row, num_keys; // the part of the packed tile that is used; first_row is a multiple of key_multiple
   std::int32_t first_key;  // index of the key in first_row, for the intervals
   LaneIntervals visible;
@@ -52,6 +53,7 @@ struct BackwardTile {
   AttentionDims dims;
   const void* queries;     // packed by pack_query_gradients
   void* keys;              // packed by pack_key_gradients; its sums of d_k and d_v grow
+  int capacity;
   int first_row, num_keys;
   std::int32_t first_key;
   LaneIntervals visible;
@@ -89,6 +91,7 @@ struct AttentionKernels {
 
 struct AdamWFactors {
   float gradient_scale, learning_rate, beta_1, beta_2, epsilon, weight_decay;
+  float rest_1, rest_2;              // 1 - beta
   float correction_1, correction_2;  // 1 / (1 - beta^step)
 };
 

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// Forward attention of one block: cuts the rows into blocks of a few tiles, keeps their running softmax, and walks the keys
+// tile by tile. Every block is independent of the others, so results depend on neither threads nor timing.
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/attention_rows.hpp"
+#include "kernels/cpu/context.hpp"
+#include "kernels/cpu/operations.hpp"
+
+namespace rondo::cpu {
+
+namespace {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+// Tiles of rows that share a packed tile of keys: packing costs about 2 % of the arithmetic then.
+constexpr std::int64_t kMaxTilesPerBlock = 4;
+
+struct TileState {
+  void* queries;
+  float* out;
+  float* maximum;
+  float* sum;
+  RowTile rows;
+};
+
+class ForwardBlocks {
+ public:
+  ForwardBlocks(const Context& context, const BlockAttentionForwardArgs& args, const AttentionSizes& sizes)
+      : args_(args),
+        sizes_(sizes),
+        storage_(storage_of(args.q.dtype)),
+        kernels_(storage_ == Storage::Bf16 ? *context.bf16_attention : context.kernels.attention),
+        tiling_(sizes, kernels_.query_tile),
+        visible_(args.query_runs, args.key_runs, args.mask, args.scratch),
+        threads_(context.threads) {
+    const int dim = static_cast<int>(sizes.head_dim), multiple = kernels_.dim_multiple;
+    dims_ = {dim, (dim + multiple - 1) / multiple * multiple};
+    bytes_ = kernels_.sizes(dims_, kernels_.key_tile, 0);
+    // Enough blocks for many threads, whatever their number is: the cut depends on the shapes only.
+    tiles_per_block_ = std::clamp<std::int64_t>(tiling_.num_tiles() * sizes.kv_heads / 64, 1, kMaxTilesPerBlock);
+    const std::size_t state = 2 * Pieces::padded(kMaxQueryTile * sizeof(float)) + Pieces::padded(bytes_.queries) +
+                              Pieces::padded(bytes_.out);
+    thread_bytes_ = Pieces::padded(bytes_.keys) + Pieces::padded(bytes_.work) +
+                    static_cast<std::size_t>(tiles_per_block_) * state;
+    scratch_ = static_cast<char*>(args.scratch.take(thread_bytes_ * static_cast<std::size_t>(threads_)));
+  }
+
+  std::int64_t num_items() const { return num_blocks() * sizes_.kv_heads; }
+
+  // The last blocks come first: with a causal mask they are the longest.
+  void run(Worker& worker, std::int64_t item) const {
+    const std::int64_t group = item % sizes_.kv_heads;
+    const std::int64_t block = num_blocks() - 1 - item / sizes_.kv_heads;
+    Pieces pieces(scratch_ + thread_bytes_ * static_cast<std::size_t>(worker.index()));
+    void* keys = pieces.take(bytes_.keys);
+    void* work = pieces.take(bytes_.work);
+    TileState tiles[kMaxTilesPerBlock];
+    const std::int64_t first_tile = block * tiles_per_block_;
+    const int num_tiles =
+        static_cast<int>(std::min(tiles_per_block_, tiling_.num_tiles() - first_tile));
+    for (int i = 0; i < num_tiles; ++i) {
+      tiles[i] = {.queries = pieces.take(bytes_.queries),
+                  .out = pieces.take<float>(bytes_.out),
+                  .maximum = pieces.take<float>(kMaxQueryTile * sizeof(float)),
+                  .sum = pieces.take<float>(kMaxQueryTile * sizeof(float)),
+                  .rows = tiling_.tile(first_tile + i)};
+      load(tiles[i], group);
+    }
+    worker.tick();
+    for (int run = 0; run < args_.key_runs.num_runs(); ++run) {
+      if (!walk_keys(worker, run, group, {tiles, static_cast<std::size_t>(num_tiles)}, keys, work)) return;
+    }
+    for (int i = 0; i < num_tiles; ++i) store(tiles[i], group);
+  }
+
+ private:
+  std::int64_t num_blocks() const { return (tiling_.num_tiles() + tiles_per_block_ - 1) / tiles_per_block_; }
+
+  bool walk_keys(Worker& worker, int run, std::int64_t group, std::span<TileState> tiles, void* keys,
+                 void* work) const {
+    const TokenRun& key_run = args_.key_runs[run];
+    const std::int64_t begin = visible_.begin(run, tiles.front().rows.first_token);
+    const std::int64_t end = visible_.end(run, tiles.back().rows.last_token);
+    const std::int64_t row_elements = sizes_.kv_heads * sizes_.head_dim;
+    LaneKeys lanes[kMaxTilesPerBlock];
+    if (begin < end) {
+      for (std::size_t i = 0; i < tiles.size(); ++i) lanes[i].fill(visible_, run, tiling_, tiles[i].rows, group);
+    }
+    // Tiles of keys lie on a grid from the start of the run, so results do not depend on how rows are cut into blocks.
+    const std::int64_t skipped = (begin - key_run.local_first) / kernels_.key_tile * kernels_.key_tile;
+    for (std::int64_t first = key_run.local_first + skipped; first < end; first += kernels_.key_tile) {
+      const int count = static_cast<int>(std::min<std::int64_t>(kernels_.key_tile, end - first));
+      const std::int64_t element = (first * sizes_.kv_heads + group) * sizes_.head_dim;
+      kernels_.pack_keys(dims_, storage_, at(args_.k, element), at(args_.v, element), row_elements, count, keys,
+                         kernels_.key_tile);
+      for (std::size_t i = 0; i < tiles.size(); ++i) {
+        const TileState& tile = tiles[i];
+        const TileKeys seen = keys_of_tile(visible_, run, tile.rows, first, first + count);
+        if (seen.begin >= seen.end) continue;
+        const int offset = static_cast<int>(seen.begin - first) / kernels_.key_multiple * kernels_.key_multiple;
+        const auto first_key = static_cast<std::int32_t>(first + offset);
+        const bool all = seen.all && first_key == seen.begin;
+        kernels_.forward({.dims = dims_,
+                          .queries = tile.queries,
+                          .keys = keys,
+                          .capacity = kernels_.key_tile,
+                          .first_row = offset,
+                          .num_keys = seen.end - first_key,
+                          .first_key = first_key,
+                          .visible = all ? LaneIntervals{} : LaneIntervals{lanes[i].begin, lanes[i].end},
+                          .scale = static_cast<float>(args_.scale),
+                          .out = tile.out,
+                          .maximum = tile.maximum,
+                          .sum = tile.sum,
+                          .work = work});
+        worker.tick();
+      }
+      if (worker.stopped()) return false;
+    }
+    return true;
+  }
+
+  // The carry enters as one more key: its score is lse / scale, its weight 1, its value the output so far.
+  void load(TileState& tile, std::int64_t group) const {
+    const void* q[kMaxQueryTile];
+    const float* out[kMaxQueryTile];
+    const float* lse = args_.carry.lse.as<float>();
+    for (int lane = 0; lane < kMaxQueryTile; ++lane) tile.maximum[lane] = kMinusInfinity, tile.sum[lane] = 0;
+    tiling_.for_each(tile.rows, group, [&](int lane, std::int64_t token, std::int64_t head) {
+      const std::int64_t element = (token * sizes_.heads + head) * sizes_.head_dim;
+      q[lane] = at(args_.q, element);
+      out[lane] = args_.carry.out.as<float>() + element;
+      const float seen = lse[head * sizes_.num_queries + token];
+      if (seen == kMinusInfinity) return;
+      tile.maximum[lane] = static_cast<float>(seen / args_.scale);
+      tile.sum[lane] = 1;
+    });
+    kernels_.pack_queries(dims_, storage_, q, tile.rows.count, tile.queries);
+    kernels_.load_out(dims_, out, tile.rows.count, tile.out);
+  }
+
+  void store(const TileState& tile, std::int64_t group) const {
+    float* out[kMaxQueryTile];
+    float factor[kMaxQueryTile];
+    float* lse = args_.carry.lse.as<float>();
+    tiling_.for_each(tile.rows, group, [&](int lane, std::int64_t token, std::int64_t head) {
+      out[lane] = args_.carry.out.as<float>() + (token * sizes_.heads + head) * sizes_.head_dim;
+      const float sum = tile.sum[lane];
+      const bool empty = tile.maximum[lane] == kMinusInfinity;
+      factor[lane] = empty ? 0 : 1 / sum;
+      if (empty) return;
+      const double most = static_cast<double>(tile.maximum[lane]) * args_.scale;
+      lse[head * sizes_.num_queries + token] = static_cast<float>(most + std::log(static_cast<double>(sum)));
+    });
+    kernels_.store_out(dims_, out, tile.rows.count, tile.out, factor);
+  }
+
+  const BlockAttentionForwardArgs& args_;
+  AttentionSizes sizes_;
+  Storage storage_;
+  const AttentionKernels& kernels_;
+  RowTiling tiling_;
+  VisibleKeys visible_;
+  int threads_;
+  AttentionDims dims_;
+  AttentionSizesBytes bytes_;
+  std::int64_t tiles_per_block_;
+  std::size_t thread_bytes_;
+  char* scratch_;
+};
+
+}  // namespace
+
+void block_attention_forward(const Context& context, Stream& stream, const BlockAttentionForwardArgs& args) {
+  const AttentionSizes sizes = check(args);
+  if (sizes.num_queries == 0 || sizes.num_keys == 0) return;
+  Arena::Scope scope(args.scratch);
+  const ForwardBlocks blocks(context, args, sizes);
+  parallel_items(stream, context.threads, blocks.num_items(),
+                 [&](Worker& worker, std::int64_t item) { blocks.run(worker, item); });
+}
+
+void attention_delta(const Context& context, Stream& stream, const AttentionDeltaArgs& args) {
+  check(args);
+  const Storage storage = storage_of(args.d_out.dtype);
+  const std::int64_t tokens = args.out.shape[0], heads = args.out.shape[1], dim = args.out.shape[2];
+  float* delta = args.delta.as<float>();
+  parallel_chunks(stream, context.threads, tokens, rows_per_chunk(heads * dim),
+                  [&](Worker&, std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t row = begin * heads; row < end * heads; ++row) {
+                      const float* out = args.out.as<float>() + row * dim;
+                      delta[row % heads * tokens + row / heads] =
+                          context.kernels.rows.dot(out, storage, at(args.d_out, row * dim), dim);
+                    }
+                  });
+}
+
+}  // namespace rondo::cpu

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/backend.hpp"
+
+#include "kernels/cpu/matmul.hpp"
+#include "kernels/cpu/operations.hpp"
+#include "kernels/cpu/rope.hpp"
+
+namespace rondo {
+
+namespace {
+
+const cpu::KernelTable& kernels_for(cpu::Isa isa) {
+#if defined(__x86_64__)
+  if (isa >= cpu::Isa::Avx512) return cpu::avx512_kernels();
+  if (isa == cpu::Isa::Avx2) return cpu::avx2_kernels();
+#endif
+  return cpu::portable_kernels();
+}
+
+cpu::Context context_for(const CpuOptions& options) {
+  const cpu::Isa isa = std::min(options.isa_limit, cpu::best_isa());
+  const cpu::KernelTable& kernels = kernels_for(isa);
+  return {.isa = isa,
+          .threads = options.threads > 0 ? options.threads : omp_get_max_threads(),
+          .kernels = kernels,
+          .bf16_attention = &kernels.attention};
+}
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(Device& device, const CpuOptions& options) : context_(context_for(options)), matmul_(device) {}
+
+  std::string name() const override { return "cpu (" + std::string(name_of(context_.isa)) + ")"; }
+
+  void matmul(Stream& stream, const MatmulArgs& args) override { matmul_(context_, stream, args); }
+  void rms_norm_forward(Stream& stream, const RmsNormForwardArgs& args) override {
+    cpu::rms_norm_forward(context_, stream, args);
+  }
+  void rms_norm_backward(Stream& stream, const RmsNormBackwardArgs& args) override {
+    cpu::rms_norm_backward(context_, stream, args);
+  }
+  void embedding_forward(Stream& stream, const EmbeddingForwardArgs& args) override {
+    cpu::embedding_forward(context_, stream, args);
+  }
+  void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) override {
+    cpu::embedding_backward(context_, stream, args);
+  }
+  void qkv_split_forward(Stream& stream, const QkvSplitForwardArgs& args) override {
+    rope_.split_forward(context_, stream, args);
+  }
+  void qkv_split_backward(Stream& stream, const QkvSplitBackwardArgs& args) override {
+    rope_.split_backward(context_, stream, args);
+  }
+  void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override {
+    cpu::block_attention_forward(context_, stream, args);
+  }
+  void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) override {
+    cpu::block_attention_backward(context_, stream, args);
+  }
+  void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override {
+    cpu::attention_delta(context_, stream, args);
+  }
+  void swiglu_forward(Stream& stream, const SwigluForwardArgs& args) override {
+    cpu::swiglu_forward(context_, stream, args);
+  }
+  void swiglu_backward(Stream& stream, const SwigluBackwardArgs& args) override {
+    cpu::swiglu_backward(context_, stream, args);
+  }
+  void cross_entropy(Stream& stream, const CrossEntropyArgs& args) override {
+    cpu::cross_entropy(context_, stream, args);
+  }
+  void convert(Stream& stream, const ConvertArgs& args) override { cpu::convert(context_, stream, args); }
+  void add(Stream& stream, const AddArgs& args) override { cpu::add(context_, stream, args); }
+  void sum(Stream& stream, const SumArgs& args) override { cpu::sum(context_, stream, args); }
+  void adamw(Stream& stream, const AdamWArgs& args) override { cpu::adamw(context_, stream, args); }
+
+ private:
+  cpu::Context context_;
+  cpu::Matmul matmul_;
+  cpu::Rope rope_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(Device& device, const CpuOptions& options) {
+  ensure(device.kind() == DeviceKind::Cpu, "the cpu backend works on host memory");
+  return std::make_unique<CpuBackend>(device, options);
+}
+
+}  // namespace rondo

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fast backend for CPUs, fp32 and bf16: oneDNN for matrix products, our own fused kernels for the rest, chosen at run
+// time by instruction set. fp64 is computed by the reference backend alone.
+#pragma once
+
+#include <memory>
+
+#include "kernels/backend.hpp"
+#include "kernels/cpu/isa.hpp"
+
+namespace rondo {
+
+struct CpuOptions {
+  int threads = 0;                   ///< 0: as many as OpenMP gives (OMP_NUM_THREADS, or the cores of the rank)
+  cpu::Isa isa_limit = cpu::Isa::Amx;  ///< no instruction set beyond this one, for tests and comparisons
+};
+
+/// Results depend on the instruction set and, in matrix products alone, on the number of threads; not on timing.
+/// @pre the device is a CPU and outlives the backend
+std::unique_ptr<Backend> make_cpu_backend(Device& device, const CpuOptions& options);
+
+}  // namespace rondo

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every operation of the cpu backend shares: the kernels chosen for this processor, the number of threads, and the
+// conversion of element types to what the inner kernels take.
+#pragma once
+
+#include <string>
+
+#include "core/device.hpp"
+#include "kernels/cpu/isa.hpp"
+#include "kernels/cpu/kernel_table.hpp"
+#include "kernels/cpu/parallel.hpp"
+
+namespace rondo::cpu {
+
+struct Context {
+  Isa isa;
+  int threads;
+  const KernelTable& kernels;
+  const AttentionKernels* bf16_attention;  // AMX, or the same as kernels.attention
+};
+
+/// Throws ConfigError for what only the reference backend computes.
+inline Storage storage_of(DType type) {
+  if (type == DType::Fp32) return Storage::Fp32;
+  if (type == DType::Bf16) return Storage::Bf16;
+  throw ConfigError("the cpu backend has no kernels for " + std::string(name_of(type)), "parallel.device",
+                    "set parallel.device = reference, which computes in fp64");
+}
+
+/// Address of an element by its index.
+inline char* at(const TensorView& view, std::int64_t index) {
+  return static_cast<char*>(view.data) + index * static_cast<std::int64_t>(size_of(view.dtype));
+}
+
+/// Elements a chunk of one-pass operations: fixed, so that results do not depend on the number of threads; small enough
+/// that a chunk takes less than the progress interval.
+inline constexpr std::int64_t kPassChunk = 32768;
+
+/// Rows of `columns` elements that make about one chunk.
+inline std::int64_t rows_per_chunk(std::int64_t columns) {
+  return std::max<std::int64_t>(1, kPassChunk / std::max<std::int64_t>(1, columns));
+}
+
+}  // namespace rondo::cpu
