@@ -121,7 +121,7 @@ class ForwardBlocks {
     return true;
   }
 
-  // The carry enters as one more key: its score is lse / scale, its weight 1, its value the output so far.
+  // The carry enters as one more key: its scaled score is lse, its weight 1, its value the output so far.
   void load(TileState& tile, std::int64_t group) const {
     const void* q[kMaxQueryTile];
     const float* out[kMaxQueryTile];
@@ -133,7 +133,7 @@ class ForwardBlocks {
       out[lane] = args_.carry.out.as<float>() + element;
       const float seen = lse[head * sizes_.num_queries + token];
       if (seen == kMinusInfinity) return;
-      tile.maximum[lane] = static_cast<float>(seen / args_.scale);
+      tile.maximum[lane] = seen;
       tile.sum[lane] = 1;
     });
     kernels_.pack_queries(dims_, storage_, q, tile.rows.count, tile.queries);
@@ -150,8 +150,8 @@ class ForwardBlocks {
       const bool empty = tile.maximum[lane] == kMinusInfinity;
       factor[lane] = empty ? 0 : 1 / sum;
       if (empty) return;
-      const double most = static_cast<double>(tile.maximum[lane]) * args_.scale;
-      lse[head * sizes_.num_queries + token] = static_cast<float>(most + std::log(static_cast<double>(sum)));
+      lse[head * sizes_.num_queries + token] =
+          static_cast<float>(static_cast<double>(tile.maximum[lane]) + std::log(static_cast<double>(sum)));
     });
     kernels_.store_out(dims_, out, tile.rows.count, tile.out, factor);
   }
@@ -186,14 +186,13 @@ void attention_delta(const Context& context, Stream& stream, const AttentionDelt
   const Storage storage = storage_of(args.d_out.dtype);
   const std::int64_t tokens = args.out.shape[0], heads = args.out.shape[1], dim = args.out.shape[2];
   float* delta = args.delta.as<float>();
-  parallel_chunks(stream, context.threads, tokens, rows_per_chunk(heads * dim),
-                  [&](Worker&, std::int64_t begin, std::int64_t end) {
-                    for (std::int64_t row = begin * heads; row < end * heads; ++row) {
-                      const float* out = args.out.as<float>() + row * dim;
-                      delta[row % heads * tokens + row / heads] =
-                          context.kernels.rows.dot(out, storage, at(args.d_out, row * dim), dim);
-                    }
-                  });
+  constexpr std::int64_t kRows = 256;
+  parallel_chunks(stream, context.threads, tokens * heads, kRows, [&](Worker&, std::int64_t begin, std::int64_t end) {
+    float dots[kRows];
+    context.kernels.rows.row_dots(args.out.as<float>() + begin * dim, storage, at(args.d_out, begin * dim), end - begin,
+                                  dim, dots);
+    for (std::int64_t row = begin; row < end; ++row) delta[row % heads * tokens + row / heads] = dots[row - begin];
+  });
 }
 
 }  // namespace rondo::cpu

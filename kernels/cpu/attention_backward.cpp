@@ -94,13 +94,13 @@ class BackwardBlocks {
                      void* keys, void* queries, float* d_queries, void* work) const {
     const void* q[kMaxQueryTile];
     const void* d_out[kMaxQueryTile];
-    alignas(64) float lse_log2[kMaxQueryTile] = {}, delta[kMaxQueryTile] = {};
+    alignas(64) float lse[kMaxQueryTile] = {}, delta[kMaxQueryTile] = {};
     tiling_.for_each(tile, group, [&](int lane, std::int64_t token, std::int64_t head) {
       const std::int64_t row = (token * sizes_.heads + head) * sizes_.head_dim;
       q[lane] = at(args_.q, row);
       d_out[lane] = at(args_.d_out, row);
       const std::int64_t entry = head * sizes_.num_queries + token;
-      lse_log2[lane] = static_cast<float>(static_cast<double>(args_.lse.as<float>()[entry]) * 1.4426950408889634);
+      lse[lane] = args_.lse.as<float>()[entry];
       delta[lane] = args_.delta.as<float>()[entry];
     });
     kernels_.pack_query_gradients(dims_, storage_, q, d_out, tile.count, queries);
@@ -118,7 +118,7 @@ class BackwardBlocks {
                        .first_key = first_key,
                        .visible = all ? LaneIntervals{} : LaneIntervals{lanes.begin, lanes.end},
                        .scale = static_cast<float>(args_.scale),
-                       .lse_log2 = lse_log2,
+                       .lse = lse,
                        .delta = delta,
                        .d_queries = d_queries,
                        .work = work});

@@ -150,11 +150,11 @@ struct AttentionTiles {
     }
   }
 
-  // scores[key, row] <- exp(scale (scores - new maximum)), 0 where not visible. rescale[row] is what the sums so far shrink by.
+  // scores[key, row] <- exp(scale scores - new maximum), 0 where not visible. rescale[row] is what the sums so far shrink by.
   template <bool kMasked>
   static void soften(const ForwardTile& tile, float* scores, float* rescale) {
     const float minus_infinity = -__builtin_inff();
-    const auto scale_log2 = V::broadcast(tile.scale * kLog2E);
+    const auto scale = V::broadcast(tile.scale), log2_e = V::broadcast(kLog2E);
     for (int j = 0; j < kRowVectors; ++j) {
       const int lane = j * V::kWidth;
       float* column = scores + lane;
@@ -169,13 +169,14 @@ struct AttentionTiles {
         most = V::max(most, s);
       }
       const auto before = V::load(tile.maximum + lane);
-      const auto now = V::max(most, before);
+      const auto now = V::max(V::mul(most, scale), before);
       // A row that has seen no key keeps the maximum -inf; 0 stands in for it, so that no -inf - -inf is formed.
       const auto lowest = V::broadcast(-1.0e30F);
-      const auto shift = V::mul(V::max(now, lowest), scale_log2);
+      const auto shift = V::max(now, lowest);
       auto sum = V::zero();
       for (int k = 0; k < tile.num_keys; ++k) {
-        auto p = exp2<V>(V::fma(V::load(column + k * kRows), scale_log2, V::sub(V::zero(), shift)));
+        // Three roundings, not one by fma: the largest score must give exactly 1, also where scores are large.
+        auto p = exp2<V>(V::mul(V::sub(V::mul(V::load(column + k * kRows), scale), shift), log2_e));
         if constexpr (kMasked) {
           const auto seen = V::inside(tile.visible.begin + lane, tile.visible.end + lane, tile.first_key + k);
           p = V::select(seen, p, V::zero());
@@ -183,7 +184,7 @@ struct AttentionTiles {
         sum = V::add(sum, p);
         V::store(column + k * kRows, p);
       }
-      const auto shrink = exp2<V>(V::fma(V::max(before, lowest), scale_log2, V::sub(V::zero(), shift)));
+      const auto shrink = exp2<V>(V::mul(V::sub(V::max(before, lowest), shift), log2_e));
       V::store(rescale + lane, shrink);
       V::store(tile.maximum + lane, now);
       V::store(tile.sum + lane, V::fma(V::load(tile.sum + lane), shrink, sum));
@@ -221,15 +222,15 @@ struct AttentionTiles {
   template <bool kMasked>
   static void differentiate(const BackwardTile& tile, float* p, float* d_scores) {
     const auto scale = V::broadcast(tile.scale);
-    const auto scale_log2 = V::broadcast(tile.scale * kLog2E);
+    const auto log2_e = V::broadcast(kLog2E);
     for (int j = 0; j < kRowVectors; ++j) {
       const int lane = j * V::kWidth;
-      const auto shift = V::sub(V::zero(), V::load(tile.lse_log2 + lane));
+      const auto lse = V::load(tile.lse + lane);
       const auto delta = V::load(tile.delta + lane);
       for (int k = 0; k < tile.num_keys; ++k) {
         float* at = p + k * kRows + lane;
         float* d_at = d_scores + k * kRows + lane;
-        auto probability = exp2<V>(V::fma(V::load(at), scale_log2, shift));
+        auto probability = exp2<V>(V::mul(V::sub(V::mul(V::load(at), scale), lse), log2_e));
         if constexpr (kMasked) {
           const auto seen = V::inside(tile.visible.begin + lane, tile.visible.end + lane, tile.first_key + k);
           probability = V::select(seen, probability, V::zero());

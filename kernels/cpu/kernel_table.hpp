@@ -44,8 +44,8 @@ struct ForwardTile {
   LaneIntervals visible;
   float scale;             // of the scores
   float* out;              // running output, not normalised
-  float* maximum;          // [query_tile] of the unscaled scores; -inf: no key seen
-  float* sum;              // [query_tile] of exp(scale * (score - maximum))
+  float* maximum;          // [query_tile] of the scaled scores; -inf: no key seen
+  float* sum;              // [query_tile] of exp(scale * score - maximum)
   void* work;
 };
 
@@ -58,7 +58,7 @@ struct BackwardTile {
   std::int32_t first_key;
   LaneIntervals visible;
   float scale;
-  const float* lse_log2;   // [query_tile] log2 of the sum of exponentials of the scaled scores
+  const float* lse;        // [query_tile] log of the sum of exponentials of the scaled scores
   const float* delta;      // [query_tile]
   float* d_queries;        // [query_tile, padded_dim] overwritten: this tile's share
   void* work;
@@ -111,7 +111,9 @@ struct RowKernels {
   float (*log_sum_exp)(const float* x, std::int64_t columns);
   /// d[v] = factor * exp(x[v] - log_sum_exp)
   void (*softmax)(const float* x, std::int64_t columns, float log_sum_exp, float factor, Storage, void* d);
-  float (*dot)(const float* x, Storage, const void* y, std::int64_t columns);
+  /// dots[r] = x[r] . y[r] for `rows` contiguous rows, each summed in the order of its columns as in the score product: so
+  /// delta and d_out v^T cancel exactly where a query sees one key.
+  void (*row_dots)(const float* x, Storage, const void* y, std::int64_t rows, std::int64_t columns, float* dots);
   void (*convert)(Storage from_type, const void* from, Storage to_type, void* to, std::int64_t count);
   void (*add)(Storage from_type, const void* from, Storage to_type, void* to, std::int64_t count);
   void (*adamw)(const AdamWFactors&, float* value, float* moment_1, float* moment_2, const float* gradient, Bf16Bits* copy,

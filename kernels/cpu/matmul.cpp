@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/matmul.hpp"
 
+#include <cstring>
 #include <dnnl.hpp>
 #include <map>
 #include <tuple>

@@ -161,14 +161,27 @@ struct Rows {
     });
   }
 
-  static float dot(const float* x, Storage type, const void* y, std::int64_t columns) {
-    F sum = V::zero();
+  // Rows are transposed square by square, so that a lane is a row.
+  static void row_dots(const float* x, Storage type, const void* y, std::int64_t rows, std::int64_t columns, float* dots) {
     with(type, [&]<class S>(S*) {
-      each(columns, [&](std::int64_t i, int n) {
-        sum = V::fma(load(x + i, n), load(static_cast<const S*>(y) + i, n), sum);
-      });
+      for (std::int64_t r = 0; r < rows; r += w) {
+        const int lanes = static_cast<int>(rows - r < w ? rows - r : w);
+        F sum = V::zero();
+        for (std::int64_t d = 0; d < columns; d += w) {
+          const int count = static_cast<int>(columns - d < w ? columns - d : w);
+          F a[w], b[w];
+          for (int i = 0; i < w; ++i) {
+            const std::int64_t first = (r + (i < lanes ? i : 0)) * columns + d;
+            a[i] = load(x + first, count);
+            b[i] = load(static_cast<const S*>(y) + first, count);
+          }
+          V::transpose(a);
+          V::transpose(b);
+          for (int i = 0; i < count; ++i) sum = V::fma(a[i], b[i], sum);
+        }
+        V::store_first(dots + r, sum, lanes);
+      }
     });
-    return V::reduce_add(sum);
   }
 
   static void convert(Storage from_type, const void* from, Storage to_type, void* to, std::int64_t count) {
@@ -216,7 +229,7 @@ struct Rows {
   static RowKernels table() {
     return {.rms_norm = rms_norm, .rms_norm_backward = rms_norm_backward, .swiglu = swiglu,
             .swiglu_backward = swiglu_backward, .rotate = rotate, .log_sum_exp = log_sum_exp, .softmax = softmax,
-            .dot = dot, .convert = convert, .add = add, .adamw = adamw};
+            .row_dots = row_dots, .convert = convert, .add = add, .adamw = adamw};
   }
 };
 

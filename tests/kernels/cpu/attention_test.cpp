@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <array>
+#include <thread>
+
+#include "core/sequence_layout.hpp"
+#include "tests/kernels/cpu/cpu_backends.hpp"
+#include "tests/support/attention.hpp"
+#include "tests/support/tolerance.hpp"
+
+namespace rondo::test {
+namespace {
+
+struct Problem {
+  std::int64_t tokens, heads, kv_heads, dim;
+};
+
+/// `num_documents` documents of uneven lengths.
+std::vector<std::int64_t> uneven_documents(std::int64_t tokens, std::int64_t num_documents) {
+  std::vector<std::int64_t> offsets{0};
+  for (std::int64_t i = 1; i < num_documents; ++i) offsets.push_back(tokens * i * i / (num_documents * num_documents));
+  offsets.push_back(tokens);
+  return offsets;
+}
+
+class CpuAttention : public CpuBackends {
+ protected:
+  /// Shares of a ring of `ranks`, queries and keys alike.
+  void expect_like_reference(const AttentionInput& exact_input, DType dtype, const AttentionMask& mask,
+                             const std::vector<TokenRuns>& shares) {
+    const AttentionInput input = exact_input.converted(dtype);
+    const double scale = 1 / std::sqrt(static_cast<double>(input.q.shape()[2]));
+    const AttentionResult result = attention_by_blocks(*cpu, input, mask, scale, shares, shares);
+    const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
+    const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
+    EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
+    EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
+    EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
+    EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
+    EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+  }
+
+  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& shares) {
+    for (const DType dtype : {DType::Fp32, DType::Bf16}) {
+      SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim "
+                                      << p.dim << ", " << name_of(dtype));
+      const auto input = AttentionInput::random(dtype, p.tokens, p.heads, p.kv_heads, p.dim, 7);
+      expect_like_reference(input, dtype, mask, shares);
+    }
+  }
+};
+
+std::vector<TokenRuns> shares_of(std::int64_t tokens, int ranks, LayoutKind kind) {
+  const SequenceLayout layout(tokens, ranks, kind);
+  std::vector<TokenRuns> shares;
+  for (int rank = 0; rank < ranks; ++rank) shares.push_back(layout.runs(rank));
+  return shares;
+}
+
+std::vector<TokenRuns> one_share(std::int64_t tokens) { return {TokenRuns::contiguous(0, tokens)}; }
+
+TEST_P(CpuAttention, FitsTheToleranceForNastyLengths) {
+  // 24 and 48 rows, 96 keys, and 96 or 192 keys backward are the tiles.
+  for (const std::int64_t tokens : {1, 3, 23, 25, 47, 49, 95, 97, 113, 191, 193, 203, 239}) {
+    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true}, tokens), one_share(tokens));
+    expect_like_reference({tokens, 2, 2, 16}, AttentionMask({.causal = false}, tokens), one_share(tokens));
+  }
+  expect_like_reference({1023, 1, 1, 64}, AttentionMask({.causal = true}, 1023), one_share(1023));
+}
+
+TEST_P(CpuAttention, FitsTheToleranceForAllHeadDimensionsAndGroups) {
+  constexpr std::array<std::int64_t, 8> dims{16, 20, 32, 64, 80, 96, 128, 256};
+  for (const std::int64_t dim : dims) {
+    expect_like_reference({131, 2, 2, dim}, AttentionMask({.causal = true}, 131), one_share(131));
+  }
+  expect_like_reference({131, 4, 1, 64}, AttentionMask({.causal = true}, 131), one_share(131));
+  expect_like_reference({131, 8, 1, 16}, AttentionMask({.causal = true}, 131), one_share(131));
+  expect_like_reference({67, 8, 2, 128}, AttentionMask({.causal = false}, 67), one_share(67));
+  expect_like_reference({101, 6, 2, 24}, AttentionMask({.causal = true}, 101), one_share(101));
+}
+
+TEST_P(CpuAttention, FitsTheToleranceForAllMasksAndLayouts) {
+  constexpr std::int64_t tokens = 331;
+  for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+    SCOPED_TRACE(name_of(kind));
+    const std::vector<TokenRuns> shares = shares_of(tokens, 3, kind);
+    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = true}, tokens), shares);
+    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = false}, tokens), shares);
+    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = true, .window = 50}, tokens), shares);
+    const auto documents = uneven_documents(tokens, 7);
+    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = true}, tokens, documents), shares);
+    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = false}, tokens, documents), shares);
+    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = true, .window = 9}, tokens, documents), shares);
+  }
+}
+
+TEST_P(CpuAttention, FitsTheToleranceWithLargeLogits) {
+  constexpr std::int64_t tokens = 203;
+  const AttentionMask mask({.causal = true}, tokens);
+  for (const DType dtype : {DType::Fp32, DType::Bf16}) {
+    AttentionInput input = AttentionInput::random(dtype, tokens, 2, 1, 64, 11);
+    for (std::int64_t i = 0; i < input.q.count(); ++i) input.q.set(i, input.q[i] * 40);
+    expect_like_reference(input, dtype, mask, one_share(tokens));
+  }
+}
+
+TEST_P(CpuAttention, FitsTheToleranceOnRealisticActivations) {
+  // A few channels are much larger than the rest, keys have a common offset, and the first token draws most attention.
+  constexpr std::int64_t tokens = 239, heads = 4, dim = 64;
+  const AttentionMask mask({.causal = true}, tokens);
+  for (const DType dtype : {DType::Fp32, DType::Bf16}) {
+    AttentionInput input = AttentionInput::random(dtype, tokens, heads, 1, dim, 13);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      for (std::int64_t d = 0; d < dim; ++d) {
+        const double channel = d % 29 == 3 ? 8 : 0.7;
+        input.k.set(t * dim + d, channel * input.k[t * dim + d] + (d % 7 == 0 ? 2 : 0.2));
+        if (t == 0) input.k.set(d, 3 * input.k[d]);
+      }
+    }
+    expect_like_reference(input, dtype, mask, one_share(tokens));
+  }
+}
+
+TEST_P(CpuAttention, DoesNotDependOnThreadsOrOnTheRun) {
+  constexpr std::int64_t tokens = 517;
+  const AttentionMask mask({.causal = true}, tokens, uneven_documents(tokens, 3));
+  const auto input = AttentionInput::random(DType::Fp32, tokens, 4, 2, 32, 3);
+  const auto shares = shares_of(tokens, 2, LayoutKind::Zigzag);
+  const AttentionResult once = attention_by_blocks(*make_cpu(1), input, mask, 0.2, shares, shares);
+  for (const int threads : {1, 2, 3, 5}) {
+    const AttentionResult again = attention_by_blocks(*make_cpu(threads), input, mask, 0.2, shares, shares);
+    EXPECT_EQ(max_difference(once.out, again.out), 0) << threads;
+    EXPECT_EQ(max_difference(once.lse, again.lse), 0) << threads;
+    EXPECT_EQ(max_difference(once.d_q, again.d_q), 0) << threads;
+    EXPECT_EQ(max_difference(once.d_k, again.d_k), 0) << threads;
+    EXPECT_EQ(max_difference(once.d_v, again.d_v), 0) << threads;
+  }
+}
+
+TEST_P(CpuAttention, LeavesRowsWithoutKeysEmpty) {
+  constexpr std::int64_t tokens = 64;
+  const AttentionMask mask({.causal = true}, 2 * tokens);
+  const auto input = AttentionInput::random(DType::Fp32, tokens, 2, 1, 16, 5);
+  Tensor out(DType::Fp32, input.q.shape());
+  Tensor lse = Tensor::filled(DType::Fp32, {2, tokens}, -std::numeric_limits<double>::infinity());
+  // Queries 10 ... 73 against keys 64 ... 127: the first 54 queries see none of them.
+  cpu->block_attention_forward(*host.stream, {.q = input.q,
+                                              .k = input.k,
+                                              .v = input.v,
+                                              .query_runs = TokenRuns::contiguous(10, tokens),
+                                              .key_runs = TokenRuns::contiguous(64, tokens),
+                                              .mask = mask.view(),
+                                              .scale = 0.25,
+                                              .carry = {.out = out, .lse = lse},
+                                              .scratch = host.scratch});
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    EXPECT_EQ(std::isinf(lse[t]), t < 54) << t;
+    EXPECT_EQ(out[t * 32] == 0, t < 54) << t;
+  }
+}
+
+TEST_P(CpuAttention, PassesOnWhatIsNotANumber) {
+  constexpr std::int64_t tokens = 100;
+  const AttentionMask mask({.causal = true}, tokens);
+  AttentionInput input = AttentionInput::random(DType::Fp32, tokens, 1, 1, 16, 5);
+  input.k.set(40 * 16 + 3, std::numeric_limits<double>::quiet_NaN());
+  const AttentionResult result = attention_in_one_block(*cpu, input, mask, 0.25);
+  EXPECT_TRUE(std::isfinite(result.out[39 * 16]));
+  for (const std::int64_t t : {40, 41, 63, 99}) EXPECT_TRUE(std::isnan(result.out[t * 16])) << t;
+}
+
+TEST_P(CpuAttention, ProgressRunsOnTheCallingThreadAndItsErrorReachesTheCaller) {
+  constexpr std::int64_t tokens = 700;
+  const AttentionMask mask({.causal = true}, tokens);
+  const auto input = AttentionInput::random(DType::Fp32, tokens, 4, 2, 64, 3);
+  const auto runs = TokenRuns::contiguous(0, tokens);
+  Tensor out(DType::Fp32, input.q.shape());
+  Tensor lse = Tensor::filled(DType::Fp32, {4, tokens}, -std::numeric_limits<double>::infinity());
+  const BlockAttentionForwardArgs args{.q = input.q, .k = input.k, .v = input.v, .query_runs = runs, .key_runs = runs,
+                                       .mask = mask.view(), .scale = 0.125, .carry = {.out = out, .lse = lse},
+                                       .scratch = host.scratch};
+  const auto caller = std::this_thread::get_id();
+  int calls = 0;
+  bool elsewhere = false;
+  host.stream->set_progress([&] {
+    ++calls;
+    elsewhere = elsewhere || std::this_thread::get_id() != caller;
+  });
+  cpu->block_attention_forward(*host.stream, args);
+  EXPECT_GT(calls, 0);
+  EXPECT_FALSE(elsewhere);
+
+  host.stream->set_progress([] { throw CommError("the peer is gone"); });
+  EXPECT_THROW(cpu->block_attention_forward(*host.stream, args), CommError);
+  Tensor d_q(DType::Fp32, input.q.shape()), d_k(DType::Fp32, input.k.shape()), d_v(DType::Fp32, input.v.shape());
+  Tensor delta(DType::Fp32, {4, tokens});
+  const BlockAttentionBackwardArgs backward{.q = input.q, .k = input.k, .v = input.v, .d_out = input.d_out, .lse = lse,
+                                            .delta = delta, .query_runs = runs, .key_runs = runs, .mask = mask.view(),
+                                            .scale = 0.125, .d_q = d_q, .d_k = d_k, .d_v = d_v,
+                                            .scratch = host.scratch};
+  EXPECT_THROW(cpu->block_attention_backward(*host.stream, backward), CommError);
+}
+
+TEST_P(CpuAttention, RefusesFp64WithAdvice) {
+  const AttentionMask mask({.causal = true}, 4);
+  const auto input = AttentionInput::random(DType::Fp64, 4, 1, 1, 16, 1);
+  EXPECT_THROW(attention_in_one_block(*cpu, input, mask, 1), ConfigError);
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, CpuAttention, testing::ValuesIn(isas_of_this_processor()), name_of_isa);
+
+}  // namespace
+}  // namespace rondo::test
