@@ -15,8 +15,9 @@ namespace rondo::cpu {
 namespace {
 
 // Keys a block: long blocks spread the packing of rows, short ones stay in L2 and keep a tile below the progress interval.
-int keys_per_block(std::int64_t head_dim) {
-  return static_cast<int>(std::clamp<std::int64_t>(12288 / head_dim / 48, 1, 4)) * 48;
+int keys_per_block(std::int64_t head_dim, int multiple) {
+  const int keys = static_cast<int>(std::clamp<std::int64_t>(12288 / head_dim / 48, 1, 4)) * 48;
+  return (keys + multiple - 1) / multiple * multiple;
 }
 
 class BackwardBlocks {
@@ -28,7 +29,7 @@ class BackwardBlocks {
         kernels_(storage_ == Storage::Bf16 ? *context.bf16_attention : context.kernels.attention),
         tiling_(sizes, kernels_.query_tile),
         visible_(args.query_runs, args.key_runs, args.mask, args.scratch),
-        block_keys_(keys_per_block(sizes.head_dim)) {
+        block_keys_(keys_per_block(sizes.head_dim, kernels_.key_multiple)) {
     const int dim = static_cast<int>(sizes.head_dim), multiple = kernels_.dim_multiple;
     dims_ = {dim, (dim + multiple - 1) / multiple * multiple};
     bytes_ = kernels_.sizes(dims_, 0, block_keys_);

@@ -17,18 +17,25 @@ const cpu::KernelTable& kernels_for(cpu::Isa isa) {
   return cpu::portable_kernels();
 }
 
+const cpu::AttentionKernels* bf16_attention_for(cpu::Isa isa) {
+#if defined(__x86_64__)
+  if (isa == cpu::Isa::Amx) return &cpu::amx_attention();
+#endif
+  return &kernels_for(isa).attention;
+}
+
 cpu::Context context_for(const CpuOptions& options) {
   const cpu::Isa isa = std::min(options.isa_limit, cpu::best_isa());
   const cpu::KernelTable& kernels = kernels_for(isa);
   return {.isa = isa,
           .threads = options.threads > 0 ? options.threads : omp_get_max_threads(),
           .kernels = kernels,
-          .bf16_attention = &kernels.attention};
+          .bf16_attention = bf16_attention_for(isa)};
 }
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(Device& device, const CpuOptions& options) : context_(context_for(options)), matmul_(device) {}
+  CpuBackend(Device& device, const cpu::Context& context) : context_(context), matmul_(device) {}
 
   std::string name() const override { return "cpu (" + std::string(name_of(context_.isa)) + ")"; }
 
@@ -82,9 +89,13 @@ class CpuBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(Device& device, const CpuOptions& options) {
+std::unique_ptr<Backend> cpu::make_backend(Device& device, const Context& context) {
   ensure(device.kind() == DeviceKind::Cpu, "the cpu backend works on host memory");
-  return std::make_unique<CpuBackend>(device, options);
+  return std::make_unique<CpuBackend>(device, context);
+}
+
+std::unique_ptr<Backend> make_cpu_backend(Device& device, const CpuOptions& options) {
+  return cpu::make_backend(device, context_for(options));
 }
 
 }  // namespace rondo

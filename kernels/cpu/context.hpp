@@ -3,9 +3,11 @@
 // conversion of element types to what the inner kernels take.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "core/device.hpp"
+#include "kernels/backend.hpp"
 #include "kernels/cpu/isa.hpp"
 #include "kernels/cpu/kernel_table.hpp"
 #include "kernels/cpu/parallel.hpp"
@@ -18,6 +20,9 @@ struct Context {
   const KernelTable& kernels;
   const AttentionKernels* bf16_attention;  // AMX, or the same as kernels.attention
 };
+
+/// A backend with kernels of the caller's choice, for tests.
+std::unique_ptr<Backend> make_backend(Device& device, const Context& context);
 
 /// Throws ConfigError for what only the reference backend computes.
 inline Storage storage_of(DType type) {

@@ -129,7 +129,7 @@ struct KernelTable {
 const KernelTable& portable_kernels();
 const KernelTable& avx2_kernels();
 const KernelTable& avx512_kernels();
-/// bf16 attention on AMX tiles; needs AVX-512 BF16 and the permission, see isa.hpp.
+/// bf16 attention on AMX tiles; needs AVX-512 and the permission, see isa.hpp.
 const AttentionKernels& amx_attention();
 
 }  // namespace rondo::cpu

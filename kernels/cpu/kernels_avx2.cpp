@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inner kernels compiled for one instruction set (flags in CMakeLists.txt).
+#if defined(__x86_64__)
 #include "kernels/cpu/attention_tiles.hpp"
 #include "kernels/cpu/row_kernels.hpp"
 #include "kernels/cpu/vector_avx2.hpp"
@@ -13,3 +14,4 @@ const KernelTable& avx2_kernels() {
 }
 
 }  // namespace rondo::cpu
+#endif

@@ -5,6 +5,8 @@
 #include <thread>
 
 #include "core/sequence_layout.hpp"
+#include "kernels/cpu/context.hpp"
+#include "tests/kernels/cpu/amx_emulation.hpp"
 #include "tests/kernels/cpu/cpu_backends.hpp"
 #include "tests/support/attention.hpp"
 #include "tests/support/tolerance.hpp"
@@ -206,6 +208,46 @@ TEST_P(CpuAttention, RefusesFp64WithAdvice) {
   const AttentionMask mask({.causal = true}, 4);
   const auto input = AttentionInput::random(DType::Fp64, 4, 1, 1, 16, 1);
   EXPECT_THROW(attention_in_one_block(*cpu, input, mask, 1), ConfigError);
+}
+
+// The tile unit is emulated: this machine may lack it, and layouts are what goes wrong.
+class EmulatedAmx : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (cpu::best_isa() < cpu::Isa::Avx512) GTEST_SKIP() << "needs AVX-512";
+  }
+  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& shares) {
+    SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim " << p.dim);
+    const cpu::Context context{.isa = cpu::Isa::Avx512, .threads = 2, .kernels = cpu::avx512_kernels(),
+                               .bf16_attention = &emulated_amx_attention()};
+    const auto amx = cpu::make_backend(cpu_device(), context);
+    const auto reference = make_reference_backend(cpu_device());
+    const AttentionInput input = AttentionInput::random(DType::Bf16, p.tokens, p.heads, p.kv_heads, p.dim, 7);
+    const double scale = 1 / std::sqrt(static_cast<double>(p.dim));
+    const AttentionResult result = attention_by_blocks(*amx, input, mask, scale, shares, shares);
+    const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
+    const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
+    EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
+    EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
+    EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
+    EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
+    EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+  }
+};
+
+TEST_F(EmulatedAmx, FitsTheTolerance) {
+  for (const std::int64_t tokens : {1, 31, 33, 63, 65, 127, 129, 203}) {
+    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true}, tokens), one_share(tokens));
+  }
+  for (const std::int64_t dim : {16, 20, 48, 64, 80, 128, 256}) {
+    expect_like_reference({131, 4, 2, dim}, AttentionMask({.causal = false}, 131), one_share(131));
+  }
+  constexpr std::int64_t tokens = 331;
+  const auto documents = uneven_documents(tokens, 5);
+  for (const LayoutKind kind : {LayoutKind::Zigzag, LayoutKind::Striped}) {
+    const auto shares = shares_of(tokens, 2, kind);
+    expect_like_reference({tokens, 2, 2, 32}, AttentionMask({.causal = true, .window = 40}, tokens, documents), shares);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, CpuAttention, testing::ValuesIn(isas_of_this_processor()), name_of_isa);

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// `rondo bench`: the group of benchmarks; each case is a file beside this one.
+#include "apps/bench/cases.hpp"
+#include "apps/commands.hpp"
+
+namespace rondo {
+
+void add_bench(Program& program) {
+  CLI::App* group = add_group(program, {"bench", "Time kernels against the peak of this machine.",
+                                        "rondo bench attention --dtype bf16 --head-dim 64"});
+  bench::add_attention(program, *group);
+  bench::add_matmul(program, *group);
+}
+
+}  // namespace rondo

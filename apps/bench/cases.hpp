@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cases of `rondo bench`, one file each.
+#pragma once
+
+#include "apps/options.hpp"
+
+namespace rondo::bench {
+
+void add_attention(Program& program, CLI::App& group);
+void add_matmul(Program& program, CLI::App& group);
+
+}  // namespace rondo::bench

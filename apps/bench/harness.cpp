@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/bench/harness.hpp"
+
+#include <omp.h>
+#include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+
+#include "apps/commands.hpp"
+#include "core/error.hpp"
+#include "core/random.hpp"
+#include "kernels/cpu/packed_product.hpp"
+
+namespace rondo::bench {
+
+namespace {
+
+std::string processor_name() {
+  std::ifstream cpus("/proc/cpuinfo");
+  for (std::string line; std::getline(cpus, line);) {
+    const auto colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
+double element(const TensorView& view, std::int64_t i) {
+  switch (view.dtype) {
+    case DType::Fp64: return view.as<double>()[i];
+    case DType::Fp32: return static_cast<double>(view.as<float>()[i]);
+    case DType::Bf16: return static_cast<double>(view.as<bf16>()[i]);
+    case DType::Int32:
+    case DType::Int64: break;
+  }
+  return 0;
+}
+
+nlohmann::ordered_json to_json(const Result& result) {
+  nlohmann::ordered_json line = result.parameters;
+  line["flop_formula"] = result.formula;
+  line["flop"] = result.flop;
+  line["median_ms"] = result.timing.median_s * 1e3;
+  line["fastest_ms"] = result.timing.fastest_s * 1e3;
+  line["slowest_ms"] = result.timing.slowest_s * 1e3;
+  line["spread"] = result.timing.spread();
+  line["flops_per_s"] = result.flop / result.timing.median_s;
+  line["share_of_peak"] = result.flop / result.timing.median_s / result.peak_flops_per_s;
+  if (!result.checked.empty()) line["check"] = result.checked;
+  return line;
+}
+
+}  // namespace
+
+void add_run_options(CLI::App& command, RunOptions& options) {
+  command.add_option("--warm-ups", options.warm_ups, "runs before the timed ones")->check(CLI::Range(0, 1000));
+  command.add_option("--runs", options.runs, "timed runs")->check(CLI::Range(1, 1000));
+  command.add_option("--threads", options.threads, "threads, all cores if not given")->check(CLI::Range(1, 4096));
+  command.add_flag("--check", options.check, "also check the result against the reference backend");
+  add_json_option(command, options.json);
+}
+
+Timing measure(const RunOptions& options, const std::function<void()>& prepare, const std::function<void()>& body) {
+  std::vector<double> seconds;
+  for (int run = -options.warm_ups; run < options.runs; ++run) {
+    prepare();
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    const auto end = std::chrono::steady_clock::now();
+    if (run >= 0) seconds.push_back(std::chrono::duration<double>(end - start).count());
+  }
+  std::ranges::sort(seconds);
+  return {seconds[seconds.size() / 2], seconds.front(), seconds.back()};
+}
+
+Peak measure_peak(DType dtype, int threads) {
+  Peak best{};
+  for (const std::int64_t size : {512, 1024, 2048, 4096}) {
+    cpu::PackedSquareProduct product(dtype, size, threads);
+    RunOptions options{.warm_ups = size < 4096 ? 2 : 1, .runs = size < 2048 ? 15 : 5};
+    const Timing timing = measure(options, [] {}, [&] { product.run(); });
+    const auto n = static_cast<double>(size);
+    const double flops = 2 * n * n * n / timing.median_s;
+    if (flops > best.flops_per_s) best = {flops, size, product.implementation()};
+  }
+  return best;
+}
+
+void report(const std::string& name, const RunOptions& options, int threads, const std::string& backend,
+            const std::vector<std::pair<DType, Peak>>& peaks, const std::vector<Result>& results) {
+  if (options.json) {
+    nlohmann::ordered_json document{{"bench", name},         {"version", version_text()}, {"device", processor_name()},
+                                    {"backend", backend},    {"threads", threads},        {"warm_ups", options.warm_ups},
+                                    {"runs", options.runs}};
+    for (const auto& [dtype, peak] : peaks) {
+      document["peaks"].push_back({{"dtype", name_of(dtype)},
+                                   {"flops_per_s", peak.flops_per_s},
+                                   {"square_size", peak.size},
+                                   {"implementation", peak.implementation}});
+    }
+    for (const Result& result : results) document["results"].push_back(to_json(result));
+    std::printf("%s\n", document.dump(2).c_str());
+    return;
+  }
+  std::string text = fmt::format("{}, {} threads, {}\n", processor_name(), threads, backend);
+  for (const auto& [dtype, peak] : peaks) {
+    text += fmt::format("peak {}: {:.1f} GFLOP/s, square product of {}, {}\n", name_of(dtype), peak.flops_per_s * 1e-9,
+                        peak.size, peak.implementation);
+  }
+  for (const Result& result : results) {
+    std::string parameters;
+    for (const auto& [key, value] : result.parameters.items()) {
+      parameters += fmt::format("{} {}  ", key, value.is_string() ? value.get<std::string>() : value.dump());
+    }
+    text += fmt::format("{}median {:.3f} ms  spread {:.0f} %  {:.1f} GFLOP/s  {:.0f} % of peak{}\n", parameters,
+                        result.timing.median_s * 1e3, result.timing.spread() * 100,
+                        result.flop / result.timing.median_s * 1e-9,
+                        100 * result.flop / result.timing.median_s / result.peak_flops_per_s,
+                        result.checked.empty() ? "" : "  " + result.checked);
+  }
+  if (!results.empty()) text += "model FLOP: " + results.front().formula + "\n";
+  std::fputs(text.c_str(), stdout);
+}
+
+int exit_code_of(const std::vector<Result>& results) {
+  const bool right =
+      std::ranges::all_of(results, [](const Result& result) { return result.checked.empty() || result.checked == "right"; });
+  return right ? 0 : exit_code(ErrorKind::Internal);
+}
+
+int threads_of(const RunOptions& options) { return options.threads > 0 ? options.threads : omp_get_max_threads(); }
+
+DType dtype_from(const std::string& name) {
+  if (name == "fp32") return DType::Fp32;
+  if (name == "bf16") return DType::Bf16;
+  throw ConfigError("unknown type '" + name + "'", "--dtype", "use fp32 or bf16");
+}
+
+void fill_random(const TensorView& view, std::uint64_t seed) {
+  const CounterRandom random(seed, stream_of("bench"));
+  for (std::int64_t i = 0; i < view.count(); ++i) {
+    const auto value = static_cast<float>(random.normal(static_cast<std::uint64_t>(i)));
+    if (view.dtype == DType::Fp32) view.as<float>()[i] = value;
+    if (view.dtype == DType::Bf16) view.as<bf16>()[i] = bf16(value);
+  }
+}
+
+std::string check_against(const TensorView& result, const TensorView& plain, const TensorView& exact) {
+  double error = 0, allowed = 0, size = 0;
+  for (std::int64_t i = 0; i < exact.count(); ++i) {
+    const double value = element(exact, i), distance = std::abs(element(result, i) - value);
+    if (std::isnan(distance)) return "not a number";
+    error = std::max(error, distance);
+    allowed = std::max(allowed, std::abs(element(plain, i) - value));
+    size = std::max(size, std::abs(value));
+  }
+  const double rounding = result.dtype == DType::Bf16 ? 0x1p-8 : 0x1p-24;
+  if (error <= 2 * allowed + rounding * size) return "right";
+  return fmt::format("wrong by {:.3g}, plain version {:.3g}", error, allowed);
+}
+
+}  // namespace rondo::bench

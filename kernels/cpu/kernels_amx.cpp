@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// bf16 attention on the tile registers of the processor (flags in CMakeLists.txt); chosen only where isa.cpp found the unit
+// and got the permission.
+#if defined(__x86_64__)
+#include "kernels/cpu/amx_tiles.hpp"
+
+namespace rondo::cpu {
+
+namespace {
+
+struct TileUnit {
+  // Eight tiles of 16 rows of 64 bytes. Set anew for each call, since oneDNN sets its own.
+  static void configure() {
+    alignas(64) std::uint8_t config[64] = {1};  // palette 1
+    for (int tile = 0; tile < 8; ++tile) {
+      config[16 + 2 * tile] = 64;  // bytes a row
+      config[48 + tile] = 16;      // rows
+    }
+    _tile_loadconfig(config);
+  }
+  static void release() { _tile_release(); }
+
+  template <int kTile> static void zero() { _tile_zero(kTile); }
+  template <int kTile> static void load(const void* from, std::ptrdiff_t row_bytes) {
+    _tile_loadd(kTile, from, row_bytes);
+  }
+  template <int kTile> static void store(void* to, std::ptrdiff_t row_bytes) { _tile_stored(kTile, to, row_bytes); }
+  template <int kSum, int kA, int kB> static void multiply() { _tile_dpbf16ps(kSum, kA, kB); }
+};
+
+}  // namespace
+
+const AttentionKernels& amx_attention() {
+  static const AttentionKernels table = AmxAttention<TileUnit>::table();
+  return table;
+}
+
+}  // namespace rondo::cpu
+#endif

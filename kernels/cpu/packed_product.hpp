@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The yardstick of the benchmarks: a square product with weights packed beforehand in the format that oneDNN likes best, in
+// the type itself, without the detour that the backend's own product takes on processors without bf16 units.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/dtype.hpp"
+
+namespace rondo::cpu {
+
+class PackedSquareProduct {
+ public:
+  /// c = a b, all [size, size] of one type, filled with numbers that keep sums finite.
+  PackedSquareProduct(DType dtype, std::int64_t size, int threads);
+  ~PackedSquareProduct();
+
+  /// One product; done on return.
+  void run();
+  /// The implementation that oneDNN chose.
+  const char* implementation() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace rondo::cpu

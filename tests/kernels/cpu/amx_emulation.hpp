@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/cpu/kernel_table.hpp"
+
+namespace rondo::test {
+
+/// The AMX attention kernels without the tile unit. @pre the processor has AVX-512
+const cpu::AttentionKernels& emulated_amx_attention();
+
+}  // namespace rondo::test
