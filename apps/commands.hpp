@@ -6,6 +6,7 @@
 
 namespace rondo {
 
+void add_bench(Program& program);
 void add_check(Program& program);
 void add_corpus(Program& program);
 void add_prepare(Program& program);

@@ -20,6 +20,7 @@ void add_commands(rondo::Program& program) {
   rondo::add_prepare(program);
   rondo::add_corpus(program);
   rondo::add_check(program);
+  rondo::add_bench(program);
   rondo::add_config_reference(program);
 }
 

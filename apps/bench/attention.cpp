@@ -53,15 +53,31 @@ struct Block {
     for (const Buffer* sum : {&d_q, &d_k, &d_v}) std::fill_n(static_cast<char*>(sum->data()), sum->size_bytes(), 0);
   }
   void forward(Backend& backend, const AttentionMask& mask, double scale) {
-    backend.block_attention_forward(*stream, {.q = q.view(), .k = k.view(), .v = v.view(), .query_runs = runs,
-                                              .key_runs = runs, .mask = mask.view(), .scale = scale,
-                                              .carry = {.out = out.view(), .lse = lse.view()}, .scratch = scratch});
+    backend.block_attention_forward(*stream, {.q = q.view(),
+                                              .k = k.view(),
+                                              .v = v.view(),
+                                              .query_runs = runs,
+                                              .key_runs = runs,
+                                              .mask = mask.view(),
+                                              .scale = scale,
+                                              .carry = {.out = out.view(), .lse = lse.view()},
+                                              .scratch = scratch});
   }
   void backward(Backend& backend, const AttentionMask& mask, double scale) {
-    backend.block_attention_backward(
-        *stream, {.q = q.view(), .k = k.view(), .v = v.view(), .d_out = d_out.view(), .lse = lse.view(),
-                  .delta = delta.view(), .query_runs = runs, .key_runs = runs, .mask = mask.view(), .scale = scale,
-                  .d_q = d_q.view(), .d_k = d_k.view(), .d_v = d_v.view(), .scratch = scratch});
+    backend.block_attention_backward(*stream, {.q = q.view(),
+                                               .k = k.view(),
+                                               .v = v.view(),
+                                               .d_out = d_out.view(),
+                                               .lse = lse.view(),
+                                               .delta = delta.view(),
+                                               .query_runs = runs,
+                                               .key_runs = runs,
+                                               .mask = mask.view(),
+                                               .scale = scale,
+                                               .d_q = d_q.view(),
+                                               .d_k = d_k.view(),
+                                               .d_v = d_v.view(),
+                                               .scratch = scratch});
   }
   void all(Backend& backend, const AttentionMask& mask, double scale) {
     clear_carry();
@@ -84,7 +100,8 @@ std::string check_attention(Backend& backend, CpuDevice& device, DType dtype, co
                             std::int64_t kv_heads, std::int64_t dim) {
   const std::int64_t tokens = std::min<std::int64_t>(options.tokens, 512);
   const auto reference = make_reference_backend(device);
-  Block result(device, dtype, tokens, options.heads, kv_heads, dim), plain(device, dtype, tokens, options.heads, kv_heads, dim);
+  Block result(device, dtype, tokens, options.heads, kv_heads, dim),
+      plain(device, dtype, tokens, options.heads, kv_heads, dim);
   Block exact(device, DType::Fp64, tokens, options.heads, kv_heads, dim);
   result.fill();
   plain.fill();
@@ -96,8 +113,7 @@ std::string check_attention(Backend& backend, CpuDevice& device, DType dtype, co
   plain.all(*reference, mask, scale_of(dim));
   exact.all(*reference, mask, scale_of(dim));
   for (const auto output : {&Block::out, &Block::lse, &Block::d_q, &Block::d_k, &Block::d_v}) {
-    const std::string verdict =
-        check_against((result.*output).view(), (plain.*output).view(), (exact.*output).view());
+    const std::string verdict = check_against((result.*output).view(), (plain.*output).view(), (exact.*output).view());
     if (verdict != "right") return verdict;
   }
   return "right";
@@ -126,8 +142,12 @@ int run(const AttentionOptions& options) {
       const auto tokens = static_cast<double>(options.tokens);
       const double flop = 4 * tokens * tokens * static_cast<double>(options.heads * dim) / (options.full ? 1 : 2);
       const auto add = [&](const char* pass, double factor, const Timing& timing) {
-        results.push_back({.parameters = {{"dtype", name}, {"head_dim", dim}, {"tokens", options.tokens},
-                                          {"heads", options.heads}, {"kv_heads", kv_heads}, {"causal", !options.full},
+        results.push_back({.parameters = {{"dtype", name},
+                                          {"head_dim", dim},
+                                          {"tokens", options.tokens},
+                                          {"heads", options.heads},
+                                          {"kv_heads", kv_heads},
+                                          {"causal", !options.full},
                                           {"pass", pass}},
                            .formula = std::string("forward 4 T U N D") + (options.full ? "" : " / 2 (causal)") +
                                       ", backward 2.5 times that",
@@ -136,10 +156,12 @@ int run(const AttentionOptions& options) {
                            .peak_flops_per_s = peak.flops_per_s,
                            .checked = checked});
       };
-      add("forward", 1, measure(options.run, [&] { block.clear_carry(); },
-                                [&] { block.forward(*backend, mask, scale_of(dim)); }));
-      add("backward", 2.5, measure(options.run, [&] { block.clear_gradients(); },
-                                   [&] { block.backward(*backend, mask, scale_of(dim)); }));
+      add("forward", 1,
+          measure(
+              options.run, [&] { block.clear_carry(); }, [&] { block.forward(*backend, mask, scale_of(dim)); }));
+      add("backward", 2.5,
+          measure(
+              options.run, [&] { block.clear_gradients(); }, [&] { block.backward(*backend, mask, scale_of(dim)); }));
     }
   }
   report("attention", options.run, threads, backend->name(), peaks, results);

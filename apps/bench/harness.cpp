@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/bench/harness.hpp"
 
-#include <omp.h>
-#include <spdlog/fmt/fmt.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <thread>
 
 #include "apps/commands.hpp"
 #include "core/error.hpp"
@@ -81,7 +79,8 @@ Peak measure_peak(DType dtype, int threads) {
   for (const std::int64_t size : {512, 1024, 2048, 4096}) {
     cpu::PackedSquareProduct product(dtype, size, threads);
     RunOptions options{.warm_ups = size < 4096 ? 2 : 1, .runs = size < 2048 ? 15 : 5};
-    const Timing timing = measure(options, [] {}, [&] { product.run(); });
+    const Timing timing = measure(
+        options, [] {}, [&] { product.run(); });
     const auto n = static_cast<double>(size);
     const double flops = 2 * n * n * n / timing.median_s;
     if (flops > best.flops_per_s) best = {flops, size, product.implementation()};
@@ -92,8 +91,8 @@ Peak measure_peak(DType dtype, int threads) {
 void report(const std::string& name, const RunOptions& options, int threads, const std::string& backend,
             const std::vector<std::pair<DType, Peak>>& peaks, const std::vector<Result>& results) {
   if (options.json) {
-    nlohmann::ordered_json document{{"bench", name},         {"version", version_text()}, {"device", processor_name()},
-                                    {"backend", backend},    {"threads", threads},        {"warm_ups", options.warm_ups},
+    nlohmann::ordered_json document{{"bench", name},       {"version", version_text()}, {"device", processor_name()},
+                                    {"backend", backend},  {"threads", threads},        {"warm_ups", options.warm_ups},
                                     {"runs", options.runs}};
     for (const auto& [dtype, peak] : peaks) {
       document["peaks"].push_back({{"dtype", name_of(dtype)},
@@ -126,12 +125,14 @@ void report(const std::string& name, const RunOptions& options, int threads, con
 }
 
 int exit_code_of(const std::vector<Result>& results) {
-  const bool right =
-      std::ranges::all_of(results, [](const Result& result) { return result.checked.empty() || result.checked == "right"; });
+  const bool right = std::ranges::all_of(
+      results, [](const Result& result) { return result.checked.empty() || result.checked == "right"; });
   return right ? 0 : exit_code(ErrorKind::Internal);
 }
 
-int threads_of(const RunOptions& options) { return options.threads > 0 ? options.threads : omp_get_max_threads(); }
+int threads_of(const RunOptions& options) {
+  return options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
+}
 
 DType dtype_from(const std::string& name) {
   if (name == "fp32") return DType::Fp32;

@@ -36,7 +36,8 @@ std::string check_product(Backend& backend, CpuDevice& device, Stream& stream, c
 int run(const MatmulOptions& options) {
   const int threads = threads_of(options.run);
   if (options.m.size() != options.n.size() || options.m.size() != options.k.size()) {
-    throw ConfigError("-m, -n and -k have different lengths", "rondo bench matmul", "give one value of each per product");
+    throw ConfigError("-m, -n and -k have different lengths", "rondo bench matmul",
+                      "give one value of each per product");
   }
   CpuDevice device;
   const auto stream = device.make_stream(StreamRole::Compute);
@@ -53,7 +54,8 @@ int run(const MatmulOptions& options) {
       fill_random(a.view(), 1);
       fill_random(b.view(), 2);
       const MatmulArgs args{.a = a.view(), .b = b.view(), .c = c.view()};
-      const Timing timing = measure(options.run, [] {}, [&] { backend->matmul(*stream, args); });
+      const Timing timing = measure(
+          options.run, [] {}, [&] { backend->matmul(*stream, args); });
       results.push_back({.parameters = {{"dtype", name}, {"m", m}, {"n", n}, {"k", k}},
                          .formula = "2 m n k",
                          .flop = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),

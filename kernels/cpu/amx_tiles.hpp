@@ -13,12 +13,11 @@
 namespace rondo::cpu {
 namespace {
 
-template <class Tiles>
-struct AmxAttention {
+template <class Tiles> struct AmxAttention {
   using V = Avx512;
-  static constexpr int kRows = 64;      // of a query tile: two pairs of tile columns
-  static constexpr int kKeys = 128;     // of a forward key tile
-  static constexpr int kTerms = 32;     // of one tile product
+  static constexpr int kRows = 64;   // of a query tile: two pairs of tile columns
+  static constexpr int kKeys = 128;  // of a forward key tile
+  static constexpr int kTerms = 32;  // of one tile product
   static constexpr int kRowVectors = kRows / V::kWidth;
 
   static std::ptrdiff_t rounded(std::ptrdiff_t n) { return (n + kTerms - 1) / kTerms * kTerms; }
@@ -35,8 +34,7 @@ struct AmxAttention {
   };
 
   /// c [32, 32] = or += a [32, terms] b [terms, 32], four tiles of sums.
-  template <bool kKeep>
-  static void block(const Operands& o, int terms) {
+  template <bool kKeep> static void block(const Operands& o, int terms) {
     const std::ptrdiff_t c_bytes = o.c_row * 4, a_bytes = o.a_row * 2, b_bytes = o.b_pair * 2;
     float* lower = o.c + 16 * o.c_row;
     if constexpr (kKeep) {
@@ -68,8 +66,7 @@ struct AmxAttention {
   }
 
   /// c [rows, columns]; rows and columns are multiples of 32.
-  template <bool kKeep>
-  static void product(const Operands& o, std::ptrdiff_t rows, std::ptrdiff_t columns, int terms) {
+  template <bool kKeep> static void product(const Operands& o, std::ptrdiff_t rows, std::ptrdiff_t columns, int terms) {
     for (std::ptrdiff_t j = 0; j < columns; j += 32) {
       for (std::ptrdiff_t i = 0; i < rows; i += 32) {
         block<kKeep>({o.a + i * o.a_row, o.a_row, o.b + 2 * j, o.b_pair, o.c + i * o.c_row + j, o.c_row}, terms);
@@ -177,16 +174,17 @@ struct AmxAttention {
   static void pack_queries(AttentionDims dims, Storage, const void* const* rows, int count, void* packed) {
     pack_dimension_pairs(dims, rows, count, static_cast<Bf16Bits*>(packed));
   }
-  static void pack_keys(AttentionDims dims, Storage, const void* k, const void* v, std::ptrdiff_t row_elements, int count,
-                        void* packed, int capacity) {
+  static void pack_keys(AttentionDims dims, Storage, const void* k, const void* v, std::ptrdiff_t row_elements,
+                        int count, void* packed, int capacity) {
     auto* to = static_cast<Bf16Bits*>(packed);
     const int used = static_cast<int>(rounded(count));
     copy_rows(dims, static_cast<const Bf16Bits*>(k), row_elements, count, used, to);
-    transpose_rows(dims, static_cast<const Bf16Bits*>(v), row_elements, count, capacity, to + key_block(dims, capacity));
+    transpose_rows(dims, static_cast<const Bf16Bits*>(v), row_elements, count, capacity,
+                   to + key_block(dims, capacity));
   }
   // Packed query gradients: q and d_out by dimension pairs, q and d_out by row pairs.
-  static void pack_query_gradients(AttentionDims dims, Storage, const void* const* q, const void* const* d_out, int count,
-                                   void* packed) {
+  static void pack_query_gradients(AttentionDims dims, Storage, const void* const* q, const void* const* d_out,
+                                   int count, void* packed) {
     auto* to = static_cast<Bf16Bits*>(packed);
     pack_dimension_pairs(dims, q, count, to);
     pack_dimension_pairs(dims, d_out, count, to + row_block(dims));
@@ -252,7 +250,8 @@ struct AmxAttention {
     for (int i = 0; i < 2 * count; ++i) {
       const int row = i / 2;
       float* to = (i % 2 == 0 ? d_k : d_v) + row * row_elements;
-      const float* from = sums + (i % 2) * key_block(dims, capacity) + static_cast<std::ptrdiff_t>(row) * dims.padded_dim;
+      const float* from =
+          sums + (i % 2) * key_block(dims, capacity) + static_cast<std::ptrdiff_t>(row) * dims.padded_dim;
       for (int d = 0; d < dims.head_dim; d += 16) {
         const int columns = dims.head_dim - d < 16 ? dims.head_dim - d : 16;
         V::store_first(to + d, V::add(V::load_first(to + d, columns), V::load(from + d)), columns);
@@ -272,8 +271,7 @@ struct AmxAttention {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(half_added(x), 16)));
   }
 
-  template <class Tile>
-  static V::Mask seen(const Tile& tile, int lane, int k) {
+  template <class Tile> static V::Mask seen(const Tile& tile, int lane, int k) {
     if (tile.visible.begin == nullptr) return static_cast<V::Mask>(k < tile.num_keys ? 0xffffU : 0U);
     const V::Mask inside = V::inside(tile.visible.begin + lane, tile.visible.end + lane, tile.first_key + k);
     return k < tile.num_keys ? inside : static_cast<V::Mask>(0);
@@ -343,7 +341,7 @@ struct AmxAttention {
   // ---- backward ----
 
   struct BackwardWork {
-    float* scores;        // [capacity, kRows] then d_probabilities
+    float* scores;  // [capacity, kRows] then d_probabilities
     float* d_p;
     Bf16Bits* p;          // [capacity, kRows]
     Bf16Bits* d_s;        // [capacity, kRows]
@@ -403,10 +401,21 @@ struct AmxAttention {
   }
 
   static AttentionKernels table() {
-    return {.query_tile = kRows, .key_tile = kKeys, .key_multiple = kTerms, .dim_multiple = kTerms, .sizes = sizes,
-            .pack_queries = pack_queries, .pack_keys = pack_keys, .load_out = load_out, .store_out = store_out,
-            .forward = forward, .pack_query_gradients = pack_query_gradients, .pack_key_gradients = pack_key_gradients,
-            .backward = backward, .add_queries = add_queries, .add_keys = add_keys};
+    return {.query_tile = kRows,
+            .key_tile = kKeys,
+            .key_multiple = kTerms,
+            .dim_multiple = kTerms,
+            .sizes = sizes,
+            .pack_queries = pack_queries,
+            .pack_keys = pack_keys,
+            .load_out = load_out,
+            .store_out = store_out,
+            .forward = forward,
+            .pack_query_gradients = pack_query_gradients,
+            .pack_key_gradients = pack_key_gradients,
+            .backward = backward,
+            .add_queries = add_queries,
+            .add_keys = add_keys};
   }
 };
 

@@ -39,10 +39,10 @@ class ForwardBlocks {
     bytes_ = kernels_.sizes(dims_, kernels_.key_tile, 0);
     // Enough blocks for many threads, whatever their number is: the cut depends on the shapes only.
     tiles_per_block_ = std::clamp<std::int64_t>(tiling_.num_tiles() * sizes.kv_heads / 64, 1, kMaxTilesPerBlock);
-    const std::size_t state = 2 * Pieces::padded(kMaxQueryTile * sizeof(float)) + Pieces::padded(bytes_.queries) +
-                              Pieces::padded(bytes_.out);
-    thread_bytes_ = Pieces::padded(bytes_.keys) + Pieces::padded(bytes_.work) +
-                    static_cast<std::size_t>(tiles_per_block_) * state;
+    const std::size_t state =
+        2 * Pieces::padded(kMaxQueryTile * sizeof(float)) + Pieces::padded(bytes_.queries) + Pieces::padded(bytes_.out);
+    thread_bytes_ =
+        Pieces::padded(bytes_.keys) + Pieces::padded(bytes_.work) + static_cast<std::size_t>(tiles_per_block_) * state;
     scratch_ = static_cast<char*>(args.scratch.take(thread_bytes_ * static_cast<std::size_t>(threads_)));
   }
 
@@ -57,8 +57,7 @@ class ForwardBlocks {
     void* work = pieces.take(bytes_.work);
     TileState tiles[kMaxTilesPerBlock];
     const std::int64_t first_tile = block * tiles_per_block_;
-    const int num_tiles =
-        static_cast<int>(std::min(tiles_per_block_, tiling_.num_tiles() - first_tile));
+    const int num_tiles = static_cast<int>(std::min(tiles_per_block_, tiling_.num_tiles() - first_tile));
     for (int i = 0; i < num_tiles; ++i) {
       tiles[i] = {.queries = pieces.take(bytes_.queries),
                   .out = pieces.take<float>(bytes_.out),

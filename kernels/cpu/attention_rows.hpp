@@ -45,8 +45,11 @@ struct RowTiling {
   int tile_rows;
 
   RowTiling(const AttentionSizes& sizes, int rows)
-      : num_queries(sizes.num_queries), group_heads(sizes.heads / sizes.kv_heads), heads(sizes.heads),
-        head_dim(sizes.head_dim), tile_rows(rows) {}
+      : num_queries(sizes.num_queries),
+        group_heads(sizes.heads / sizes.kv_heads),
+        heads(sizes.heads),
+        head_dim(sizes.head_dim),
+        tile_rows(rows) {}
 
   std::int64_t num_rows() const { return num_queries * group_heads; }
   std::int64_t num_tiles() const { return (num_rows() + tile_rows - 1) / tile_rows; }
@@ -57,8 +60,7 @@ struct RowTiling {
   }
 
   /// Calls body(lane, token, head) for each row of a tile.
-  template <typename Body>
-  void for_each(const RowTile& tile, std::int64_t group, Body&& body) const {
+  template <typename Body> void for_each(const RowTile& tile, std::int64_t group, Body&& body) const {
     std::int64_t token = tile.first_token, member = tile.first_row % group_heads;
     for (int lane = 0; lane < tile.count; ++lane) {
       body(lane, token, group * group_heads + member);

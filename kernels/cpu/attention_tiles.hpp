@@ -13,8 +13,7 @@ namespace {
 
 // Tile sizes, all in one place. 3 vectors of rows with 8 (AVX-512) or 4 (AVX2) keys fill the registers in the score
 // product; 96 keys are a multiple of every register block (4, 6, 8, 12), and 96 x 48 scores (18 KiB) stay in L1.
-template <class V>
-struct AttentionTiles {
+template <class V> struct AttentionTiles {
   static constexpr int kRowVectors = 3;
   static constexpr int kRows = kRowVectors * V::kWidth;
   static constexpr int kKeys = 96;
@@ -41,8 +40,7 @@ struct AttentionTiles {
 
   // ---- packing ----
 
-  template <class S>
-  static void transpose_rows(AttentionDims dims, const void* const* rows, int count, float* to) {
+  template <class S> static void transpose_rows(AttentionDims dims, const void* const* rows, int count, float* to) {
     constexpr int w = V::kWidth;
     for (int r = 0; r < kRows; r += w) {
       for (int d = 0; d < dims.head_dim; d += w) {
@@ -63,8 +61,7 @@ struct AttentionTiles {
   }
 
   /// One row, widened and padded with zeros. Null: all zeros.
-  template <class S>
-  static void widen_row(AttentionDims dims, const void* row, float* to) {
+  template <class S> static void widen_row(AttentionDims dims, const void* row, float* to) {
     constexpr int w = V::kWidth;
     const S* from = static_cast<const S*>(row);
     int d = 0;
@@ -151,8 +148,7 @@ struct AttentionTiles {
   }
 
   // scores[key, row] <- exp(scale scores - new maximum), 0 where not visible. rescale[row] is what the sums so far shrink by.
-  template <bool kMasked>
-  static void soften(const ForwardTile& tile, float* scores, float* rescale) {
+  template <bool kMasked> static void soften(const ForwardTile& tile, float* scores, float* rescale) {
     const float minus_infinity = -__builtin_inff();
     const auto scale = V::broadcast(tile.scale), log2_e = V::broadcast(kLog2E);
     for (int j = 0; j < kRowVectors; ++j) {
@@ -200,9 +196,14 @@ struct AttentionTiles {
     alignas(64) float rescale[kRows + kSlack];
     for (int i = kRows; i < kRows + kSlack; ++i) rescale[i] = 0;
     // scores <- k q^T
-    product<V, true, Begin::Zero>({.a = keys, .a_row = padded, .a_depth = 1,
-                                   .b = static_cast<const float*>(tile.queries), .b_depth = kRows,
-                                   .c = scores, .c_row = kRows, .row_scale = nullptr},
+    product<V, true, Begin::Zero>({.a = keys,
+                                   .a_row = padded,
+                                   .a_depth = 1,
+                                   .b = static_cast<const float*>(tile.queries),
+                                   .b_depth = kRows,
+                                   .c = scores,
+                                   .c_row = kRows,
+                                   .row_scale = nullptr},
                                   tile.num_keys, kRowVectors, tile.dims.head_dim);
     // scores <- probabilities, relative to the running maximum
     if (tile.visible.begin != nullptr) {
@@ -211,16 +212,21 @@ struct AttentionTiles {
       soften<false>(tile, scores, rescale);
     }
     // out <- rescale out + p v
-    product<V, false, Begin::ScaledRows>({.a = scores, .a_row = 1, .a_depth = kRows, .b = values, .b_depth = padded,
-                                          .c = tile.out, .c_row = padded, .row_scale = rescale},
+    product<V, false, Begin::ScaledRows>({.a = scores,
+                                          .a_row = 1,
+                                          .a_depth = kRows,
+                                          .b = values,
+                                          .b_depth = padded,
+                                          .c = tile.out,
+                                          .c_row = padded,
+                                          .row_scale = rescale},
                                          kRows, padded / V::kWidth, tile.num_keys);
   }
 
   // ---- backward ----
 
   // p[key, row] <- exp(scale scores - lse), d_scores <- scale p (d_p - delta); 0 where not visible.
-  template <bool kMasked>
-  static void differentiate(const BackwardTile& tile, float* p, float* d_scores) {
+  template <bool kMasked> static void differentiate(const BackwardTile& tile, float* p, float* d_scores) {
     const auto scale = V::broadcast(tile.scale);
     const auto log2_e = V::broadcast(kLog2E);
     for (int j = 0; j < kRowVectors; ++j) {
@@ -261,7 +267,13 @@ struct AttentionTiles {
     float* p = static_cast<float*>(tile.work);
     float* d_scores = p + static_cast<std::ptrdiff_t>(tile.capacity + kSlack) * kRows;
     // p <- k q^T, d_scores <- v d_out^T
-    ProductArgs scores{.a = keys, .a_row = padded, .a_depth = 1, .b = queries_t, .b_depth = kRows, .c = p, .c_row = kRows,
+    ProductArgs scores{.a = keys,
+                       .a_row = padded,
+                       .a_depth = 1,
+                       .b = queries_t,
+                       .b_depth = kRows,
+                       .c = p,
+                       .c_row = kRows,
                        .row_scale = nullptr};
     product<V, true, Begin::Zero>(scores, tile.num_keys, kRowVectors, tile.dims.head_dim);
     scores.a = values, scores.b = d_out_t, scores.c = d_scores;
@@ -273,14 +285,26 @@ struct AttentionTiles {
     }
     // d_v += p^T d_out, d_k += d_scores^T q (both stored [key, row] already)
     const int vectors = padded / V::kWidth;
-    ProductArgs sums{.a = p, .a_row = kRows, .a_depth = 1, .b = d_out, .b_depth = padded, .c = d_values, .c_row = padded,
+    ProductArgs sums{.a = p,
+                     .a_row = kRows,
+                     .a_depth = 1,
+                     .b = d_out,
+                     .b_depth = padded,
+                     .c = d_values,
+                     .c_row = padded,
                      .row_scale = nullptr};
     product<V, true, Begin::Keep>(sums, tile.num_keys, vectors, kRows);
     sums.a = d_scores, sums.b = queries, sums.c = d_keys;
     product<V, true, Begin::Keep>(sums, tile.num_keys, vectors, kRows);
     // d_q <- d_scores k
-    product<V, false, Begin::Zero>({.a = d_scores, .a_row = 1, .a_depth = kRows, .b = keys, .b_depth = padded,
-                                    .c = tile.d_queries, .c_row = padded, .row_scale = nullptr},
+    product<V, false, Begin::Zero>({.a = d_scores,
+                                    .a_row = 1,
+                                    .a_depth = kRows,
+                                    .b = keys,
+                                    .b_depth = padded,
+                                    .c = tile.d_queries,
+                                    .c_row = padded,
+                                    .row_scale = nullptr},
                                    kRows, vectors, tile.num_keys);
   }
 
@@ -309,10 +333,21 @@ struct AttentionTiles {
   }
 
   static AttentionKernels table() {
-    return {.query_tile = kRows, .key_tile = kKeys, .key_multiple = 1, .dim_multiple = V::kWidth, .sizes = sizes,
-            .pack_queries = pack_queries, .pack_keys = pack_keys, .load_out = load_out, .store_out = store_out,
-            .forward = forward, .pack_query_gradients = pack_query_gradients, .pack_key_gradients = pack_key_gradients,
-            .backward = backward, .add_queries = add_queries, .add_keys = add_keys};
+    return {.query_tile = kRows,
+            .key_tile = kKeys,
+            .key_multiple = 1,
+            .dim_multiple = V::kWidth,
+            .sizes = sizes,
+            .pack_queries = pack_queries,
+            .pack_keys = pack_keys,
+            .load_out = load_out,
+            .store_out = store_out,
+            .forward = forward,
+            .pack_query_gradients = pack_query_gradients,
+            .pack_key_gradients = pack_key_gradients,
+            .backward = backward,
+            .add_queries = add_queries,
+            .add_keys = add_keys};
   }
 };
 

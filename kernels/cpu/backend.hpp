@@ -11,7 +11,7 @@
 namespace rondo {
 
 struct CpuOptions {
-  int threads = 0;                   ///< 0: as many as OpenMP gives (OMP_NUM_THREADS, or the cores of the rank)
+  int threads = 0;                     ///< 0: as many as OpenMP gives (OMP_NUM_THREADS, or the cores of the rank)
   cpu::Isa isa_limit = cpu::Isa::Amx;  ///< no instruction set beyond this one, for tests and comparisons
 };
 

@@ -21,7 +21,8 @@ void cross_entropy(const Context& context, Stream& stream, const CrossEntropyArg
     if (target == CrossEntropyArgs::kNoTarget) {
       losses[t] = 0;
       if (args.d_logits) {
-        std::memset(at(args.d_logits, t * columns), 0, static_cast<std::size_t>(columns) * size_of(args.d_logits.dtype));
+        std::memset(at(args.d_logits, t * columns), 0,
+                    static_cast<std::size_t>(columns) * size_of(args.d_logits.dtype));
       }
       return;
     }

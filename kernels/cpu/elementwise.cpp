@@ -12,8 +12,7 @@ namespace {
 constexpr std::int64_t kTogether = 8;
 
 // Sums of the chunks [first, first + kTogether) in fp64, each in order of its elements, all of full length.
-template <typename T, typename Term>
-void sum_full_chunks(const T* x, double* partial, Term term) {
+template <typename T, typename Term> void sum_full_chunks(const T* x, double* partial, Term term) {
   double sums[kTogether] = {};
   for (std::int64_t i = 0; i < kSumChunk; ++i) {
     for (std::int64_t c = 0; c < kTogether; ++c) sums[c] += term(static_cast<double>(x[c * kSumChunk + i]));
@@ -47,8 +46,7 @@ double sum_of(const Context& context, const Stream& stream, const T* x, std::int
   return total;
 }
 
-template <typename T>
-double sum_of(const Context& context, const Stream& stream, const SumArgs& args) {
+template <typename T> double sum_of(const Context& context, const Stream& stream, const SumArgs& args) {
   const T* x = args.x.as<T>();
   if (args.power == SumArgs::Power::Two) {
     return sum_of(context, stream, x, args.x.count(), [](double value) { return value * value; });
@@ -78,31 +76,31 @@ void add(const Context& context, Stream& stream, const AddArgs& args) {
 
 void sum(const Context& context, Stream& stream, const SumArgs& args) {
   check(args);
-  *args.result += args.x.dtype == DType::Fp64 ? sum_of<double>(context, stream, args) : sum_of<float>(context, stream, args);
+  *args.result +=
+      args.x.dtype == DType::Fp64 ? sum_of<double>(context, stream, args) : sum_of<float>(context, stream, args);
 }
 
 void adamw(const Context& context, Stream& stream, const AdamWArgs& args) {
   check(args);
   storage_of(args.value.dtype);
   const auto steps = static_cast<double>(args.step);
-  const AdamWFactors factors{
-      .gradient_scale = static_cast<float>(args.gradient_scale),
-      .learning_rate = static_cast<float>(args.learning_rate),
-      .beta_1 = static_cast<float>(args.beta_1),
-      .beta_2 = static_cast<float>(args.beta_2),
-      .epsilon = static_cast<float>(args.epsilon),
-      .weight_decay = static_cast<float>(args.weight_decay),
-      .rest_1 = static_cast<float>(1 - args.beta_1),
-      .rest_2 = static_cast<float>(1 - args.beta_2),
-      .correction_1 = static_cast<float>(1 / (1 - std::pow(args.beta_1, steps))),
-      .correction_2 = static_cast<float>(1 / (1 - std::pow(args.beta_2, steps)))};
-  parallel_chunks(stream, context.threads, args.value.count(), kPassChunk,
-                  [&](Worker&, std::int64_t begin, std::int64_t end) {
-                    Bf16Bits* copy = args.compute_copy ? static_cast<Bf16Bits*>(args.compute_copy.data) + begin : nullptr;
-                    context.kernels.rows.adamw(factors, args.value.as<float>() + begin, args.moment_1.as<float>() + begin,
-                                               args.moment_2.as<float>() + begin, args.gradient.as<float>() + begin,
-                                               copy, end - begin);
-                  });
+  const AdamWFactors factors{.gradient_scale = static_cast<float>(args.gradient_scale),
+                             .learning_rate = static_cast<float>(args.learning_rate),
+                             .beta_1 = static_cast<float>(args.beta_1),
+                             .beta_2 = static_cast<float>(args.beta_2),
+                             .epsilon = static_cast<float>(args.epsilon),
+                             .weight_decay = static_cast<float>(args.weight_decay),
+                             .rest_1 = static_cast<float>(1 - args.beta_1),
+                             .rest_2 = static_cast<float>(1 - args.beta_2),
+                             .correction_1 = static_cast<float>(1 / (1 - std::pow(args.beta_1, steps))),
+                             .correction_2 = static_cast<float>(1 / (1 - std::pow(args.beta_2, steps)))};
+  parallel_chunks(
+      stream, context.threads, args.value.count(), kPassChunk, [&](Worker&, std::int64_t begin, std::int64_t end) {
+        Bf16Bits* copy = args.compute_copy ? static_cast<Bf16Bits*>(args.compute_copy.data) + begin : nullptr;
+        context.kernels.rows.adamw(factors, args.value.as<float>() + begin, args.moment_1.as<float>() + begin,
+                                   args.moment_2.as<float>() + begin, args.gradient.as<float>() + begin, copy,
+                                   end - begin);
+      });
 }
 
 }  // namespace rondo::cpu

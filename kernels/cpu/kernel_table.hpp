@@ -20,12 +20,12 @@ struct AttentionDims {
 
 /// Bytes of the packed arrays, for one tile each.
 struct AttentionSizesBytes {
-  std::size_t queries;         // packed for the forward pass
-  std::size_t query_gradients; // q and d_out packed for the backward pass
-  std::size_t keys;            // packed keys and values, forward
-  std::size_t key_gradients;   // packed keys and values with the sums of d_k and d_v, backward
-  std::size_t out;             // running output of a query tile
-  std::size_t work;            // scores and the like, one a thread
+  std::size_t queries;          // packed for the forward pass
+  std::size_t query_gradients;  // q and d_out packed for the backward pass
+  std::size_t keys;             // packed keys and values, forward
+  std::size_t key_gradients;    // packed keys and values with the sums of d_k and d_v, backward
+  std::size_t out;              // running output of a query tile
+  std::size_t work;             // scores and the like, one a thread
 };
 
 /// Visible keys of each row: indices [begin[i], end[i]) counted like first_key. Null: every row sees every key.
@@ -37,30 +37,30 @@ struct LaneIntervals {
 struct ForwardTile {
   AttentionDims dims;
   const void* queries;
-  const void* keys;        // packed by pack_keys
-  int capacity;            // that the keys were packed with
-  int first_row, num_keys; // the part of the packed tile that is used; first_row is a multiple of key_multiple
-  std::int32_t first_key;  // index of the key in first_row, for the intervals
+  const void* keys;         // packed by pack_keys
+  int capacity;             // that the keys were packed with
+  int first_row, num_keys;  // the part of the packed tile that is used; first_row is a multiple of key_multiple
+  std::int32_t first_key;   // index of the key in first_row, for the intervals
   LaneIntervals visible;
-  float scale;             // of the scores
-  float* out;              // running output, not normalised
-  float* maximum;          // [query_tile] of the scaled scores; -inf: no key seen
-  float* sum;              // [query_tile] of exp(scale * score - maximum)
+  float scale;     // of the scores
+  float* out;      // running output, not normalised
+  float* maximum;  // [query_tile] of the scaled scores; -inf: no key seen
+  float* sum;      // [query_tile] of exp(scale * score - maximum)
   void* work;
 };
 
 struct BackwardTile {
   AttentionDims dims;
-  const void* queries;     // packed by pack_query_gradients
-  void* keys;              // packed by pack_key_gradients; its sums of d_k and d_v grow
+  const void* queries;  // packed by pack_query_gradients
+  void* keys;           // packed by pack_key_gradients; its sums of d_k and d_v grow
   int capacity;
   int first_row, num_keys;
   std::int32_t first_key;
   LaneIntervals visible;
   float scale;
-  const float* lse;        // [query_tile] log of the sum of exponentials of the scaled scores
-  const float* delta;      // [query_tile]
-  float* d_queries;        // [query_tile, padded_dim] overwritten: this tile's share
+  const float* lse;    // [query_tile] log of the sum of exponentials of the scaled scores
+  const float* delta;  // [query_tile]
+  float* d_queries;    // [query_tile, padded_dim] overwritten: this tile's share
   void* work;
 };
 
@@ -81,8 +81,8 @@ struct AttentionKernels {
 
   void (*pack_query_gradients)(AttentionDims, Storage, const void* const* q, const void* const* d_out, int count,
                                void* packed);
-  void (*pack_key_gradients)(AttentionDims, Storage, const void* k, const void* v, std::ptrdiff_t row_elements, int count,
-                             void* packed, int capacity);
+  void (*pack_key_gradients)(AttentionDims, Storage, const void* k, const void* v, std::ptrdiff_t row_elements,
+                             int count, void* packed, int capacity);
   void (*backward)(const BackwardTile&);
   void (*add_queries)(AttentionDims, float* const* rows, int count, const float* d_queries);
   void (*add_keys)(AttentionDims, const void* packed, int capacity, float* d_k, float* d_v, std::ptrdiff_t row_elements,
@@ -105,8 +105,8 @@ struct RowKernels {
   void (*swiglu_backward)(Storage, const void* gate, const void* up, const void* d_a, void* d_gate, void* d_up,
                           std::int64_t columns);
   /// Turns pairs (i, i + half): out = (x c - y s, y c + x s). s is negated by the caller for the transposed map.
-  void (*rotate)(Storage from_type, const void* from, Storage to_type, void* to, const float* cosines, const float* sines,
-                 std::int64_t half);
+  void (*rotate)(Storage from_type, const void* from, Storage to_type, void* to, const float* cosines,
+                 const float* sines, std::int64_t half);
   /// @returns log of the sum of exponentials
   float (*log_sum_exp)(const float* x, std::int64_t columns);
   /// d[v] = factor * exp(x[v] - log_sum_exp)
@@ -116,13 +116,13 @@ struct RowKernels {
   void (*row_dots)(const float* x, Storage, const void* y, std::int64_t rows, std::int64_t columns, float* dots);
   void (*convert)(Storage from_type, const void* from, Storage to_type, void* to, std::int64_t count);
   void (*add)(Storage from_type, const void* from, Storage to_type, void* to, std::int64_t count);
-  void (*adamw)(const AdamWFactors&, float* value, float* moment_1, float* moment_2, const float* gradient, Bf16Bits* copy,
-                std::int64_t count);
+  void (*adamw)(const AdamWFactors&, float* value, float* moment_1, float* moment_2, const float* gradient,
+                Bf16Bits* copy, std::int64_t count);
 };
 
 struct KernelTable {
   const char* name;
-  AttentionKernels attention;       // fp32 and, converted on packing, bf16
+  AttentionKernels attention;  // fp32 and, converted on packing, bf16
   RowKernels rows;
 };
 

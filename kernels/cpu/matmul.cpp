@@ -25,8 +25,8 @@ struct Product {
   int threads;
 
   auto key() const {
-    return std::tuple(sizes.m, sizes.n, sizes.k, type, out_type, transpose_a, transpose_b, accumulate, a_stride, b_stride,
-                      c_stride, threads);
+    return std::tuple(sizes.m, sizes.n, sizes.k, type, out_type, transpose_a, transpose_b, accumulate, a_stride,
+                      b_stride, c_stride, threads);
   }
   bool operator<(const Product& other) const { return key() < other.key(); }
 };
@@ -158,8 +158,16 @@ void Matmul::widened(const Context& context, Stream& stream, const MatmulArgs& a
   float* b = a + m * k;
   float* sum = b + k * n;
   const bool turn_a = args.transpose_a == Transpose::Yes, turn_b = args.transpose_b == Transpose::Yes;
-  Product product{.sizes = {}, .type = Type::f32, .out_type = Type::f32, .transpose_a = turn_a, .transpose_b = turn_b,
-                  .accumulate = false, .a_stride = 0, .b_stride = 0, .c_stride = 0, .threads = context.threads};
+  Product product{.sizes = {},
+                  .type = Type::f32,
+                  .out_type = Type::f32,
+                  .transpose_a = turn_a,
+                  .transpose_b = turn_b,
+                  .accumulate = false,
+                  .a_stride = 0,
+                  .b_stride = 0,
+                  .c_stride = 0,
+                  .threads = context.threads};
   const auto multiply = [&](std::int64_t i, std::int64_t j, std::int64_t l) {
     const MatmulSizes block{std::min(m, sizes.m - i), std::min(n, sizes.n - j), std::min(k, sizes.k - l)};
     if (turn_a) widen(context, stream, args.a, l, i, block.k, block.m, a);

@@ -20,8 +20,7 @@ void rms_norm_forward(const Context& context, Stream& stream, const RmsNormForwa
                   [&](Worker&, std::int64_t begin, std::int64_t end) {
                     for (std::int64_t t = begin; t < end; ++t) {
                       context.kernels.rows.rms_norm(storage, at(args.x, t * columns), args.weight.data,
-                                                    at(args.y, t * columns), columns,
-                                                    static_cast<float>(args.epsilon));
+                                                    at(args.y, t * columns), columns, static_cast<float>(args.epsilon));
                     }
                   });
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/packed_product.hpp"
 
-#include <omp.h>
-
 #include <dnnl.hpp>
+#include <omp.h>
 #include <string>
 
 #include "kernels/cpu/context.hpp"

@@ -3,13 +3,12 @@
 // calling thread keeps transfers moving. Results never depend on which thread took an item.
 #pragma once
 
-#include <omp.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <omp.h>
 #include <thread>
 
 #include "core/device.hpp"
@@ -54,8 +53,7 @@ class Worker {
 };
 
 /// body(worker, item) for all items in [0, num_items). The first exception of any thread is rethrown on the caller.
-template <typename Body>
-void parallel_items(const Stream& stream, int threads, std::int64_t num_items, Body&& body) {
+template <typename Body> void parallel_items(const Stream& stream, int threads, std::int64_t num_items, Body&& body) {
   const int used = static_cast<int>(std::min<std::int64_t>(threads, num_items));
   std::atomic<bool> stop{false};
   if (used <= 1) {

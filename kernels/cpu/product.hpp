@@ -23,14 +23,12 @@ struct ProductArgs {
 };
 
 /// Rows of c that one register block covers when it is `columns` vectors wide: as many as registers allow.
-template <class V>
-constexpr int block_rows(int columns) {
+template <class V> constexpr int block_rows(int columns) {
   if (V::kRegisters == 32) return columns == 4 ? 6 : columns == 3 ? 8 : 12;
   return columns == 3 ? 4 : columns == 2 ? 6 : 8;
 }
 /// Vectors of a row that one register block covers at most.
-template <class V>
-constexpr int kBlockColumns = V::kRegisters == 32 ? 4 : 3;
+template <class V> constexpr int kBlockColumns = V::kRegisters == 32 ? 4 : 3;
 
 template <class V, int kRows, int kColumns, bool kDepthContiguous, Begin kBegin>
 inline __attribute__((always_inline)) void product_block(const ProductArgs& p, int depth) {
@@ -78,8 +76,7 @@ void product_strip(ProductArgs p, int rows, int depth) {
 }
 
 /// `columns` counts vectors. Rows are rounded up to a whole block: a and c must have that many rows (any contents).
-template <class V, bool kDepthContiguous, Begin kBegin>
-void product(ProductArgs p, int rows, int columns, int depth) {
+template <class V, bool kDepthContiguous, Begin kBegin> void product(ProductArgs p, int rows, int columns, int depth) {
   while (columns > 0) {
     // Never leave a narrow rest: 5 = 3 + 2.
     const int most = kBlockColumns<V>;

@@ -25,8 +25,8 @@ class Rope {
  private:
   const TurnTable& table(const std::vector<double>& inverse_frequencies, std::int64_t stride);
 
-  std::vector<double> inverse_frequencies_;       // that the tables belong to
-  std::map<std::int64_t, TurnTable> tables_;      // by stride
+  std::vector<double> inverse_frequencies_;   // that the tables belong to
+  std::map<std::int64_t, TurnTable> tables_;  // by stride
 };
 
 }  // namespace rondo::cpu

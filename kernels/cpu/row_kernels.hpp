@@ -9,14 +9,12 @@
 namespace rondo::cpu {
 namespace {
 
-template <class V>
-struct Rows {
+template <class V> struct Rows {
   using F = typename V::Float;
   static constexpr int w = V::kWidth;
 
   /// body(index, count) for every vector of a row; count < w only for the last. load and store below follow it.
-  template <class Body>
-  static inline __attribute__((always_inline)) void each(std::int64_t columns, Body body) {
+  template <class Body> static inline __attribute__((always_inline)) void each(std::int64_t columns, Body body) {
     std::int64_t i = 0;
     for (; i + w <= columns; i += w) body(i, w);
     if (i < columns) body(i, static_cast<int>(columns - i));
@@ -35,8 +33,7 @@ struct Rows {
     if (type == Storage::Bf16) body(static_cast<Bf16Bits*>(nullptr));
   }
 
-  template <class S>
-  static float reciprocal_root(const S* x, std::int64_t columns, float epsilon) {
+  template <class S> static float reciprocal_root(const S* x, std::int64_t columns, float epsilon) {
     F sum = V::zero();
     each(columns, [&](std::int64_t i, int n) {
       const F a = load(x + i, n);
@@ -162,7 +159,8 @@ struct Rows {
   }
 
   // Rows are transposed square by square, so that a lane is a row.
-  static void row_dots(const float* x, Storage type, const void* y, std::int64_t rows, std::int64_t columns, float* dots) {
+  static void row_dots(const float* x, Storage type, const void* y, std::int64_t rows, std::int64_t columns,
+                       float* dots) {
     with(type, [&]<class S>(S*) {
       for (std::int64_t r = 0; r < rows; r += w) {
         const int lanes = static_cast<int>(rows - r < w ? rows - r : w);
@@ -227,9 +225,17 @@ struct Rows {
   }
 
   static RowKernels table() {
-    return {.rms_norm = rms_norm, .rms_norm_backward = rms_norm_backward, .swiglu = swiglu,
-            .swiglu_backward = swiglu_backward, .rotate = rotate, .log_sum_exp = log_sum_exp, .softmax = softmax,
-            .row_dots = row_dots, .convert = convert, .add = add, .adamw = adamw};
+    return {.rms_norm = rms_norm,
+            .rms_norm_backward = rms_norm_backward,
+            .swiglu = swiglu,
+            .swiglu_backward = swiglu_backward,
+            .rotate = rotate,
+            .log_sum_exp = log_sum_exp,
+            .softmax = softmax,
+            .row_dots = row_dots,
+            .convert = convert,
+            .add = add,
+            .adamw = adamw};
   }
 };
 

@@ -3,9 +3,8 @@
 // the standard library that has code, so that no shared inline function is compiled for AVX-512.
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstdint>
+#include <immintrin.h>
 
 namespace rondo::cpu {
 namespace {
@@ -43,9 +42,7 @@ struct Avx512 {
   static Float min(Float a, Float b) { return _mm512_min_ps(a, b); }
   /// a * b + c with one rounding
   static Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
-  static Float round(Float a) {
-    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  }
+  static Float round(Float a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   /// a * 2^n for whole n
   static Float scale_by_power(Float a, Float n) { return _mm512_scalef_ps(a, n); }
   /// Lanes with first + lane index in [begin, end): begin[lane] <= value < end[lane]

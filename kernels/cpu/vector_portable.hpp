@@ -41,7 +41,9 @@ struct Portable {
     std::memcpy(&x, p, sizeof x);
     return x;
   }
-  static Float load(const std::uint16_t* p) { return each([=](int i) { return widen(p[i]); }); }
+  static Float load(const std::uint16_t* p) {
+    return each([=](int i) { return widen(p[i]); });
+  }
   static Float load_first(const float* p, int count) {
     return each([=](int i) { return i < count ? p[i] : 0.0F; });
   }
@@ -61,11 +63,15 @@ struct Portable {
   static Float sub(Float a, Float b) { return a - b; }
   static Float mul(Float a, Float b) { return a * b; }
   static Float div(Float a, Float b) { return a / b; }
-  static Float sqrt(Float a) { return each([=](int i) { return std::sqrt(a[i]); }); }
+  static Float sqrt(Float a) {
+    return each([=](int i) { return std::sqrt(a[i]); });
+  }
   static Float max(Float a, Float b) { return a > b ? a : b; }
   static Float min(Float a, Float b) { return a < b ? a : b; }
   static Float fma(Float a, Float b, Float c) { return a * b + c; }
-  static Float round(Float a) { return each([=](int i) { return std::nearbyint(a[i]); }); }
+  static Float round(Float a) {
+    return each([=](int i) { return std::nearbyint(a[i]); });
+  }
   /// a * 2^n for whole n in [-126, 127]
   static Float scale_by_power(Float a, Float n) {
     return each([=](int i) { return std::ldexp(a[i], static_cast<int>(n[i])); });
@@ -77,9 +83,7 @@ struct Portable {
     return mask;
   }
   static Float select(Mask mask, Float yes, Float no) { return mask ? yes : no; }
-  static float reduce_add(Float a) {
-    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
-  }
+  static float reduce_add(Float a) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
   static float reduce_max(Float a) {
     float most = a[0];
     for (int i = 1; i < kWidth; ++i) most = a[i] > most ? a[i] : most;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The attention kernels for AMX, on an emulated tile unit.
 #pragma once
 
 #include "kernels/cpu/kernel_table.hpp"

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <gtest/gtest.h>
+#include "tests/support/attention.hpp"
 
 #include <array>
+#include <gtest/gtest.h>
 #include <thread>
 
 #include "core/sequence_layout.hpp"
 #include "kernels/cpu/context.hpp"
 #include "tests/kernels/cpu/amx_emulation.hpp"
 #include "tests/kernels/cpu/cpu_backends.hpp"
-#include "tests/support/attention.hpp"
 #include "tests/support/tolerance.hpp"
 
 namespace rondo::test {
@@ -179,8 +179,14 @@ TEST_P(CpuAttention, ProgressRunsOnTheCallingThreadAndItsErrorReachesTheCaller) 
   const auto runs = TokenRuns::contiguous(0, tokens);
   Tensor out(DType::Fp32, input.q.shape());
   Tensor lse = Tensor::filled(DType::Fp32, {4, tokens}, -std::numeric_limits<double>::infinity());
-  const BlockAttentionForwardArgs args{.q = input.q, .k = input.k, .v = input.v, .query_runs = runs, .key_runs = runs,
-                                       .mask = mask.view(), .scale = 0.125, .carry = {.out = out, .lse = lse},
+  const BlockAttentionForwardArgs args{.q = input.q,
+                                       .k = input.k,
+                                       .v = input.v,
+                                       .query_runs = runs,
+                                       .key_runs = runs,
+                                       .mask = mask.view(),
+                                       .scale = 0.125,
+                                       .carry = {.out = out, .lse = lse},
                                        .scratch = host.scratch};
   const auto caller = std::this_thread::get_id();
   int calls = 0;
@@ -197,9 +203,19 @@ TEST_P(CpuAttention, ProgressRunsOnTheCallingThreadAndItsErrorReachesTheCaller) 
   EXPECT_THROW(cpu->block_attention_forward(*host.stream, args), CommError);
   Tensor d_q(DType::Fp32, input.q.shape()), d_k(DType::Fp32, input.k.shape()), d_v(DType::Fp32, input.v.shape());
   Tensor delta(DType::Fp32, {4, tokens});
-  const BlockAttentionBackwardArgs backward{.q = input.q, .k = input.k, .v = input.v, .d_out = input.d_out, .lse = lse,
-                                            .delta = delta, .query_runs = runs, .key_runs = runs, .mask = mask.view(),
-                                            .scale = 0.125, .d_q = d_q, .d_k = d_k, .d_v = d_v,
+  const BlockAttentionBackwardArgs backward{.q = input.q,
+                                            .k = input.k,
+                                            .v = input.v,
+                                            .d_out = input.d_out,
+                                            .lse = lse,
+                                            .delta = delta,
+                                            .query_runs = runs,
+                                            .key_runs = runs,
+                                            .mask = mask.view(),
+                                            .scale = 0.125,
+                                            .d_q = d_q,
+                                            .d_k = d_k,
+                                            .d_v = d_v,
                                             .scratch = host.scratch};
   EXPECT_THROW(cpu->block_attention_backward(*host.stream, backward), CommError);
 }
@@ -217,8 +233,11 @@ class EmulatedAmx : public testing::Test {
     if (cpu::best_isa() < cpu::Isa::Avx512) GTEST_SKIP() << "needs AVX-512";
   }
   void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& shares) {
-    SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim " << p.dim);
-    const cpu::Context context{.isa = cpu::Isa::Avx512, .threads = 2, .kernels = cpu::avx512_kernels(),
+    SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim "
+                                    << p.dim);
+    const cpu::Context context{.isa = cpu::Isa::Avx512,
+                               .threads = 2,
+                               .kernels = cpu::avx512_kernels(),
                                .bf16_attention = &emulated_amx_attention()};
     const auto amx = cpu::make_backend(cpu_device(), context);
     const auto reference = make_reference_backend(cpu_device());

@@ -17,8 +17,8 @@ class CpuMatmul : public CpuBackends {
 
   Tensor multiply(Backend& backend, const Case& c, const Tensor& a, const Tensor& b, const Tensor& start) {
     Tensor out = start.copy();
-    backend.matmul(*host.stream, {.a = a, .b = b, .c = out, .transpose_a = c.a, .transpose_b = c.b,
-                                  .accumulate = c.accumulate});
+    backend.matmul(*host.stream,
+                   {.a = a, .b = b, .c = out, .transpose_a = c.a, .transpose_b = c.b, .accumulate = c.accumulate});
     return out;
   }
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every operation but products and attention, against the reference backend under the tolerance rule.
-#include <gtest/gtest.h>
-
 #include <cmath>
+#include <gtest/gtest.h>
 #include <numeric>
 
 #include "tests/kernels/cpu/cpu_backends.hpp"
@@ -24,8 +23,7 @@ std::vector<double> rope_frequencies(std::int64_t dim) {
 class CpuOperations : public CpuBackends {
  protected:
   /// compute(backend, type) gives the outputs on inputs that are the same numbers for every type.
-  template <typename Compute>
-  void expect_like_reference(DType type, Compute compute) {
+  template <typename Compute> void expect_like_reference(DType type, Compute compute) {
     const std::vector<Tensor> result = compute(*cpu, type, type);
     const std::vector<Tensor> plain = compute(*reference, type, type);
     const std::vector<Tensor> exact = compute(*reference, type, DType::Fp64);
@@ -33,8 +31,7 @@ class CpuOperations : public CpuBackends {
       EXPECT_TRUE(within_tolerance(result[i], plain[i], exact[i])) << "output " << i << ", " << name_of(type);
     }
   }
-  template <typename Compute>
-  void expect_like_reference(Compute compute) {
+  template <typename Compute> void expect_like_reference(Compute compute) {
     for (const DType type : {DType::Fp32, DType::Bf16}) expect_like_reference(type, compute);
   }
   /// Rounded to `type`, held as `held`.
@@ -51,8 +48,13 @@ TEST_P(CpuOperations, RmsNormFitsTheTolerance) {
       const Tensor d_y = input(type, held, shape, 3);
       Tensor y(held, shape), d_x = input(type, held, shape, 4), d_weight(accumulator_of(held), {columns});
       backend.rms_norm_forward(*host.stream, {.x = x, .weight = weight, .y = y, .epsilon = 1e-5});
-      backend.rms_norm_backward(*host.stream, {.d_y = d_y, .x = x, .weight = weight, .d_x = d_x, .d_weight = d_weight,
-                                               .epsilon = 1e-5, .scratch = host.scratch});
+      backend.rms_norm_backward(*host.stream, {.d_y = d_y,
+                                               .x = x,
+                                               .weight = weight,
+                                               .d_x = d_x,
+                                               .d_weight = d_weight,
+                                               .epsilon = 1e-5,
+                                               .scratch = host.scratch});
       std::vector<Tensor> outputs;
       outputs.push_back(std::move(y));
       outputs.push_back(std::move(d_x));
@@ -87,8 +89,9 @@ TEST_P(CpuOperations, CrossEntropyFitsTheTolerance) {
         Tensor targets(DType::Int32, {tokens});
         for (std::int64_t t = 0; t < tokens; ++t) targets.set(t, t == 3 ? -1 : static_cast<double>(t * 7 % columns));
         Tensor losses(sums, {tokens}), d_logits(held, {tokens, columns});
-        backend.cross_entropy(*host.stream, {.logits = logits, .targets = targets, .losses = losses,
-                                             .d_logits = d_logits, .gradient_scale = 0.125});
+        backend.cross_entropy(
+            *host.stream,
+            {.logits = logits, .targets = targets, .losses = losses, .d_logits = d_logits, .gradient_scale = 0.125});
         std::vector<Tensor> outputs;
         outputs.push_back(std::move(losses));
         outputs.push_back(std::move(d_logits));
@@ -99,7 +102,8 @@ TEST_P(CpuOperations, CrossEntropyFitsTheTolerance) {
 }
 
 TEST_P(CpuOperations, RotationFitsTheToleranceUpToPosition1e8) {
-  for (const std::int64_t first : {std::int64_t{0}, std::int64_t{1} << 20, (std::int64_t{1} << 24) + 1, std::int64_t{99999900}}) {
+  for (const std::int64_t first :
+       {std::int64_t{0}, std::int64_t{1} << 20, (std::int64_t{1} << 24) + 1, std::int64_t{99999900}}) {
     for (const std::int64_t dim : {16, 20, 64, 128}) {
       const std::vector<double> frequencies = rope_frequencies(dim);
       TokenRuns positions;
@@ -117,10 +121,18 @@ TEST_P(CpuOperations, RotationFitsTheToleranceUpToPosition1e8) {
         out.emplace_back(held, Shape{tokens, kv_heads, dim});
         out.emplace_back(held, Shape{tokens, kv_heads, dim});
         out.emplace_back(held, Shape{tokens, (heads + 2 * kv_heads) * dim});
-        backend.qkv_split_forward(*host.stream, {.qkv = qkv, .q = out[0], .k = out[1], .v = out[2],
-                                                 .positions = positions, .inverse_frequencies = frequencies});
-        backend.qkv_split_backward(*host.stream, {.d_q = d_q, .d_k = d_k, .d_v = d_v, .d_qkv = out[3],
-                                                  .positions = positions, .inverse_frequencies = frequencies});
+        backend.qkv_split_forward(*host.stream, {.qkv = qkv,
+                                                 .q = out[0],
+                                                 .k = out[1],
+                                                 .v = out[2],
+                                                 .positions = positions,
+                                                 .inverse_frequencies = frequencies});
+        backend.qkv_split_backward(*host.stream, {.d_q = d_q,
+                                                  .d_k = d_k,
+                                                  .d_v = d_v,
+                                                  .d_qkv = out[3],
+                                                  .positions = positions,
+                                                  .inverse_frequencies = frequencies});
         return out;
       });
     }
@@ -132,8 +144,8 @@ TEST_P(CpuOperations, SplitWithoutFrequenciesCopies) {
   const std::vector<double> none;
   const Tensor qkv = Tensor::random(DType::Bf16, {3, 4 * 6}, 1);
   Tensor q(DType::Bf16, {3, 2, 6}), k(DType::Bf16, {3, 1, 6}), v(DType::Bf16, {3, 1, 6});
-  cpu->qkv_split_forward(*host.stream, {.qkv = qkv, .q = q, .k = k, .v = v, .positions = positions,
-                                        .inverse_frequencies = none});
+  cpu->qkv_split_forward(*host.stream,
+                         {.qkv = qkv, .q = q, .k = k, .v = v, .positions = positions, .inverse_frequencies = none});
   for (std::int64_t t = 0; t < 3; ++t) {
     for (std::int64_t i = 0; i < 12; ++i) EXPECT_EQ(q[t * 12 + i], qkv[t * 24 + i]);
     for (std::int64_t i = 0; i < 6; ++i) EXPECT_EQ(k[t * 6 + i], qkv[t * 24 + 12 + i]);
@@ -146,7 +158,8 @@ TEST_P(CpuOperations, EmbeddingIsEqualToTheReference) {
     constexpr std::int64_t tokens = 300, vocabulary = 7, columns = 203;
     Tensor ids(DType::Int32, {tokens});
     for (std::int64_t t = 0; t < tokens; ++t) ids.set(t, static_cast<double>(t * t % vocabulary));
-    const Tensor table = Tensor::random(type, {vocabulary, columns}, 1), d_out = Tensor::random(type, {tokens, columns}, 2);
+    const Tensor table = Tensor::random(type, {vocabulary, columns}, 1),
+                 d_out = Tensor::random(type, {tokens, columns}, 2);
     std::vector<Tensor> outs, tables;
     for (Backend* backend : {cpu.get(), reference.get()}) {
       Tensor& out = outs.emplace_back(type, Shape{tokens, columns});
@@ -215,10 +228,18 @@ TEST_P(CpuOperations, AdamWFitsTheToleranceAndWritesTheCopy) {
     state.emplace_back(held, Shape{count});
     for (std::int64_t step = 1; step <= 3; ++step) {
       const Tensor gradient = input(DType::Fp32, held, {count}, 10 + static_cast<std::uint64_t>(step));
-      backend.adamw(*host.stream, {.value = state[0], .moment_1 = state[1], .moment_2 = state[2], .gradient = gradient,
-                                   .compute_copy = copy != nullptr ? copy->view() : TensorView{}, .gradient_scale = 0.5,
-                                   .learning_rate = 1e-2, .beta_1 = 0.9, .beta_2 = 0.95, .epsilon = 1e-8,
-                                   .weight_decay = 0.1, .step = step});
+      backend.adamw(*host.stream, {.value = state[0],
+                                   .moment_1 = state[1],
+                                   .moment_2 = state[2],
+                                   .gradient = gradient,
+                                   .compute_copy = copy != nullptr ? copy->view() : TensorView{},
+                                   .gradient_scale = 0.5,
+                                   .learning_rate = 1e-2,
+                                   .beta_1 = 0.9,
+                                   .beta_2 = 0.95,
+                                   .epsilon = 1e-8,
+                                   .weight_decay = 0.1,
+                                   .step = step});
     }
     return state;
   };
