@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
-#include <spdlog/fmt/fmt.h>
 #include <thread>
 
 #include "apps/commands.hpp"

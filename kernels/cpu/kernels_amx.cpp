@@ -20,16 +20,16 @@ struct TileUnit {
   }
   static void release() { _tile_release(); }
 
-  // The compiler's intrinsics paste their argument as text, so a template parameter cannot name a tile there.
-  template <int kTile> static void zero() { asm volatile("tilezero %%tmm%c0" ::"i"(kTile)); }
+  // The compiler's intrinsics are macros that paste the tile's number as text, so they cannot take a template argument.
+  template <int kTile> static void zero() { __asm__ volatile("tilezero %%tmm%c0" : : "i"(kTile)); }
   template <int kTile> static void load(const void* from, std::ptrdiff_t row_bytes) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(row_bytes), "i"(kTile) : "memory");
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(row_bytes), "i"(kTile) : "memory");
   }
   template <int kTile> static void store(void* to, std::ptrdiff_t row_bytes) {
-    asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(row_bytes), "i"(kTile) : "memory");
+    __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(row_bytes), "i"(kTile) : "memory");
   }
   template <int kSum, int kA, int kB> static void multiply() {
-    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kA), "i"(kB));
   }
 };
 
