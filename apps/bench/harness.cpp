@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <spdlog/fmt/fmt.h>
 #include <thread>
 
 #include "apps/commands.hpp"
