@@ -89,7 +89,7 @@ ByteStream ByteStream::open(const std::string& path) {
   return ByteStream(std::move(source), path);
 }
 
-ByteStream::ByteStream(std::unique_ptr<ByteSource> source, std::string path)
+ByteStream::ByteStream(std::unique_ptr<ByteSource> source, const std::string& path)
     : source_(std::move(source)), name_(display_name(path)), memory_(2 * kBlockBytes) {}
 
 bool ByteStream::fill() {

@@ -35,7 +35,7 @@ class ByteStream {
 
   /// Gzip is recognised by its first two bytes, not by the name.
   static ByteStream open(const std::string& path);
-  ByteStream(std::unique_ptr<ByteSource> source, std::string path);
+  ByteStream(std::unique_ptr<ByteSource> source, const std::string& path);
 
   /// What has been read and not yet consumed; reads a block when there is nothing. Empty only at the end.
   std::string_view block();

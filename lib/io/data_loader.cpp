@@ -165,7 +165,8 @@ void DataLoader::drop_targets(std::int64_t length, const TokenRuns& runs, Loaded
     const std::int64_t document_tokens = document_end - offsets[static_cast<std::size_t>(piece.document)];
     const std::int64_t last_position = piece.first_position + document_tokens - piece.offset_in_document - 1;
     // The stream ends behind its last document: the circle is closed for cutting, not for predicting.
-    if (last_position >= length || !(options_.isolate_documents || document_end == num_tokens_)) continue;
+    if (last_position >= length) continue;
+    if (!options_.isolate_documents && document_end != num_tokens_) continue;
     if (const std::int64_t local = local_index_of(runs, last_position); local >= 0) {
       sequence.targets[static_cast<std::size_t>(local)] = kNoTarget;
     }

@@ -209,7 +209,8 @@ std::string_view name_of(SplitRule rule) {
 
 PrepareResult prepare_corpus(const PrepareOptions& options, const Tokenizer& tokenizer,
                              const std::function<void(const PrepareProgress&)>& progress) {
-  if (!(options.validation >= 0 && options.validation <= 0.5)) {
+  const bool is_share = options.validation >= 0 && options.validation <= 0.5;  // and no NaN
+  if (!is_share) {
     throw ConfigError("must be from 0 to 0.5, not " + std::to_string(options.validation), "--validation");
   }
   if (options.inputs.empty())
