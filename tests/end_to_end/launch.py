@@ -63,7 +63,7 @@ class Launcher:
         return line
 
     def train(self, run, ranks=2, settings=()):
-        return subprocess.run(self.command(run, ranks, settings), capture_output=True, text=True, timeout=120, cwd=self.folder)
+        return subprocess.run(self.command(run, ranks, settings), capture_output=True, text=True, timeout=300, cwd=self.folder)
 
     def start(self, run, ranks=2, settings=()):
         """In the background, as a process group of its own."""
