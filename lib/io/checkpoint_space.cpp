@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/checkpoint_space.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <string>
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include <vector>
 
 #include "core/log.hpp"
 #include "io/atomic_file.hpp"
@@ -43,6 +45,23 @@ struct Descriptor {
   Descriptor& operator=(const Descriptor&) = delete;
 };
 
+/// Writes and removes a file of that size, where blocks cannot be reserved: asks a quota that statvfs does not know.
+/// @returns 0 or errno
+int write_probe(const fs::path& file, std::int64_t num_bytes) {
+  const std::vector<char> block(1 << 20);
+  const Descriptor opened(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  int code = opened.number < 0 ? errno : 0;
+  for (std::int64_t done = 0; code == 0 && done < num_bytes;) {
+    const auto piece = std::min<std::int64_t>(num_bytes - done, static_cast<std::int64_t>(block.size()));
+    const ssize_t written = ::write(opened.number, block.data(), static_cast<std::size_t>(piece));
+    if (written < 0 && errno != EINTR) code = errno;
+    if (written > 0) done += written;
+  }
+  if (code == 0 && ::fsync(opened.number) != 0) code = errno;
+  ::unlink(file.c_str());
+  return code;
+}
+
 }  // namespace
 
 std::int64_t checkpoint_bytes_needed(std::span<const CheckpointDataset> datasets, std::int64_t metadata_bytes) {
@@ -74,13 +93,15 @@ void demand_file_size(const fs::path& folder, std::int64_t needed_bytes) {
 void reserve_space(const fs::path& file, std::int64_t needed_bytes) {
   const Descriptor opened(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
   if (opened.number < 0) throw_errno(ErrorKind::Checkpoint, "open", file, errno);
-  while (::fallocate(opened.number, FALLOC_FL_KEEP_SIZE, 0, needed_bytes) != 0) {
-    if (errno == EINTR) continue;
-    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) {
-      throw_no_space(file, needed_bytes, free_bytes_of(file.parent_path()), "the disk or the quota is full");
-    }
-    return;  // EOPNOTSUPP and the like: the free space was asked for, more cannot be done here
+  int code = 0;
+  do {
+    code = ::fallocate(opened.number, FALLOC_FL_KEEP_SIZE, 0, needed_bytes) == 0 ? 0 : errno;
+  } while (code == EINTR);
+  if (code == EOPNOTSUPP || code == ENOSYS) code = write_probe(fs::path(file.string() + ".probe"), needed_bytes);
+  if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
+    throw_no_space(file, needed_bytes, free_bytes_of(file.parent_path()), "the disk or the quota is full");
   }
+  if (code != 0) throw_errno(ErrorKind::Checkpoint, "fallocate", file, code);
 }
 
 void release_reserved_space(const fs::path& file) {
