@@ -28,18 +28,18 @@ corpus=$run.h5
 export OMP_NUM_THREADS=$(( cores / ranks > 0 ? cores / ranks : 1 ))
 # Containers and small machines: mpirun as root, more ranks than cores.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-mpirun=(mpirun -n $ranks --bind-to none)
+mpirun=(mpirun --quiet -n $ranks --bind-to none)
 steps=$(sed -n 's/^steps *= *\([0-9]*\).*/\1/p' configs/quickstart.toml)
 
 say() { printf '\n== %s (%d s so far)\n' "$1" $SECONDS; }
 show() { printf '$ %s\n' "$*"; "$@"; }
-train() { "${mpirun[@]}" $rondo train configs/quickstart.toml --set data.corpus="$corpus" --run "$run"; }
-logged_step() { tail -n 1 "$run/metrics.jsonl" 2>/dev/null | sed -n 's/.*"step": *\([0-9]*\).*/\1/p'; }
+train=("${mpirun[@]}" $rondo train configs/quickstart.toml --set data.corpus="$corpus" --run "$run")
+logged_step() { sed -n 's/.*"step": *\([0-9]*\).*/\1/p' "$run/metrics.jsonl" 2>/dev/null | tail -n 1; }
 
 # Trains to half of the steps, then asks the run to stop with SIGUSR1, as a batch system does before it takes the nodes.
 train_and_interrupt() {
   local status=0 pid
-  train & pid=$!
+  "${train[@]}" & pid=$!
   trap 'kill -TERM $pid 2>/dev/null' INT TERM
   while kill -0 $pid 2>/dev/null; do
     if [ "$(logged_step || true)" -ge $((steps / 2)) ] 2>/dev/null; then
@@ -50,6 +50,7 @@ train_and_interrupt() {
   done
   wait $pid || status=$?
   trap - INT TERM
+  [ $status -ne 75 ] || echo "quickstart: the run ended with 75, as it should: stopped early, saved, continue with the same line"
   [ $status -eq 75 ] || [ $status -eq 0 ]
 }
 
@@ -75,13 +76,15 @@ if ! [ -f "$corpus" ]; then
   show $rondo prepare "$text" --output "$corpus" --tokenizer bytes
 fi
 
-say "Training over $ranks ranks, to be interrupted half-way"
-printf '$ mpirun -n %d %s train configs/quickstart.toml --set data.corpus=%s --run %s\n' $ranks $rondo "$corpus" "$run"
-train_and_interrupt || { echo "quickstart: training failed, see above and $run/exit.json" >&2; exit 1; }
+if [ "$(logged_step)" -lt $((steps / 2)) ] 2>/dev/null || ! [ -f "$run/metrics.jsonl" ]; then
+  say "Training over $ranks ranks, to be interrupted half-way"
+  echo "$ ${train[*]}"
+  train_and_interrupt || { echo "quickstart: training failed, see above and $run/exit.json" >&2; exit 1; }
+fi
 
 say "Continuing from the checkpoint: the same line once more"
-train
-checkpoint=$(ls -d "$run"/checkpoints/step-*[0-9] | sort -t- -k2 -V | tail -n 1)
+show "${train[@]}"
+checkpoint=$(ls -d "$run"/checkpoints/step-*[0-9] | sort -V | tail -n 1)
 
 say "Evaluating on text that was held out"
 show "${mpirun[@]}" $rondo eval --checkpoint "$checkpoint" --corpus "$corpus" | tee "$run/held_out.txt"

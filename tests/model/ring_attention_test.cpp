@@ -85,7 +85,8 @@ Result run(Execution& execution, const Case& c, LayoutKind kind) {
   return r;
 }
 
-// Largest difference between the rows of a share and the same rows of the whole. `axis` is where tokens are.
+// Largest difference between the rows of a share and the same rows of the whole, NaN where one of them is. `axis` is
+// where tokens are.
 double difference(TensorView share, TensorView whole, const TokenRuns& runs, int axis) {
   double largest = 0;
   const std::int64_t others = share.count() / runs.num_tokens();
@@ -94,7 +95,9 @@ double difference(TensorView share, TensorView whole, const TokenRuns& runs, int
       const std::int64_t global = runs.global_of(local);
       const std::int64_t mine = axis == 0 ? local * others + i : i * runs.num_tokens() + local;
       const std::int64_t theirs = axis == 0 ? global * others + i : i * whole.shape[1] + global;
-      largest = std::max(largest, std::abs(share.as<double>()[mine] - whole.as<double>()[theirs]));
+      const double apart = std::abs(share.as<double>()[mine] - whole.as<double>()[theirs]);
+      if (std::isnan(apart)) return apart;  // std::max would drop it
+      largest = std::max(largest, apart);
     }
   }
   return largest;
