@@ -10,6 +10,8 @@ void add_bench(Program& program);
 void add_attention(Program& program);
 void add_check(Program& program);
 void add_train(Program& program);
+void add_eval(Program& program);
+void add_generate(Program& program);
 void add_corpus(Program& program);
 void add_prepare(Program& program);
 void add_checkpoint(Program& program);

@@ -21,6 +21,8 @@ void add_commands(rondo::Program& program) {
   rondo::add_corpus(program);
   rondo::add_train(program);
   rondo::add_attention(program);
+  rondo::add_eval(program);
+  rondo::add_generate(program);
   rondo::add_check(program);
   rondo::add_checkpoint(program);
   rondo::add_bench(program);

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// `rondo eval`: the loss of a checkpoint's model on a corpus, with what it is made of.
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <spdlog/fmt/fmt.h>
+
+#include "apps/commands.hpp"
+#include "apps/stored_model_options.hpp"
+#include "core/log.hpp"
+#include "infer/stored_model.hpp"
+#include "infer/token_loss_file.hpp"
+
+namespace rondo {
+
+namespace {
+
+struct EvalOptions {
+  std::string checkpoint, corpus, split = "validation", per_token;
+  std::int64_t sequence_length = 0, sequences = 0;  // 0: as trained, all
+  std::string device = "auto", layout = "auto";
+  int threads = 0, ring = 0;
+  bool json = false;
+};
+
+// Everything that is read before memory for the model is taken.
+struct EvalInput {
+  StoredModelInfo model;
+  std::unique_ptr<TokenCorpus> corpus;
+};
+
+EvalInput open_input(const Communicator& world, const EvalOptions& options) {
+  const std::filesystem::path folder = find_checkpoint(world, options.checkpoint);
+  EvalInput input;
+  agree_on(world, [&] {
+    input.model = read_model_info(folder);
+    input.corpus = std::make_unique<TokenCorpus>(options.corpus);
+    const std::string& of_corpus = input.corpus->tokenizer_digest();
+    if (of_corpus != input.model.tokenizer_digest) {
+      throw DataError(fmt::format("the corpus has another tokenizer than the checkpoint: {} ({}) in {}, {} ({}) in {}",
+                                  input.corpus->tokenizer().kind(), of_corpus, options.corpus,
+                                  input.model.tokenizer->kind(), input.model.tokenizer_digest, folder.string()),
+                      options.corpus, "prepare the text with the tokenizer that the model was trained with");
+    }
+  });
+  return input;
+}
+
+EvaluationData data_of(const EvalOptions& options, const EvalInput& input) {
+  const DataConfig& trained = input.model.config.data;
+  return {.corpus = *input.corpus,
+          .split = options.split == "train" ? Split::Train : Split::Validation,
+          .sequence_length = options.sequence_length > 0 ? options.sequence_length : trained.sequence_length,
+          .isolate_documents = trained.isolate_documents};
+}
+
+LayoutKind layout_of(const EvalOptions& options, const StoredModelInfo& model) {
+  if (options.layout != "auto") return layout_kind_from(options.layout);
+  return model.config.model.window > 0 ? LayoutKind::Contiguous : LayoutKind::Zigzag;
+}
+
+void print_json(const EvalOptions& options, const EvalInput& input, const EvaluationData& data,
+                const EvaluationResult& result, int num_ranks, double seconds) {
+  const std::string unit(input.corpus->tokenizer().unit());
+  nlohmann::ordered_json buckets = nlohmann::ordered_json::array();
+  for (const LossBucket& bucket : result.by_position) {
+    buckets.push_back({{"first_position", bucket.first_position},
+                       {"end_position", bucket.end_position},
+                       {"targets", bucket.num_targets},
+                       {"loss", bucket.num_targets > 0 ? nlohmann::ordered_json(bucket.loss) : nullptr}});
+  }
+  const nlohmann::ordered_json document{{"checkpoint", input.model.folder.string()},
+                                        {"step", input.model.step},
+                                        {"corpus", options.corpus},
+                                        {"split", name_of(data.split)},
+                                        {"sequence_length", data.sequence_length},
+                                        {"ranks", num_ranks},
+                                        {"sequences", result.num_sequences},
+                                        {"targets", result.num_targets},
+                                        {"tokens_left_out", result.num_tokens_left_out},
+                                        {"loss", result.loss},
+                                        {"perplexity", result.perplexity()},
+                                        {"unit", unit},
+                                        {"units", result.num_units},
+                                        {"bits_per_" + unit, result.bits_per_unit()},
+                                        {"by_position", buckets},
+                                        {"seconds", seconds}};
+  std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+}
+
+void print_text(const EvalInput& input, const EvaluationResult& result) {
+  const std::string unit(input.corpus->tokenizer().unit());
+  std::string text = fmt::format(
+      "loss             {:.4f} nats a token\nperplexity       {:.4f}\nbits per {:<8}{:.4f}\n"
+      "targets          {} ({} {}s) in {} sequences\n",
+      result.loss, result.perplexity(), unit, result.bits_per_unit(), result.num_targets, result.num_units, unit,
+      result.num_sequences);
+  if (result.num_tokens_left_out > 0) {
+    text += fmt::format("left out         {} tokens, fewer than a ring has ranks\n", result.num_tokens_left_out);
+  }
+  text += "\nposition in the sequence      targets      loss\n";
+  for (const LossBucket& bucket : result.by_position) {
+    if (bucket.num_targets == 0) continue;
+    text += fmt::format("{:>11} .. {:<11} {:>10} {:>9.4f}\n", bucket.first_position, bucket.end_position - 1,
+                        bucket.num_targets, bucket.loss);
+  }
+  std::fputs(text.c_str(), stdout);
+}
+
+int evaluate(const Communicator& world, const EvalOptions& options) {
+  const EvalInput input = open_input(world, options);
+  const EvaluationData data = data_of(options, input);
+  RuntimeOptions machine{.ring = options.ring, .threads = options.threads};
+  agree_on(world, [&] { machine.device = device_for(options.device, input.model); });
+  Runtime runtime(world, machine);
+  log::info("{} at step {}, {}", input.model.folder.string(), input.model.step, runtime.description());
+  StoredModel model(runtime.execution(), world, input.model);
+  std::optional<Evaluator> evaluator;
+  agree_on(world, [&] {
+    evaluator.emplace(runtime, model.transformer(), data,
+                      EvaluationOptions{.max_sequences = options.sequences,
+                                        .layout = layout_of(options, input.model),
+                                        .rule = input.model.mask_rule()});
+  });
+
+  const auto start = std::chrono::steady_clock::now();
+  std::optional<TokenLossFile> file;
+  std::function<void(const TokenLosses&)> per_token;
+  if (!options.per_token.empty()) {
+    file.emplace(world, options.per_token, data, accumulator_of(model.transformer().compute_dtype()));
+    per_token = [&file](const TokenLosses& losses) { file->write(losses); };
+  }
+  const EvaluationResult result = evaluator->run(per_token);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  agree_on(world, [&] {
+    if (!std::isfinite(result.loss)) {
+      throw NonFiniteError("the loss is not a number", input.model.folder.string(),
+                           "the model's weights are damaged, or its precision is too low for them");
+    }
+  });
+  if (file) file->commit();
+  if (world.rank() == 0) {
+    options.json ? print_json(options, input, data, result, world.size(), seconds) : print_text(input, result);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_eval(Program& program) {
+  auto options = std::make_shared<EvalOptions>();
+  CLI::App* command = add_command(
+      program, program.app,
+      {"eval", "Measure the loss of a checkpoint's model on a corpus.",
+       "mpirun -n 2 rondo eval --checkpoint runs/first --corpus corpus.h5 --per-token losses.h5"},
+      [options] {
+        return run_where_started([options](const Communicator& world) { return evaluate(world, *options); });
+      });
+  add_checkpoint_option(*command, options->checkpoint);
+  command->add_option("--corpus", options->corpus, "a corpus made by `rondo prepare`")->required()->type_name("FILE");
+  command->add_option("--split", options->split, "validation (if not given) or train")
+      ->check(CLI::IsMember({"validation", "train"}))
+      ->type_name("SPLIT");
+  command->add_option("--sequence-length", options->sequence_length, "tokens of one sequence; as trained if not given")
+      ->check(CLI::PositiveNumber)
+      ->type_name("S");
+  command->add_option("--sequences", options->sequences, "so many, spread evenly over the split; all if not given")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  command->add_option("--per-token", options->per_token, "also write the log-probability of every token, as HDF5")
+      ->type_name("FILE");
+  command->add_option("--ring", options->ring, "ranks that share a sequence; all if not given")
+      ->check(CLI::PositiveNumber)
+      ->type_name("R");
+  command->add_option("--layout", options->layout, "as parallel.layout: auto, contiguous, zigzag or striped")
+      ->check(CLI::IsMember({"auto", "contiguous", "zigzag", "striped"}))
+      ->type_name("LAYOUT");
+  add_machine_options(*command, options->device, options->threads);
+  add_json_option(*command, options->json);
+}
+
+}  // namespace rondo

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer/stored_model.hpp"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "config/load.hpp"
+#include "io/checkpoint_reader.hpp"
+#include "io/checkpoint_store.hpp"
+#include "model/shape_of.hpp"
+
+namespace rondo {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_step_folder(const fs::path& folder) {
+  // a checkpoint that lost its record is found too, so that it is named when it is refused
+  std::error_code ignored;
+  return fs::exists(folder / "commit.json", ignored) || fs::exists(folder / "state.h5", ignored);
+}
+
+std::vector<NamedTensor> weights_of(ParameterSet& parameters) {
+  std::vector<NamedTensor> weights;
+  for (const Parameter& parameter : parameters.parameters()) {
+    weights.push_back({.name = "parameters/" + parameter.name,
+                       .global_shape = parameter.value.shape,
+                       .dtype = parameter.value.dtype,
+                       .first_row = 0,
+                       .rows = parameter.value});
+  }
+  return weights;
+}
+
+}  // namespace
+
+fs::path find_checkpoint(const Communicator& ranks, const fs::path& given) {
+  fs::path folder = given;
+  bool is_one_step = false;
+  agree_on(ranks, [&] {
+    std::error_code ignored;
+    if (!fs::is_directory(given, ignored)) {
+      throw CheckpointError("there is no such folder", given.string(),
+                            "name a run, its checkpoints folder, or one step-N in it");
+    }
+    is_one_step = is_step_folder(given);
+    if (!is_one_step && fs::is_directory(given / "checkpoints", ignored)) folder = given / "checkpoints";
+  });
+  if (is_one_step) return given;
+  const CheckpointStore store(folder);
+  const std::optional<std::int64_t> newest = store.newest_valid(ranks);
+  if (!newest) {
+    agree(ranks, CheckpointError("there are no checkpoints here", folder.string(),
+                                 "name a run, its checkpoints folder, or one step-N in it"));
+  }
+  return store.step_folder(*newest);
+}
+
+StoredModelInfo read_model_info(const fs::path& step_folder) {
+  const std::string where = step_folder.string();
+  const std::string text = CheckpointReader(step_folder).metadata();
+  StoredModelInfo info;
+  info.folder = step_folder;
+  std::string config, tokenizer;
+  try {
+    const auto metadata = nlohmann::json::parse(text);
+    config = metadata.at("config");
+    tokenizer = metadata.at("tokenizer");
+    info.step = metadata.at("step");
+    info.tokens_seen = metadata.at("tokens_seen");
+  } catch (const nlohmann::json::exception& error) {
+    throw CheckpointError(std::string("the metadata cannot be read: ") + error.what(), where,
+                          "it was written by another program, or by another version of this one");
+  }
+  try {
+    info.config = load_config_text(config, where + ":config");
+    info.tokenizer = tokenizer_from_json(tokenizer, where + ":tokenizer");
+  } catch (const Error& error) {  // whatever is wrong there, it is the checkpoint that is wrong
+    throw CheckpointError(error.message(), error.where(), error.advice());
+  }
+  info.tokenizer_digest = info.tokenizer->digest();
+  return info;
+}
+
+StoredModel::StoredModel(Execution& execution, const Communicator& ranks, const StoredModelInfo& info)
+    : parameters_(execution, shape_of(info.config), dtype_of_compute(info.config.precision.compute)),
+      transformer_(execution, shape_of(info.config), parameters_, ActivationPolicy::KeepInputs) {
+  CheckpointReader(info.folder).read(ranks, weights_of(parameters_));
+  parameters_.refresh_compute_copies();
+}
+
+}  // namespace rondo

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model out of a checkpoint, with nothing but the checkpoint: configuration, tokenizer and weights. For use, not for
+// training on: moments stay on the disk.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "comm/communicator.hpp"
+#include "config/run_config.hpp"
+#include "io/tokenizer.hpp"
+#include "model/transformer.hpp"
+
+namespace rondo {
+
+/// What a checkpoint says about its model.
+struct StoredModelInfo {
+  std::filesystem::path folder;  // step-N
+  RunConfig config;              // resolved
+  std::int64_t step = 0;
+  std::int64_t tokens_seen = 0;
+  std::string tokenizer_digest;
+  std::unique_ptr<Tokenizer> tokenizer;
+
+  AttentionMask::Rule mask_rule() const { return {.causal = true, .window = config.model.window}; }
+};
+
+/// @param given  a step folder, a folder of them or a run folder: of several the newest valid one is taken.
+/// Collective. Throws CheckpointError, alike on all ranks, when there is none.
+std::filesystem::path find_checkpoint(const Communicator& ranks, const std::filesystem::path& given);
+
+/// Reads no tensors; not collective. Throws CheckpointError.
+StoredModelInfo read_model_info(const std::filesystem::path& step_folder);
+
+class StoredModel {
+ public:
+  /// Reads the weights. Collective over `ranks`. Throws CheckpointError, alike on all ranks.
+  StoredModel(Execution& execution, const Communicator& ranks, const StoredModelInfo& info);
+
+  Transformer& transformer() { return transformer_; }
+
+ private:
+  ParameterSet parameters_;
+  Transformer transformer_;
+};
+
+}  // namespace rondo
