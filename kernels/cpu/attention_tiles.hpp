@@ -147,6 +147,15 @@ template <class V> struct AttentionTiles {
     }
   }
 
+  // c [keys, kRows] <- a b
+  static void score_product(ProductArgs p, int keys, int head_dim) {
+    const int first = first_terms(head_dim);
+    product<V, true, Begin::Zero>(p, keys, kRowVectors, first);
+    p.a += first;
+    p.b += first * p.b_depth;
+    product<V, true, Begin::AddAfter>(p, keys, kRowVectors, head_dim - first);
+  }
+
   // scores[key, row] <- exp(scale scores - new maximum), 0 where not visible. rescale[row] is what the sums so far shrink by.
   template <bool kMasked> static void soften(const ForwardTile& tile, float* scores, float* rescale) {
     const float minus_infinity = -__builtin_inff();
@@ -196,15 +205,15 @@ template <class V> struct AttentionTiles {
     alignas(64) float rescale[kRows + kSlack];
     for (int i = kRows; i < kRows + kSlack; ++i) rescale[i] = 0;
     // scores <- k q^T
-    product<V, true, Begin::Zero>({.a = keys,
-                                   .a_row = padded,
-                                   .a_depth = 1,
-                                   .b = static_cast<const float*>(tile.queries),
-                                   .b_depth = kRows,
-                                   .c = scores,
-                                   .c_row = kRows,
-                                   .row_scale = nullptr},
-                                  tile.num_keys, kRowVectors, tile.dims.head_dim);
+    score_product({.a = keys,
+                   .a_row = padded,
+                   .a_depth = 1,
+                   .b = static_cast<const float*>(tile.queries),
+                   .b_depth = kRows,
+                   .c = scores,
+                   .c_row = kRows,
+                   .row_scale = nullptr},
+                  tile.num_keys, tile.dims.head_dim);
     // scores <- probabilities, relative to the running maximum
     if (tile.visible.begin != nullptr) {
       soften<true>(tile, scores, rescale);
@@ -275,9 +284,9 @@ template <class V> struct AttentionTiles {
                        .c = p,
                        .c_row = kRows,
                        .row_scale = nullptr};
-    product<V, true, Begin::Zero>(scores, tile.num_keys, kRowVectors, tile.dims.head_dim);
+    score_product(scores, tile.num_keys, tile.dims.head_dim);
     scores.a = values, scores.b = d_out_t, scores.c = d_scores;
-    product<V, true, Begin::Zero>(scores, tile.num_keys, kRowVectors, tile.dims.head_dim);
+    score_product(scores, tile.num_keys, tile.dims.head_dim);
     if (tile.visible.begin != nullptr) {
       differentiate<true>(tile, p, d_scores);
     } else {

@@ -10,7 +10,12 @@ namespace rondo::cpu {
 namespace {
 
 /// What c holds before the sum is added.
-enum class Begin { Zero, Keep, ScaledRows };
+enum class Begin {
+  Zero,
+  Keep,        // the sum goes on from c
+  ScaledRows,  // as Keep, with the rows of c multiplied first
+  AddAfter,    // the sum starts from zero and is added to c: shorter chains of roundings
+};
 
 struct ProductArgs {
   const float* a;
@@ -39,8 +44,10 @@ inline __attribute__((always_inline)) void product_block(const ProductArgs& p, i
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int j = 0; j < kColumns; ++j) {
-      if constexpr (kBegin == Begin::Zero) sum[r][j] = V::zero();
-      if constexpr (kBegin != Begin::Zero) sum[r][j] = V::load(p.c + r * p.c_row + j * V::kWidth);
+      sum[r][j] = V::zero();
+      if constexpr (kBegin == Begin::Keep || kBegin == Begin::ScaledRows) {
+        sum[r][j] = V::load(p.c + r * p.c_row + j * V::kWidth);
+      }
       if constexpr (kBegin == Begin::ScaledRows) sum[r][j] = V::mul(sum[r][j], V::broadcast(p.row_scale[r]));
     }
   }
@@ -60,7 +67,10 @@ inline __attribute__((always_inline)) void product_block(const ProductArgs& p, i
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumns; ++j) V::store(p.c + r * p.c_row + j * V::kWidth, sum[r][j]);
+    for (int j = 0; j < kColumns; ++j) {
+      float* c = p.c + r * p.c_row + j * V::kWidth;
+      V::store(c, kBegin == Begin::AddAfter ? V::add(V::load(c), sum[r][j]) : sum[r][j]);
+    }
   }
 }
 
@@ -92,6 +102,10 @@ template <class V, bool kDepthContiguous, Begin kBegin> void product(ProductArgs
     columns -= width;
   }
 }
+
+/// Terms of a score that are summed first; the rest is summed apart and added. Twice as exact as one chain, and row_dots
+/// must do the same.
+constexpr int first_terms(int head_dim) { return (head_dim + 1) / 2; }
 
 }  // namespace
 }  // namespace rondo::cpu

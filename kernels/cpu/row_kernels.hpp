@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/cpu/kernel_table.hpp"
+#include "kernels/cpu/product.hpp"
 #include "kernels/cpu/vector_math.hpp"
 
 namespace rondo::cpu {
@@ -164,7 +165,8 @@ template <class V> struct Rows {
     with(type, [&]<class S>(S*) {
       for (std::int64_t r = 0; r < rows; r += w) {
         const int lanes = static_cast<int>(rows - r < w ? rows - r : w);
-        F sum = V::zero();
+        F sum[2] = {V::zero(), V::zero()};  // in the order of the score product
+        const std::int64_t first_part = first_terms(static_cast<int>(columns));
         for (std::int64_t d = 0; d < columns; d += w) {
           const int count = static_cast<int>(columns - d < w ? columns - d : w);
           F a[w], b[w];
@@ -175,9 +177,12 @@ template <class V> struct Rows {
           }
           V::transpose(a);
           V::transpose(b);
-          for (int i = 0; i < count; ++i) sum = V::fma(a[i], b[i], sum);
+          for (int i = 0; i < count; ++i) {
+            F& part = sum[d + i < first_part ? 0 : 1];
+            part = V::fma(a[i], b[i], part);
+          }
         }
-        V::store_first(dots + r, sum, lanes);
+        V::store_first(dots + r, V::add(sum[0], sum[1]), lanes);
       }
     });
   }
