@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/context.hpp"
 #include "kernels/cpu/operations.hpp"
+#include "kernels/dispatch.hpp"
 
 namespace rondo::cpu {
 
@@ -54,10 +55,28 @@ template <typename T> double sum_of(const Context& context, const Stream& stream
   return sum_of(context, stream, x, args.x.count(), [](double value) { return value; });
 }
 
+// From and to files of users: once, so not in a fast path.
+void convert_fp64(const ConvertArgs& args) {
+  with_storage_type(args.from.dtype, [&]<typename From>() {
+    with_storage_type(args.to.dtype, [&]<typename To>() {
+      const From* from = args.from.as<From>();
+      To* to = args.to.as<To>();
+      for (std::int64_t i = 0; i < args.from.count(); ++i) {
+        if constexpr (std::is_same_v<To, double>) {
+          to[i] = static_cast<double>(from[i]);
+        } else {
+          to[i] = static_cast<To>(static_cast<float>(from[i]));
+        }
+      }
+    });
+  });
+}
+
 }  // namespace
 
 void convert(const Context& context, Stream& stream, const ConvertArgs& args) {
   check(args);
+  if (args.from.dtype == DType::Fp64 || args.to.dtype == DType::Fp64) return convert_fp64(args);
   const Storage from = storage_of(args.from.dtype), to = storage_of(args.to.dtype);
   parallel_chunks(stream, context.threads, args.from.count(), kPassChunk,
                   [&](Worker&, std::int64_t begin, std::int64_t end) {
