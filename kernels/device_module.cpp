@@ -19,9 +19,8 @@ std::filesystem::path library_folder() {
 const DeviceModule& open_module() {
   const std::filesystem::path path = library_folder() / "librondo_cuda.so";
   if (!std::filesystem::exists(path)) {
-    throw DeviceError(
-        "no GPU can be used: the module librondo_cuda.so is missing", path.string(),
-        "build where a CUDA toolkit is found (cmake -DRONDO_CUDA=ON), or set parallel.device = \"cpu\"");
+    throw DeviceError("no GPU can be used: the module librondo_cuda.so is missing", path.string(),
+                      "build where a CUDA toolkit is found (cmake -DRONDO_CUDA=ON), or set parallel.device = \"cpu\"");
   }
   // Never closed: its devices and their memory live until the process ends.
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -41,9 +40,7 @@ const DeviceModule& open_module() {
 
 }  // namespace
 
-const char* build_id() {
-  return RONDO_BUILD_ID;
-}
+const char* build_id() { return RONDO_BUILD_ID; }
 
 const DeviceModule& device_module() {
   static const DeviceModule& module = open_module();

@@ -14,11 +14,9 @@ namespace {
 
 constexpr int kThreads = 128;  // also the keys of a tile
 constexpr int kWarps = kThreads / 32;
-template <typename Sum>
-constexpr Sum kEmpty = -std::numeric_limits<Sum>::infinity();
+template <typename Sum> constexpr Sum kEmpty = -std::numeric_limits<Sum>::infinity();
 
-template <typename E, typename Sum>
-struct ForwardTensors {
+template <typename E, typename Sum> struct ForwardTensors {
   const E* q;
   const E* k;
   const E* v;
@@ -32,8 +30,7 @@ __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const Block
   extern __shared__ double shared_memory[];
   __shared__ Sum reduction[kWarps];
   const AttentionSizes& sizes = block.sizes;
-  const std::int64_t dim = sizes.head_dim, row = blockIdx.x, query = row / sizes.heads,
-                     head = row % sizes.heads;
+  const std::int64_t dim = sizes.head_dim, row = blockIdx.x, query = row / sizes.heads, head = row % sizes.heads;
   const std::int64_t group = head / (sizes.heads / sizes.kv_heads);
   Sum* q = reinterpret_cast<Sum*>(shared_memory);  // [D]
   Sum* block_out = q + dim;                        // [D]
@@ -97,13 +94,12 @@ __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const Block
 
 /// delta[n, t] = sum over d of out d_out
 template <typename E, typename Sum>
-__global__ void delta_kernel(const Sum* out, const E* d_out, Sum* delta, std::int64_t tokens,
-                             std::int64_t heads, std::int64_t dim) {
+__global__ void delta_kernel(const Sum* out, const E* d_out, Sum* delta, std::int64_t tokens, std::int64_t heads,
+                             std::int64_t dim) {
   __shared__ Sum reduction[kWarps];
   const std::int64_t row = blockIdx.x;
   Sum sum = 0;
-  for (std::int64_t d = threadIdx.x; d < dim; d += kThreads)
-    sum += out[row * dim + d] * load(d_out[row * dim + d]);
+  for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) sum += out[row * dim + d] * load(d_out[row * dim + d]);
   sum = block_sum(sum, reduction);
   if (threadIdx.x == 0) delta[row % heads * tokens + row / heads] = sum;
 }
@@ -139,8 +135,8 @@ void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& ar
                                          .scale = static_cast<Sum>(args.scale)};
     const auto shared_bytes = static_cast<std::size_t>(2 * sizes.head_dim + kThreads) * sizeof(Sum);
     launch(forward_kernel<E, Sum>, stream,
-           {.blocks = sizes.num_queries * sizes.heads, .threads = kThreads, .shared_bytes = shared_bytes},
-           tensors, block);
+           {.blocks = sizes.num_queries * sizes.heads, .threads = kThreads, .shared_bytes = shared_bytes}, tensors,
+           block);
   });
 }
 

@@ -13,8 +13,7 @@ namespace {
 
 constexpr int kThreads = 128;  // also the keys, or queries, of a tile
 
-template <typename E, typename Sum>
-struct BackwardTensors {
+template <typename E, typename Sum> struct BackwardTensors {
   const E* q;
   const E* k;
   const E* v;
@@ -27,15 +26,12 @@ struct BackwardTensors {
   Sum scale;
 };
 
-template <typename Sum>
-struct Gradients {
-  Sum p, ds;
-};
+template <typename Sum> struct Gradients { Sum p, ds; };
 
 /// p = exp(scale q . k - lse),  ds = p (d_out . v - delta), rounded once to the storage type E.
 template <typename E, typename Sum, typename Q, typename K>
-__device__ Gradients<Sum> gradients_of(const Q* q, const Q* d_out, const K* k, const K* v, std::int64_t dim,
-                                       Sum scale, Sum lse, Sum delta) {
+__device__ Gradients<Sum> gradients_of(const Q* q, const Q* d_out, const K* k, const K* v, std::int64_t dim, Sum scale,
+                                       Sum lse, Sum delta) {
   Sum score = 0, d_p = 0;
   for (std::int64_t d = 0; d < dim; ++d) {
     score += load(q[d]) * load(k[d]);
@@ -50,8 +46,7 @@ template <typename E, typename Sum>
 __global__ void d_q_kernel(const BackwardTensors<E, Sum> tensors, const BlockGeometry block) {
   extern __shared__ double shared_memory[];
   const AttentionSizes& sizes = block.sizes;
-  const std::int64_t dim = sizes.head_dim, row = blockIdx.x, query = row / sizes.heads,
-                     head = row % sizes.heads;
+  const std::int64_t dim = sizes.head_dim, row = blockIdx.x, query = row / sizes.heads, head = row % sizes.heads;
   const std::int64_t group = head / (sizes.heads / sizes.kv_heads);
   Sum* q = reinterpret_cast<Sum*>(shared_memory);  // [D]
   Sum* d_out = q + dim;                            // [D]
@@ -163,11 +158,11 @@ void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& 
                           .scale = static_cast<Sum>(args.scale)};
     const auto shared_bytes = static_cast<std::size_t>(2 * sizes.head_dim + 2 * kThreads) * sizeof(Sum);
     launch(d_q_kernel<E, Sum>, stream,
-           {.blocks = sizes.num_queries * sizes.heads, .threads = kThreads, .shared_bytes = shared_bytes},
-           tensors, block);
+           {.blocks = sizes.num_queries * sizes.heads, .threads = kThreads, .shared_bytes = shared_bytes}, tensors,
+           block);
     launch(d_kv_kernel<E, Sum>, stream,
-           {.blocks = sizes.num_keys * sizes.kv_heads, .threads = kThreads, .shared_bytes = shared_bytes},
-           tensors, block);
+           {.blocks = sizes.num_keys * sizes.kv_heads, .threads = kThreads, .shared_bytes = shared_bytes}, tensors,
+           block);
   });
 }
 

@@ -13,13 +13,11 @@ namespace {
 // list.
 std::string advice_for(cudaError_t status) {
   if (status == cudaErrorMemoryAllocation) return "use a shorter sequence, more ranks or a smaller model";
-  if (status == cudaErrorInsufficientDriver)
-    return "the driver is older than this CUDA runtime, or there is none";
+  if (status == cudaErrorInsufficientDriver) return "the driver is older than this CUDA runtime, or there is none";
   if (status == cudaErrorNoDevice) return "no GPU is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES";
   if (status == cudaErrorNoKernelImageForDevice)
     return "build with the architecture of this GPU in CMAKE_CUDA_ARCHITECTURES";
-  if (status == cudaErrorIllegalAddress)
-    return "a defect of Rondo: run again under compute-sanitizer and report it";
+  if (status == cudaErrorIllegalAddress) return "a defect of Rondo: run again under compute-sanitizer and report it";
   return {};
 }
 
@@ -27,9 +25,8 @@ std::string advice_for(cudaError_t status) {
 
 void check(cudaError_t status, std::source_location caller) {
   if (status == cudaSuccess) return;
-  throw DeviceError(
-      std::string("CUDA: ") + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")",
-      std::string(caller.file_name()) + ":" + std::to_string(caller.line()), advice_for(status));
+  throw DeviceError(std::string("CUDA: ") + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")",
+                    std::string(caller.file_name()) + ":" + std::to_string(caller.line()), advice_for(status));
 }
 
 }  // namespace rondo::cuda

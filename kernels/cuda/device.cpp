@@ -69,25 +69,15 @@ void CudaDevice::fill_zero(Stream& stream, void* to, std::size_t bytes) {
   if (bytes != 0) check(cudaMemsetAsync(to, 0, bytes, native(stream)));
 }
 
-void CudaDevice::fill(Stream& stream, const TensorView& to, double value) {
-  cuda::fill(stream, to, value);
-}
+void CudaDevice::fill(Stream& stream, const TensorView& to, double value) { cuda::fill(stream, to, value); }
 
-std::unique_ptr<Stream> CudaDevice::make_stream(StreamRole role) {
-  return std::make_unique<CudaStream>(role);
-}
-std::unique_ptr<Event> CudaDevice::make_event() {
-  return std::make_unique<CudaEvent>();
-}
+std::unique_ptr<Stream> CudaDevice::make_stream(StreamRole role) { return std::make_unique<CudaStream>(role); }
+std::unique_ptr<Event> CudaDevice::make_event() { return std::make_unique<CudaEvent>(); }
 
-void CudaDevice::record(Event& event, Stream& stream) {
-  check(cudaEventRecord(native_event(event), native(stream)));
-}
+void CudaDevice::record(Event& event, Stream& stream) { check(cudaEventRecord(native_event(event), native(stream))); }
 void CudaDevice::wait(Stream& stream, Event& event) {
   check(cudaStreamWaitEvent(native(stream), native_event(event), 0));
 }
-void CudaDevice::synchronize(Stream& stream) {
-  check(cudaStreamSynchronize(native(stream)));
-}
+void CudaDevice::synchronize(Stream& stream) { check(cudaStreamSynchronize(native(stream))); }
 
 }  // namespace rondo::cuda

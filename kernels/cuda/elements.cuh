@@ -10,47 +10,28 @@
 namespace rondo::cuda {
 
 /// What device code uses for a storage type: the same bits, with CUDA's conversions.
-template <typename T>
-struct DeviceElement {
-  using type = T;
-};
-template <>
-struct DeviceElement<bf16> {
-  using type = __nv_bfloat16;
-};
-template <typename T>
-using Element = typename DeviceElement<T>::type;
+template <typename T> struct DeviceElement { using type = T; };
+template <> struct DeviceElement<bf16> { using type = __nv_bfloat16; };
+template <typename T> using Element = typename DeviceElement<T>::type;
 
-template <typename T>
-Element<T>* elements(const TensorView& view) {
+template <typename T> Element<T>* elements(const TensorView& view) {
   return reinterpret_cast<Element<T>*>(view.as<T>());
 }
 
-__device__ inline double load(double value) {
-  return value;
-}
-__device__ inline float load(float value) {
-  return value;
-}
-__device__ inline float load(__nv_bfloat16 value) {
-  return __bfloat162float(value);
-}
+__device__ inline double load(double value) { return value; }
+__device__ inline float load(float value) { return value; }
+__device__ inline float load(__nv_bfloat16 value) { return __bfloat162float(value); }
 
 /// The value as storage type E, rounded to nearest.
-template <typename E, typename Sum>
-__device__ E store(Sum value) {
-  return static_cast<E>(value);
-}
-template <>
-__device__ inline __nv_bfloat16 store<__nv_bfloat16, float>(float value) {
+template <typename E, typename Sum> __device__ E store(Sum value) { return static_cast<E>(value); }
+template <> __device__ inline __nv_bfloat16 store<__nv_bfloat16, float>(float value) {
   return __float2bfloat16_rn(value);
 }
 
 /// Combines one value of each thread; all threads get the result. `shared` has room for a value of each warp
 /// and is free again on return. Always the same order, so always the same bits. @pre all threads call; whole
 /// warps
-template <typename Sum, typename Combine>
-__device__ Sum block_reduce(Sum value, Sum* shared, Combine combine) {
+template <typename Sum, typename Combine> __device__ Sum block_reduce(Sum value, Sum* shared, Combine combine) {
   for (int distance = 16; distance > 0; distance /= 2) {
     value = combine(value, __shfl_xor_sync(0xffffffffU, value, distance));
   }
@@ -62,13 +43,11 @@ __device__ Sum block_reduce(Sum value, Sum* shared, Combine combine) {
   return value;
 }
 
-template <typename Sum>
-__device__ Sum block_sum(Sum value, Sum* shared) {
+template <typename Sum> __device__ Sum block_sum(Sum value, Sum* shared) {
   return block_reduce(value, shared, [](Sum a, Sum b) { return a + b; });
 }
 
-template <typename Sum>
-__device__ Sum block_max(Sum value, Sum* shared) {
+template <typename Sum> __device__ Sum block_max(Sum value, Sum* shared) {
   return block_reduce(value, shared, [](Sum a, Sum b) { return a < b ? b : a; });
 }
 

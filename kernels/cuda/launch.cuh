@@ -24,8 +24,7 @@ void launch(void (*kernel)(Parameters...), Stream& stream, const LaunchShape& sh
   if (shape.blocks == 0) return;
   ensure(shape.blocks < std::int64_t{1} << 31, "a grid has at most 2^31 - 1 blocks");
   ensure(shape.shared_bytes <= 48 * 1024, "a plain kernel uses at most 48 KiB of shared memory");
-  kernel<<<static_cast<unsigned>(shape.blocks), shape.threads, shape.shared_bytes, native(stream)>>>(
-      parameters...);
+  kernel<<<static_cast<unsigned>(shape.blocks), shape.threads, shape.shared_bytes, native(stream)>>>(parameters...);
   check(cudaGetLastError());
 }
 

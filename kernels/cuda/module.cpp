@@ -29,9 +29,7 @@ class CudaBackend final : public Backend {
   void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) override {
     cuda::block_attention_backward(stream, args);
   }
-  void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override {
-    cuda::attention_delta(stream, args);
-  }
+  void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override { cuda::attention_delta(stream, args); }
 
   void matmul(Stream&, const MatmulArgs&) override { missing("matmul"); }
   void embedding_forward(Stream&, const EmbeddingForwardArgs&) override { missing("embedding_forward"); }
@@ -55,9 +53,7 @@ int num_devices(std::string& why_none) {
   return 0;
 }
 
-std::unique_ptr<Device> open_device(int ordinal) {
-  return std::make_unique<CudaDevice>(ordinal);
-}
+std::unique_ptr<Device> open_device(int ordinal) { return std::make_unique<CudaDevice>(ordinal); }
 
 std::unique_ptr<Backend> make_backend(Device& device) {
   ensure(device.kind() == DeviceKind::Cuda, "the CUDA backend works on the memory of a GPU");

@@ -34,8 +34,8 @@ __global__ void forward_kernel(const E* x, const E* weight, E* y, std::int64_t d
 
 /// d_x of one token, and its reciprocal root for the weight's gradient.
 template <typename Sum, typename E>
-__global__ void backward_rows_kernel(const E* d_y, const E* x, const E* weight, E* d_x, Sum* roots,
-                                     std::int64_t dim, Sum epsilon) {
+__global__ void backward_rows_kernel(const E* d_y, const E* x, const E* weight, E* d_x, Sum* roots, std::int64_t dim,
+                                     Sum epsilon) {
   __shared__ Sum shared[kWarps];
   const std::int64_t first = blockIdx.x * dim;
   const Sum r = reciprocal_root(x + first, dim, epsilon, shared);
@@ -54,8 +54,8 @@ __global__ void backward_rows_kernel(const E* d_y, const E* x, const E* weight, 
 
 /// d_w[c] += sum over t of d_y[t, c] x[t, c] r[t]
 template <typename Sum, typename E>
-__global__ void backward_weight_kernel(const E* d_y, const E* x, const Sum* roots, Sum* d_weight,
-                                       std::int64_t tokens, std::int64_t dim) {
+__global__ void backward_weight_kernel(const E* d_y, const E* x, const Sum* roots, Sum* d_weight, std::int64_t tokens,
+                                       std::int64_t dim) {
   const std::int64_t c = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (c >= dim) return;
   Sum sum = d_weight[c];
@@ -84,12 +84,11 @@ void rms_norm_backward(Stream& stream, const RmsNormBackwardArgs& args) {
     using Sum = Accumulator<T>;
     Arena::Scope scope(args.scratch);
     Sum* roots = args.scratch.take(dtype_of<Sum>, {tokens}).template as<Sum>();
-    launch(backward_rows_kernel<Sum, E>, stream, {.blocks = tokens, .threads = kThreads},
-           elements<T>(args.d_y), elements<T>(args.x), elements<T>(args.weight), elements<T>(args.d_x), roots,
-           dim, static_cast<Sum>(args.epsilon));
-    launch(backward_weight_kernel<Sum, E>, stream,
-           {.blocks = (dim + kThreads - 1) / kThreads, .threads = kThreads}, elements<T>(args.d_y),
-           elements<T>(args.x), roots, args.d_weight.as<Sum>(), tokens, dim);
+    launch(backward_rows_kernel<Sum, E>, stream, {.blocks = tokens, .threads = kThreads}, elements<T>(args.d_y),
+           elements<T>(args.x), elements<T>(args.weight), elements<T>(args.d_x), roots, dim,
+           static_cast<Sum>(args.epsilon));
+    launch(backward_weight_kernel<Sum, E>, stream, {.blocks = (dim + kThreads - 1) / kThreads, .threads = kThreads},
+           elements<T>(args.d_y), elements<T>(args.x), roots, args.d_weight.as<Sum>(), tokens, dim);
   });
 }
 

@@ -135,7 +135,8 @@ void write_tensor(const SharedFile& shared, Hdf5File& file, const NamedTensor& t
   for (int axis = 0; axis < dataset.shape.rank(); ++axis) extents.push_back(dataset.shape[axis]);
   const Hdf5Type type = hdf5_type_of_tensor(dataset.dtype);
   std::optional<Hdf5Dataset> target;
-  shared.together([&] { target = file.create_dataset(dataset.name, type, extents, {.chunk_rows = dataset.chunk_rows()}); });
+  shared.together(
+      [&] { target = file.create_dataset(dataset.name, type, extents, {.chunk_rows = dataset.chunk_rows()}); });
   std::vector<std::size_t> turns(static_cast<std::size_t>(shared.ranks.size()), 0);
   std::vector<ChunkRun> mine;
   for (const ChunkRun& run : runs) {

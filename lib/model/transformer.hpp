@@ -24,8 +24,7 @@ using SequenceState = std::vector<std::unique_ptr<LayerState>>;
 
 class Transformer {
  public:
-  Transformer(Execution& execution, const TransformerShape& shape, ParameterSet& parameters,
-              ActivationPolicy policy);
+  Transformer(Execution& execution, const TransformerShape& shape, ParameterSet& parameters, ActivationPolicy policy);
 
   /// Adds the gradient of the summed loss to the parameters' sinks and writes each token's loss. [T]
   /// accumulator type.
@@ -33,8 +32,7 @@ class Transformer {
   /// Each token's loss in nats, without gradients. losses [T] accumulator type.
   void evaluate(const Span& span, const TokenBatch& batch, const TensorView& losses);
   /// Logits [V] (accumulator type) of what follows the span's last token; the state grows by the span.
-  void next_logits(const Span& span, const TensorView& tokens, SequenceState& state,
-                   const TensorView& logits);
+  void next_logits(const Span& span, const TensorView& tokens, SequenceState& state, const TensorView& logits);
   SequenceState make_state(std::int64_t capacity_tokens);
 
   /// Runs forward and calls look(name, x) with the residual stream [T, C] after the embedding and after each
@@ -46,8 +44,7 @@ class Transformer {
   DType compute_dtype() const { return parameters_.compute_dtype(); }
 
  private:
-  TensorView forward(const Span& span, const TensorView& tokens, SequenceState* state,
-                     Activations* activations);
+  TensorView forward(const Span& span, const TensorView& tokens, SequenceState* state, Activations* activations);
   void embed(const TensorView& tokens, const TensorView& x);
 
   Execution& execution_;

@@ -6,8 +6,8 @@
 #include <sched.h>
 #include <vector>
 
-#include "kernels/cpu/backend.hpp"
 #include "comm/mpi_session.hpp"
+#include "kernels/cpu/backend.hpp"
 #include "kernels/reference/backend.hpp"
 
 namespace rondo {

@@ -27,16 +27,10 @@ inline std::map<std::string, Tensor> read_golden(const std::string& path) {
     std::int64_t dims[Shape::kMaxRank] = {}, rank = 0;
     while (rank < Shape::kMaxRank && words >> dims[rank]) ++rank;
     switch (rank) {
-      case 0:
-        break;
-      case 1:
-        shape = {dims[0]};
-        break;
-      case 2:
-        shape = {dims[0], dims[1]};
-        break;
-      default:
-        ensure(false, "golden tensors have at most two dimensions");
+      case 0: break;
+      case 1: shape = {dims[0]}; break;
+      case 2: shape = {dims[0], dims[1]}; break;
+      default: ensure(false, "golden tensors have at most two dimensions");
     }
     std::vector<double> values(static_cast<std::size_t>(shape.count()));
     for (double& value : values) {

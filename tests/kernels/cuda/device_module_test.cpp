@@ -78,14 +78,13 @@ class Gpu : public testing::TestWithParam<DType> {
 
 TEST_P(Gpu, NormalisesAsTheReference) {
   const Tensor x = Tensor::random(GetParam(), {65, 257}, 1), weight = Tensor::random(GetParam(), {257}, 2),
-               d_y = Tensor::random(GetParam(), {65, 257}, 3),
-               start = Tensor::random(GetParam(), {65, 257}, 4);
+               d_y = Tensor::random(GetParam(), {65, 257}, 3), start = Tensor::random(GetParam(), {65, 257}, 4);
   const auto on_host = [&](DType type) {
     const DType accumulator = accumulator_of(type);
     std::vector<Tensor> results;
     Tensor y(type, x.shape()), d_x = start.converted(type), d_weight(accumulator, weight.shape());
-    reference->rms_norm_forward(
-        *host.stream, {.x = x.converted(type), .weight = weight.converted(type), .y = y, .epsilon = 1e-5});
+    reference->rms_norm_forward(*host.stream,
+                                {.x = x.converted(type), .weight = weight.converted(type), .y = y, .epsilon = 1e-5});
     reference->rms_norm_backward(*host.stream, {.d_y = d_y.converted(type),
                                                 .x = x.converted(type),
                                                 .weight = weight.converted(type),
@@ -100,8 +99,7 @@ TEST_P(Gpu, NormalisesAsTheReference) {
   };
   const Buffer gpu_x = upload(x), gpu_weight = upload(weight), gpu_d_y = upload(d_y), y = upload(start),
                d_x = upload(start), d_weight = upload(Tensor(accumulator_of(GetParam()), weight.shape()));
-  backend->rms_norm_forward(*stream,
-                            {.x = gpu_x.view(), .weight = gpu_weight.view(), .y = y.view(), .epsilon = 1e-5});
+  backend->rms_norm_forward(*stream, {.x = gpu_x.view(), .weight = gpu_weight.view(), .y = y.view(), .epsilon = 1e-5});
   backend->rms_norm_backward(*stream, {.d_y = gpu_d_y.view(),
                                        .x = gpu_x.view(),
                                        .weight = gpu_weight.view(),

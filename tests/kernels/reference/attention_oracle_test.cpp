@@ -39,10 +39,8 @@ class AttentionOracle : public testing::TestWithParam<OracleCase> {
       write_npy(in + "/document_offsets.npy", tensor);
     }
     const std::string command = RONDO_PYTHON " " RONDO_TESTS "/oracle/attention.py " + in + " " + out +
-                                (c.rule.causal ? " --causal" : "") + " --window " +
-                                std::to_string(c.rule.window);
-    if (std::system(command.c_str()) != 0)
-      throw std::runtime_error("failed (python3-numpy missing?): " + command);
+                                (c.rule.causal ? " --causal" : "") + " --window " + std::to_string(c.rule.window);
+    if (std::system(command.c_str()) != 0) throw std::runtime_error("failed (python3-numpy missing?): " + command);
     return {.out = read_npy(out + "/out.npy", input.q.shape()),
             .lse = read_npy(out + "/lse.npy", {c.heads, c.tokens}),
             .d_q = read_npy(out + "/d_q.npy", input.q.shape()),
@@ -80,8 +78,7 @@ INSTANTIATE_TEST_SUITE_P(
                     OracleCase{"window_gqa", 97, 4, 1, 12, {.causal = true, .window = 17}, {}},
                     OracleCase{"documents", 103, 4, 2, 8, {.causal = true}, {0, 1, 40, 41, 100, 103}},
                     OracleCase{"full_documents", 59, 2, 1, 5, {.causal = false}, {0, 30, 59}},
-                    OracleCase{
-                        "window_documents", 89, 2, 2, 8, {.causal = true, .window = 9}, {0, 5, 50, 89}}),
+                    OracleCase{"window_documents", 89, 2, 2, 8, {.causal = true, .window = 9}, {0, 5, 50, 89}}),
     [](const testing::TestParamInfo<OracleCase>& test) { return std::string(test.param.name); });
 
 }  // namespace
