@@ -66,8 +66,10 @@ std::vector<TokenRuns> one_share(std::int64_t tokens) { return {TokenRuns::conti
 TEST_P(CpuAttention, FitsTheToleranceForNastyLengths) {
   // 24 and 48 rows, 96 keys, and 96 or 192 keys backward are the tiles.
   for (const std::int64_t tokens : {1, 3, 23, 25, 47, 49, 95, 97, 113, 191, 193, 203, 239}) {
-    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true}, tokens), one_share(tokens));
-    expect_like_reference({tokens, 2, 2, 16}, AttentionMask({.causal = false}, tokens), one_share(tokens));
+    // The rule compares largest errors: short sequences get many heads, so that both are taken over many rows.
+    const std::int64_t groups = tokens < 100 ? 32 : 8;
+    expect_like_reference({tokens, 2 * groups, groups, 32}, AttentionMask({.causal = true}, tokens), one_share(tokens));
+    expect_like_reference({tokens, groups, groups, 16}, AttentionMask({.causal = false}, tokens), one_share(tokens));
   }
   expect_like_reference({1023, 1, 1, 64}, AttentionMask({.causal = true}, 1023), one_share(1023));
 }
