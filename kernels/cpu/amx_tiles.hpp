@@ -279,7 +279,7 @@ template <class Tiles> struct AmxAttention {
 
   // p by key pairs [keys / 2, kRows, 2] <- exp(scale scores - new maximum), 0 where not seen. @returns whether any sum shrinks
   static bool soften(const ForwardTile& tile, const float* scores, Bf16Bits* p, float* rescale) {
-    const auto scale = V::broadcast(tile.scale), log2_e = V::broadcast(kLog2E);
+    const auto scale = V::broadcast(tile.scale);
     const auto lowest = V::broadcast(-1.0e30F), minus_infinity = V::broadcast(-__builtin_inff());
     const int keys = static_cast<int>(rounded(tile.num_keys));
     bool shrinks = false;
@@ -295,7 +295,7 @@ template <class Tiles> struct AmxAttention {
       const auto shift = V::max(now, lowest);
       auto sum = V::zero();
       const auto power = [&](int k) {
-        const auto x = exp2<V>(V::mul(V::sub(V::mul(V::load(column + k * kRows), scale), shift), log2_e));
+        const auto x = exponential<V>(V::sub(V::mul(V::load(column + k * kRows), scale), shift));
         return V::select(seen(tile, lane, k), x, V::zero());
       };
       for (int k = 0; k < keys; k += 2) {
@@ -303,7 +303,7 @@ template <class Tiles> struct AmxAttention {
         sum = V::add(sum, V::add(even, odd));
         _mm512_storeu_si512(p + static_cast<std::ptrdiff_t>(k) * kRows + 2 * lane, join(even, odd));
       }
-      const auto shrink = exp2<V>(V::mul(V::sub(V::max(before, lowest), shift), log2_e));
+      const auto shrink = exponential<V>(V::sub(V::max(before, lowest), shift));
       shrinks = shrinks || _mm512_cmp_ps_mask(shrink, V::broadcast(1.0F), _CMP_NEQ_UQ) != 0;
       V::store(rescale + lane, shrink);
       V::store(tile.maximum + lane, now);
@@ -357,12 +357,12 @@ template <class Tiles> struct AmxAttention {
   };
 
   static void differentiate(const BackwardTile& tile, const BackwardWork& work, int keys) {
-    const auto scale = V::broadcast(tile.scale), log2_e = V::broadcast(kLog2E);
+    const auto scale = V::broadcast(tile.scale);
     for (int lane = 0; lane < kRows; lane += V::kWidth) {
       const auto lse = V::load(tile.lse + lane), delta = V::load(tile.delta + lane);
       const auto one = [&](int k) {
         const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(k) * kRows + lane;
-        auto p = exp2<V>(V::mul(V::sub(V::mul(V::load(work.scores + at), scale), lse), log2_e));
+        auto p = exponential<V>(V::sub(V::mul(V::load(work.scores + at), scale), lse));
         p = V::select(seen(tile, lane, k), p, V::zero());
         const auto d_s = V::mul(V::mul(p, scale), V::sub(V::load(work.d_p + at), delta));
         store_narrow(work.p + at, p);

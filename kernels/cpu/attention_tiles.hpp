@@ -150,16 +150,16 @@ template <class V> struct AttentionTiles {
   // c [keys, kRows] <- a b
   static void score_product(ProductArgs p, int keys, int head_dim) {
     const int first = first_terms(head_dim);
-    product<V, true, Begin::Zero>(p, keys, kRowVectors, first);
+    product<V, true, Into::Set>(p, keys, kRowVectors, first);
     p.a += first;
     p.b += first * p.b_depth;
-    product<V, true, Begin::AddAfter>(p, keys, kRowVectors, head_dim - first);
+    product<V, true, Into::Add>(p, keys, kRowVectors, head_dim - first);
   }
 
   // scores[key, row] <- exp(scale scores - new maximum), 0 where not visible. rescale[row] is what the sums so far shrink by.
   template <bool kMasked> static void soften(const ForwardTile& tile, float* scores, float* rescale) {
     const float minus_infinity = -__builtin_inff();
-    const auto scale = V::broadcast(tile.scale), log2_e = V::broadcast(kLog2E);
+    const auto scale = V::broadcast(tile.scale);
     for (int j = 0; j < kRowVectors; ++j) {
       const int lane = j * V::kWidth;
       float* column = scores + lane;
@@ -181,7 +181,7 @@ template <class V> struct AttentionTiles {
       auto sum = V::zero();
       for (int k = 0; k < tile.num_keys; ++k) {
         // Three roundings, not one by fma: the largest score must give exactly 1, also where scores are large.
-        auto p = exp2<V>(V::mul(V::sub(V::mul(V::load(column + k * kRows), scale), shift), log2_e));
+        auto p = exponential<V>(V::sub(V::mul(V::load(column + k * kRows), scale), shift));
         if constexpr (kMasked) {
           const auto seen = V::inside(tile.visible.begin + lane, tile.visible.end + lane, tile.first_key + k);
           p = V::select(seen, p, V::zero());
@@ -189,7 +189,7 @@ template <class V> struct AttentionTiles {
         sum = V::add(sum, p);
         V::store(column + k * kRows, p);
       }
-      const auto shrink = exp2<V>(V::mul(V::sub(V::max(before, lowest), shift), log2_e));
+      const auto shrink = exponential<V>(V::sub(V::max(before, lowest), shift));
       V::store(rescale + lane, shrink);
       V::store(tile.maximum + lane, now);
       V::store(tile.sum + lane, V::fma(V::load(tile.sum + lane), shrink, sum));
@@ -221,7 +221,7 @@ template <class V> struct AttentionTiles {
       soften<false>(tile, scores, rescale);
     }
     // out <- rescale out + p v
-    product<V, false, Begin::ScaledRows>({.a = scores,
+    product<V, false, Into::ScaleAndAdd>({.a = scores,
                                           .a_row = 1,
                                           .a_depth = kRows,
                                           .b = values,
@@ -237,7 +237,6 @@ template <class V> struct AttentionTiles {
   // p[key, row] <- exp(scale scores - lse), d_scores <- scale p (d_p - delta); 0 where not visible.
   template <bool kMasked> static void differentiate(const BackwardTile& tile, float* p, float* d_scores) {
     const auto scale = V::broadcast(tile.scale);
-    const auto log2_e = V::broadcast(kLog2E);
     for (int j = 0; j < kRowVectors; ++j) {
       const int lane = j * V::kWidth;
       const auto lse = V::load(tile.lse + lane);
@@ -245,7 +244,7 @@ template <class V> struct AttentionTiles {
       for (int k = 0; k < tile.num_keys; ++k) {
         float* at = p + k * kRows + lane;
         float* d_at = d_scores + k * kRows + lane;
-        auto probability = exp2<V>(V::mul(V::sub(V::mul(V::load(at), scale), lse), log2_e));
+        auto probability = exponential<V>(V::sub(V::mul(V::load(at), scale), lse));
         if constexpr (kMasked) {
           const auto seen = V::inside(tile.visible.begin + lane, tile.visible.end + lane, tile.first_key + k);
           probability = V::select(seen, probability, V::zero());
@@ -302,19 +301,19 @@ template <class V> struct AttentionTiles {
                      .c = d_values,
                      .c_row = padded,
                      .row_scale = nullptr};
-    product<V, true, Begin::Keep>(sums, tile.num_keys, vectors, kRows);
+    product<V, true, Into::Add>(sums, tile.num_keys, vectors, kRows);
     sums.a = d_scores, sums.b = queries, sums.c = d_keys;
-    product<V, true, Begin::Keep>(sums, tile.num_keys, vectors, kRows);
+    product<V, true, Into::Add>(sums, tile.num_keys, vectors, kRows);
     // d_q <- d_scores k
-    product<V, false, Begin::Zero>({.a = d_scores,
-                                    .a_row = 1,
-                                    .a_depth = kRows,
-                                    .b = keys,
-                                    .b_depth = padded,
-                                    .c = tile.d_queries,
-                                    .c_row = padded,
-                                    .row_scale = nullptr},
-                                   kRows, vectors, tile.num_keys);
+    product<V, false, Into::Set>({.a = d_scores,
+                                  .a_row = 1,
+                                  .a_depth = kRows,
+                                  .b = keys,
+                                  .b_depth = padded,
+                                  .c = tile.d_queries,
+                                  .c_row = padded,
+                                  .row_scale = nullptr},
+                                 kRows, vectors, tile.num_keys);
   }
 
   static void add_row(AttentionDims dims, float* to, const float* from) {

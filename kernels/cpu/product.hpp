@@ -9,12 +9,11 @@
 namespace rondo::cpu {
 namespace {
 
-/// What c holds before the sum is added.
-enum class Begin {
-  Zero,
-  Keep,        // the sum goes on from c
-  ScaledRows,  // as Keep, with the rows of c multiplied first
-  AddAfter,    // the sum starts from zero and is added to c: shorter chains of roundings
+/// How a sum enters c. Sums start from zero and not from c: shorter chains of roundings.
+enum class Into {
+  Set,
+  Add,
+  ScaleAndAdd,  // the rows of c are multiplied first
 };
 
 struct ProductArgs {
@@ -24,7 +23,7 @@ struct ProductArgs {
   std::ptrdiff_t b_depth;
   float* c;
   std::ptrdiff_t c_row;
-  const float* row_scale;  // Begin::ScaledRows: c rows are multiplied by it first
+  const float* row_scale;  // of Into::ScaleAndAdd
 };
 
 /// Rows of c that one register block covers when it is `columns` vectors wide: as many as registers allow.
@@ -35,7 +34,7 @@ template <class V> constexpr int block_rows(int columns) {
 /// Vectors of a row that one register block covers at most.
 template <class V> constexpr int kBlockColumns = V::kRegisters == 32 ? 4 : 3;
 
-template <class V, int kRows, int kColumns, bool kDepthContiguous, Begin kBegin>
+template <class V, int kRows, int kColumns, bool kDepthContiguous, Into kInto>
 inline __attribute__((always_inline)) void product_block(const ProductArgs& p, int depth) {
   typename V::Float sum[kRows][kColumns];
   const std::ptrdiff_t a_row = kDepthContiguous ? p.a_row : 1;
@@ -43,13 +42,7 @@ inline __attribute__((always_inline)) void product_block(const ProductArgs& p, i
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kColumns; ++j) {
-      sum[r][j] = V::zero();
-      if constexpr (kBegin == Begin::Keep || kBegin == Begin::ScaledRows) {
-        sum[r][j] = V::load(p.c + r * p.c_row + j * V::kWidth);
-      }
-      if constexpr (kBegin == Begin::ScaledRows) sum[r][j] = V::mul(sum[r][j], V::broadcast(p.row_scale[r]));
-    }
+    for (int j = 0; j < kColumns; ++j) sum[r][j] = V::zero();
   }
   const float* a = p.a;
   const float* b = p.b;
@@ -69,34 +62,38 @@ inline __attribute__((always_inline)) void product_block(const ProductArgs& p, i
 #pragma GCC unroll 4
     for (int j = 0; j < kColumns; ++j) {
       float* c = p.c + r * p.c_row + j * V::kWidth;
-      V::store(c, kBegin == Begin::AddAfter ? V::add(V::load(c), sum[r][j]) : sum[r][j]);
+      if constexpr (kInto == Into::Set) V::store(c, sum[r][j]);
+      if constexpr (kInto == Into::Add) V::store(c, V::add(V::load(c), sum[r][j]));
+      if constexpr (kInto == Into::ScaleAndAdd) {
+        V::store(c, V::fma(V::load(c), V::broadcast(p.row_scale[r]), sum[r][j]));
+      }
     }
   }
 }
 
-template <class V, int kColumns, bool kDepthContiguous, Begin kBegin>
+template <class V, int kColumns, bool kDepthContiguous, Into kInto>
 void product_strip(ProductArgs p, int rows, int depth) {
   constexpr int kRows = block_rows<V>(kColumns);
   for (int r = 0; r < rows; r += kRows) {
-    product_block<V, kRows, kColumns, kDepthContiguous, kBegin>(p, depth);
+    product_block<V, kRows, kColumns, kDepthContiguous, kInto>(p, depth);
     p.a += kRows * (kDepthContiguous ? p.a_row : 1);
     p.c += kRows * p.c_row;
-    if constexpr (kBegin == Begin::ScaledRows) p.row_scale += kRows;
+    if constexpr (kInto == Into::ScaleAndAdd) p.row_scale += kRows;
   }
 }
 
 /// `columns` counts vectors. Rows are rounded up to a whole block: a and c must have that many rows (any contents).
-template <class V, bool kDepthContiguous, Begin kBegin> void product(ProductArgs p, int rows, int columns, int depth) {
+template <class V, bool kDepthContiguous, Into kInto> void product(ProductArgs p, int rows, int columns, int depth) {
   while (columns > 0) {
     // Never leave a narrow rest: 5 = 3 + 2.
     const int most = kBlockColumns<V>;
     const int width = columns <= most ? columns : columns < 2 * most ? (columns + 1) / 2 : most;
     if constexpr (kBlockColumns<V> >= 4) {
-      if (width == 4) product_strip<V, 4, kDepthContiguous, kBegin>(p, rows, depth);
+      if (width == 4) product_strip<V, 4, kDepthContiguous, kInto>(p, rows, depth);
     }
-    if (width == 3) product_strip<V, 3, kDepthContiguous, kBegin>(p, rows, depth);
-    if (width == 2) product_strip<V, 2, kDepthContiguous, kBegin>(p, rows, depth);
-    if (width == 1) product_strip<V, 1, kDepthContiguous, kBegin>(p, rows, depth);
+    if (width == 3) product_strip<V, 3, kDepthContiguous, kInto>(p, rows, depth);
+    if (width == 2) product_strip<V, 2, kDepthContiguous, kInto>(p, rows, depth);
+    if (width == 1) product_strip<V, 1, kDepthContiguous, kInto>(p, rows, depth);
     p.b += width * V::kWidth;
     p.c += width * V::kWidth;
     columns -= width;

@@ -136,7 +136,7 @@ template <class V> struct Rows {
       }
       const F shift = V::broadcast(most == -__builtin_inff() ? 0.0F : most);
       F part = V::zero();
-      const auto power = [&](F a) { return exp2<V>(V::mul(V::sub(a, shift), V::broadcast(kLog2E))); };
+      const auto power = [&](F a) { return exponential<V>(V::sub(a, shift)); };
       std::int64_t i = 0;
       for (; i + w <= count; i += w) part = V::add(part, power(V::load(x + first + i)));
       sum += static_cast<double>(V::reduce_add(part));
@@ -150,10 +150,10 @@ template <class V> struct Rows {
   }
 
   static void softmax(const float* x, std::int64_t columns, float log_sum_exp, float factor, Storage type, void* d) {
-    const F shift = V::broadcast(log_sum_exp), scale = V::broadcast(factor), log2_e = V::broadcast(kLog2E);
+    const F shift = V::broadcast(log_sum_exp), scale = V::broadcast(factor);
     with(type, [&]<class S>(S*) {
       each(columns, [&](std::int64_t i, int n) {
-        const F p = exp2<V>(V::mul(V::sub(load(x + i, n), shift), log2_e));
+        const F p = exponential<V>(V::sub(load(x + i, n), shift));
         store(static_cast<S*>(d) + i, V::mul(p, scale), n);
       });
     });

@@ -5,28 +5,27 @@
 namespace rondo::cpu {
 namespace {
 
-inline constexpr float kLog2E = 1.44269504088896341F;
-
-/// 2^x to a relative error of 1.2e-7 (two units in the last place), 2^-126 below that and 2^127 above; NaN stays NaN.
-/// Reduced to [-1/2, 1/2]; the polynomial of degree 6 is the minimax one for the relative error (1.9e-9 before rounding).
-template <class V> inline typename V::Float exp2(typename V::Float x) {
-  x = V::min(V::broadcast(127.0F), V::max(V::broadcast(-126.0F), x));  // in this order a NaN stays one
-  const auto whole = V::round(x);
-  const auto f = V::sub(x, whole);
-  auto p = V::broadcast(1.534581202e-04F);
-  p = V::fma(p, f, V::broadcast(1.339993122e-03F));
-  p = V::fma(p, f, V::broadcast(9.618488957e-03F));
-  p = V::fma(p, f, V::broadcast(5.550328777e-02F));
-  p = V::fma(p, f, V::broadcast(2.402264689e-01F));
-  p = V::fma(p, f, V::broadcast(6.931472057e-01F));
-  p = V::fma(p, f, V::broadcast(1.0F));
+/// e^x to a relative error of less than 2 x 2^-24; e^-87 below -87 and e^88 above 88; NaN stays NaN.
+/// x = n ln 2 + r with ln 2 in two parts, the first of few bits so that n times it is exact (Cody and Waite); r is in
+/// [-ln 2 / 2, ln 2 / 2], where the polynomial of degree 6 is the minimax one for the relative error.
+template <class V> inline typename V::Float exponential(typename V::Float x) {
+  x = V::min(V::broadcast(88.0F), V::max(V::broadcast(-87.0F), x));  // in this order a NaN stays one
+  const auto whole = V::round(V::mul(x, V::broadcast(1.44269504F)));
+  const auto r = V::fma(whole, V::broadcast(2.12194440e-4F), V::fma(whole, V::broadcast(-0.693359375F), x));
+  auto p = V::broadcast(1.383684601e-03F);
+  p = V::fma(p, r, V::broadcast(8.374815805e-03F));
+  p = V::fma(p, r, V::broadcast(4.166822557e-02F));
+  p = V::fma(p, r, V::broadcast(1.666642017e-01F));
+  p = V::fma(p, r, V::broadcast(4.999999208e-01F));
+  p = V::fma(p, r, V::broadcast(1.000000036F));
+  p = V::fma(p, r, V::broadcast(1.0F));
   return V::scale_by_power(p, whole);
 }
 
 /// 1 / (1 + e^-x)
 template <class V> inline typename V::Float sigmoid(typename V::Float x) {
   const auto one = V::broadcast(1.0F);
-  return V::div(one, V::add(one, exp2<V>(V::mul(x, V::broadcast(-kLog2E)))));
+  return V::div(one, V::add(one, exponential<V>(V::sub(V::zero(), x))));
 }
 
 }  // namespace

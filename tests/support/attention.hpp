@@ -57,15 +57,10 @@ inline void scatter_add(const Tensor& part, const TokenRuns& runs, Tensor& whole
   }
 }
 
-/// How the backward pass gets delta = rowsum(out * d_out). Where a query sees one key alone, the plain version's own delta
-/// equals its dP bit for bit, so its error there is zero by luck of the order of sums; a rounded exact sum has no such luck.
-enum class DeltaSum { OfBackend, RoundedExact };
-
 /// Forward and backward; every share of queries meets the shares of keys in the given order.
 inline AttentionResult attention_by_blocks(Backend& backend, const AttentionInput& input, const AttentionMask& mask,
                                            double scale, const std::vector<TokenRuns>& query_shares,
-                                           const std::vector<TokenRuns>& key_shares,
-                                           DeltaSum delta_sum = DeltaSum::OfBackend) {
+                                           const std::vector<TokenRuns>& key_shares) {
   Host host;
   const DType accumulator = accumulator_of(input.q.dtype());
   const std::int64_t tokens = input.tokens(), heads = input.q.shape()[1];
@@ -92,14 +87,6 @@ inline AttentionResult attention_by_blocks(Backend& backend, const AttentionInpu
                                                      .scratch = host.scratch});
     }
     backend.attention_delta(*host.stream, {.out = out, .d_out = d_out, .delta = delta});
-    if (delta_sum == DeltaSum::RoundedExact) {
-      const std::int64_t dim = q.shape()[2];
-      for (std::int64_t row = 0; row < share * heads; ++row) {
-        double sum = 0;
-        for (std::int64_t d = 0; d < dim; ++d) sum += out[row * dim + d] * d_out[row * dim + d];
-        delta.set(row % heads * share + row / heads, sum);
-      }
-    }
     for (const TokenRuns& keys : key_shares) {
       const Tensor k = gather(input.k, keys), v = gather(input.v, keys);
       Tensor d_k(accumulator, k.shape()), d_v(accumulator, v.shape());

@@ -34,8 +34,7 @@ class CpuAttention : public CpuBackends {
     const AttentionInput input = exact_input.converted(dtype);
     const double scale = 1 / std::sqrt(static_cast<double>(input.q.shape()[2]));
     const AttentionResult result = attention_by_blocks(*cpu, input, mask, scale, shares, shares);
-    const AttentionResult plain =
-        attention_by_blocks(*reference, input, mask, scale, shares, shares, DeltaSum::RoundedExact);
+    const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
     const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
     EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
     EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
@@ -61,13 +60,15 @@ std::vector<TokenRuns> shares_of(std::int64_t tokens, int ranks, LayoutKind kind
   return shares;
 }
 
+/// The rule compares largest errors, and those of few rows differ by luck: key/value heads that make some thousand rows.
+std::int64_t num_groups_for(std::int64_t tokens) { return 1 + 3000 / tokens; }
+
 std::vector<TokenRuns> one_share(std::int64_t tokens) { return {TokenRuns::contiguous(0, tokens)}; }
 
 TEST_P(CpuAttention, FitsTheToleranceForNastyLengths) {
   // 24 and 48 rows, 96 keys, and 96 or 192 keys backward are the tiles.
   for (const std::int64_t tokens : {1, 3, 23, 25, 47, 49, 95, 97, 113, 191, 193, 203, 239}) {
-    // The rule compares largest errors: short sequences get many heads, so that both are taken over many rows.
-    const std::int64_t groups = tokens < 100 ? 32 : 8;
+    const std::int64_t groups = num_groups_for(tokens);
     expect_like_reference({tokens, 2 * groups, groups, 32}, AttentionMask({.causal = true}, tokens), one_share(tokens));
     expect_like_reference({tokens, groups, groups, 16}, AttentionMask({.causal = false}, tokens), one_share(tokens));
   }
@@ -90,13 +91,13 @@ TEST_P(CpuAttention, FitsTheToleranceForAllMasksAndLayouts) {
   for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
     SCOPED_TRACE(name_of(kind));
     const std::vector<TokenRuns> shares = shares_of(tokens, 3, kind);
-    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = true}, tokens), shares);
-    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = false}, tokens), shares);
-    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = true, .window = 50}, tokens), shares);
+    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = true}, tokens), shares);
+    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = false}, tokens), shares);
+    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = true, .window = 50}, tokens), shares);
     const auto documents = uneven_documents(tokens, 7);
-    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = true}, tokens, documents), shares);
-    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = false}, tokens, documents), shares);
-    expect_like_reference({tokens, 2, 1, 16}, AttentionMask({.causal = true, .window = 9}, tokens, documents), shares);
+    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = true}, tokens, documents), shares);
+    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = false}, tokens, documents), shares);
+    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = true, .window = 9}, tokens, documents), shares);
   }
 }
 
@@ -247,8 +248,7 @@ class EmulatedAmx : public testing::Test {
     const AttentionInput input = AttentionInput::random(DType::Bf16, p.tokens, p.heads, p.kv_heads, p.dim, 7);
     const double scale = 1 / std::sqrt(static_cast<double>(p.dim));
     const AttentionResult result = attention_by_blocks(*amx, input, mask, scale, shares, shares);
-    const AttentionResult plain =
-        attention_by_blocks(*reference, input, mask, scale, shares, shares, DeltaSum::RoundedExact);
+    const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
     const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
     EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
     EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <numeric>
 
+#include "kernels/cpu/kernel_table.hpp"
 #include "tests/kernels/cpu/cpu_backends.hpp"
 #include "tests/support/tolerance.hpp"
 
@@ -248,6 +249,27 @@ TEST_P(CpuOperations, AdamWFitsTheToleranceAndWritesTheCopy) {
   const auto plain = update(*reference, DType::Fp32, nullptr), exact = update(*reference, DType::Fp64, nullptr);
   for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(within_tolerance(result[i], plain[i], exact[i])) << i;
   EXPECT_EQ(max_difference(copy, result[0].converted(DType::Bf16)), 0);
+}
+
+const cpu::KernelTable& kernels_of(cpu::Isa isa) {
+  if (isa == cpu::Isa::Portable) return cpu::portable_kernels();
+  return isa == cpu::Isa::Avx2 ? cpu::avx2_kernels() : cpu::avx512_kernels();
+}
+
+// softmax(x; log-sum-exp 0) is e^x.
+TEST_P(CpuOperations, ExponentialIsAccurateToTwoUnitRoundoffs) {
+  constexpr std::int64_t count = 870001;
+  std::vector<float> x(count), power(count);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = -1e-4F * static_cast<float>(i);
+  const auto& kernels = kernels_of(GetParam()).rows;
+  kernels.softmax(x.data(), count, 0, 1, cpu::Storage::Fp32, power.data());
+  double largest = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double exact = std::exp(static_cast<double>(x[i]));
+    largest = std::max(largest, std::abs(static_cast<double>(power[i]) - exact) / exact);
+  }
+  EXPECT_EQ(power[0], 1.0F);
+  EXPECT_LT(largest, 2 * unit_roundoff(DType::Fp32));
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, CpuOperations, testing::ValuesIn(isas_of_this_processor()), name_of_isa);
