@@ -12,12 +12,10 @@ namespace rondo {
 
 namespace {
 
-RunConfig agreed_config(const Communicator& world, const TrainOptions& options) {
-  std::vector<std::string> overrides = options.config.overrides;
-  if (!options.time_limit.empty()) overrides.push_back("train.time_limit=" + options.time_limit);
+RunConfig agreed_config(const Communicator& world, const ConfigOptions& options) {
   RunConfig config;
   agree_on(world, [&] {
-    config = load_config(options.config.path, overrides, world.size());
+    config = load_config(options.path, options.overrides, world.size());
     if (config.data.corpus.empty()) {
       throw ConfigError("no corpus is given", "data.corpus",
                         "make one with `rondo prepare` and add --set data.corpus=FILE");
@@ -26,23 +24,23 @@ RunConfig agreed_config(const Communicator& world, const TrainOptions& options) 
   const std::vector<std::string> digests = world.all_gather(agreement_digest(config));
   agree_on(world, [&] {
     if (digests.front() != agreement_digest(config)) {
-      throw ConfigError("this rank was told something else than rank 0", options.config.path,
+      throw ConfigError("this rank was told something else than rank 0", options.path,
                         "give all ranks the same file and the same --set");
     }
   });
   return config;
 }
 
-void open_corpus(const Communicator& world, RunStart& start) {
-  agree_on(world, [&] { start.corpus = std::make_unique<TokenCorpus>(start.config.data.corpus); });
-  const std::vector<std::string> digests = world.all_gather(start.corpus->tokens_digest(Split::Train));
+void open_corpus(const Communicator& world, TrainingInput& input) {
+  agree_on(world, [&] { input.corpus = std::make_unique<TokenCorpus>(input.config.data.corpus); });
+  const std::vector<std::string> digests = world.all_gather(input.corpus->tokens_digest(Split::Train));
   agree_on(world, [&] {
-    if (digests.front() != start.corpus->tokens_digest(Split::Train)) {
-      throw DataError("this rank reads another corpus than rank 0", start.config.data.corpus,
+    if (digests.front() != input.corpus->tokens_digest(Split::Train)) {
+      throw DataError("this rank reads another corpus than rank 0", input.config.data.corpus,
                       "put the same file where every host finds it");
     }
-    start.config = resolve(start.config, {.world_size = world.size(),
-                                          .vocabulary_size = start.corpus->vocabulary_size(),
+    input.config = resolve(input.config, {.world_size = world.size(),
+                                          .vocabulary_size = input.corpus->vocabulary_size(),
                                           .has_bf16_units = cpu_has_bf16_matrix_units()});
   });
 }
@@ -69,10 +67,17 @@ void check_changes(const RunFolder& folder, const RunConfig& config, bool allow_
 
 }  // namespace
 
+TrainingInput open_training_input(const Communicator& world, const ConfigOptions& options) {
+  TrainingInput input;
+  input.config = agreed_config(world, options);
+  open_corpus(world, input);
+  return input;
+}
+
 RunStart start_run(const Communicator& world, const TrainOptions& options) {
-  RunStart start;
-  start.config = agreed_config(world, options);
-  open_corpus(world, start);
+  ConfigOptions config = options.config;
+  if (!options.time_limit.empty()) config.overrides.push_back("train.time_limit=" + options.time_limit);
+  RunStart start{open_training_input(world, config), nullptr};
   const std::filesystem::path path =
       options.run.empty() ? std::filesystem::path("runs") / std::filesystem::path(options.config.path).stem()
                           : std::filesystem::path(options.run);

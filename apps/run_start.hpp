@@ -23,13 +23,19 @@ struct TrainOptions {
   bool allow_change = false;
 };
 
-/// A run that is ready to be built: all ranks agree on everything in it.
-struct RunStart {
+/// What a model is trained with: all ranks agree on it.
+struct TrainingInput {
   RunConfig config;  // resolved
   std::unique_ptr<TokenCorpus> corpus;
+};
+
+/// A run that is ready to be built: all ranks agree on everything in it.
+struct RunStart : TrainingInput {
   std::shared_ptr<RunFolder> folder;  // locked by rank 0; the RunRecord keeps it until the process ends
 };
 
+/// Collective, as start_run; makes no run folder.
+TrainingInput open_training_input(const Communicator& world, const ConfigOptions& options);
 /// Collective. Throws AgreedError for anything that is wrong, before memory for the model is taken.
 RunStart start_run(const Communicator& world, const TrainOptions& options);
 

@@ -184,6 +184,7 @@ void add_attention(Program& program, CLI::App& group) {
       ->check(CLI::Range(1, 1024));
   command->add_flag("--full", options->full, "without a causal mask");
   add_run_options(*command, options->run);
+  add_check_option(*command, options->run);
 }
 
 }  // namespace rondo::bench

@@ -6,10 +6,12 @@
 namespace rondo {
 
 void add_bench(Program& program) {
-  CLI::App* group = add_group(program, {"bench", "Time kernels against the peak of this machine.",
+  CLI::App* group = add_group(program, {"bench", "Time kernels, the ring and a training step.",
                                         "rondo bench attention --dtype bf16 --head-dim 64"});
   bench::add_attention(program, *group);
   bench::add_matmul(program, *group);
+  bench::add_ring(program, *group);
+  bench::add_step(program, *group);
 }
 
 }  // namespace rondo

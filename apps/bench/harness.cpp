@@ -47,7 +47,10 @@ nlohmann::ordered_json to_json(const Result& result) {
   line["slowest_ms"] = result.timing.slowest_s * 1e3;
   line["spread"] = result.timing.spread();
   line["flops_per_s"] = result.flop / result.timing.median_s;
-  line["share_of_peak"] = result.flop / result.timing.median_s / result.peak_flops_per_s;
+  if (result.peak_flops_per_s > 0) {
+    line["share_of_peak"] = result.flop / result.timing.median_s / result.peak_flops_per_s;
+  }
+  line.update(result.figures);
   if (!result.checked.empty()) line["check"] = result.checked;
   return line;
 }
@@ -57,22 +60,38 @@ nlohmann::ordered_json to_json(const Result& result) {
 void add_run_options(CLI::App& command, RunOptions& options) {
   command.add_option("--warm-ups", options.warm_ups, "runs before the timed ones")->check(CLI::Range(0, 1000));
   command.add_option("--runs", options.runs, "timed runs")->check(CLI::Range(1, 1000));
-  command.add_option("--threads", options.threads, "threads, all cores if not given")->check(CLI::Range(1, 4096));
-  command.add_flag("--check", options.check, "also check the result against the reference backend");
+  command.add_option("--threads", options.threads, "threads of a rank; the cores shared by the ranks if not given")
+      ->check(CLI::Range(1, 4096));
   add_json_option(command, options.json);
 }
 
+void add_check_option(CLI::App& command, RunOptions& options) {
+  command.add_flag("--check", options.check, "also check the result against the reference backend");
+}
+
 Timing measure(const RunOptions& options, const std::function<void()>& prepare, const std::function<void()>& body) {
+  return measure_on_ranks(Communicator::self(), options, prepare, body);
+}
+
+Timing measure_on_ranks(const Communicator& world, const RunOptions& options, const std::function<void()>& prepare,
+                        const std::function<void()>& body) {
   std::vector<double> seconds;
   for (int run = -options.warm_ups; run < options.runs; ++run) {
     prepare();
+    world.barrier();
     const auto start = std::chrono::steady_clock::now();
     body();
-    const auto end = std::chrono::steady_clock::now();
-    if (run >= 0) seconds.push_back(std::chrono::duration<double>(end - start).count());
+    const auto elapsed = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start);
+    const std::int64_t slowest = world.max(elapsed.count());
+    if (run >= 0) seconds.push_back(1e-9 * static_cast<double>(slowest));
   }
-  std::ranges::sort(seconds);
-  return {seconds[seconds.size() / 2], seconds.front(), seconds.back()};
+  const auto [fastest, slowest] = std::ranges::minmax(seconds);
+  return {median(seconds), fastest, slowest};
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
 }
 
 Peak measure_peak(DType dtype, int threads) {
@@ -115,11 +134,16 @@ void report(const std::string& name, const RunOptions& options, int threads, con
     for (const auto& [key, value] : result.parameters.items()) {
       parameters += fmt::format("{} {}  ", key, value.is_string() ? value.get<std::string>() : value.dump());
     }
-    text += fmt::format("{}median {:.3f} ms  spread {:.0f} %  {:.1f} GFLOP/s  {:.0f} % of peak{}\n", parameters,
-                        result.timing.median_s * 1e3, result.timing.spread() * 100,
-                        result.flop / result.timing.median_s * 1e-9,
-                        100 * result.flop / result.timing.median_s / result.peak_flops_per_s,
-                        result.checked.empty() ? "" : "  " + result.checked);
+    const double flops_per_s = result.flop / result.timing.median_s;
+    text += fmt::format("{}median {:.3f} ms  spread {:.0f} %  {:.1f} GFLOP/s", parameters, result.timing.median_s * 1e3,
+                        result.timing.spread() * 100, flops_per_s * 1e-9);
+    if (result.peak_flops_per_s > 0)
+      text += fmt::format("  {:.0f} % of peak", 100 * flops_per_s / result.peak_flops_per_s);
+    for (const auto& [key, value] : result.figures.items()) {
+      text += value.is_number_float() ? fmt::format("  {} {:.3f}", key, value.get<double>())
+                                      : fmt::format("  {} {}", key, value.dump());
+    }
+    text += result.checked.empty() ? "\n" : "  " + result.checked + "\n";
   }
   if (!results.empty()) text += "model FLOP: " + results.front().formula + "\n";
   std::fputs(text.c_str(), stdout);

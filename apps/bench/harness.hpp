@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apps/options.hpp"
+#include "comm/communicator.hpp"
 #include "core/dtype.hpp"
 #include "core/tensor_view.hpp"
 
@@ -20,6 +21,7 @@ struct RunOptions {
   bool check = false, json = false;
 };
 void add_run_options(CLI::App& command, RunOptions& options);
+void add_check_option(CLI::App& command, RunOptions& options);
 
 struct Timing {
   double median_s, fastest_s, slowest_s;
@@ -29,6 +31,11 @@ struct Timing {
 
 /// Times `body` after the warm-ups; `prepare` runs before each call and is not timed.
 Timing measure(const RunOptions& options, const std::function<void()>& prepare, const std::function<void()>& body);
+/// The same over ranks that begin together: a run takes as long as its slowest rank. Collective.
+Timing measure_on_ranks(const Communicator& world, const RunOptions& options, const std::function<void()>& prepare,
+                        const std::function<void()>& body);
+/// The middle of the values; the upper one of two.
+double median(std::vector<double> values);
 
 /// The best square product of 512 ... 4,096 with weights packed in oneDNN's preferred format, same threads.
 struct Peak {
@@ -44,8 +51,9 @@ struct Result {
   std::string formula;  // of the model FLOP
   double flop;
   Timing timing;
-  double peak_flops_per_s;
-  std::string checked;  // "", "right" or what is wrong
+  double peak_flops_per_s = 0;          // 0: not measured
+  std::string checked = {};             // "", "right" or what is wrong
+  nlohmann::ordered_json figures = {};  // more measured figures, with their units in their names
 };
 
 /// Prints a table, or one JSON document with machine, program and every parameter.

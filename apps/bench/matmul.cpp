@@ -81,6 +81,7 @@ void add_matmul(Program& program, CLI::App& group) {
   command->add_option("-n", options->n, "columns of the result")->delimiter(',');
   command->add_option("-k", options->k, "terms of each sum")->delimiter(',');
   add_run_options(*command, options->run);
+  add_check_option(*command, options->run);
 }
 
 }  // namespace rondo::bench
