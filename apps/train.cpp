@@ -11,6 +11,8 @@
 #include "config/print.hpp"
 #include "core/log.hpp"
 #include "core/trace.hpp"
+#include "model/ring_check.hpp"
+#include "model/shape_of.hpp"
 #include "train/trainer.hpp"
 
 namespace rondo {
@@ -35,6 +37,19 @@ void describe(const RunStart& start, const Runtime& runtime, Trainer& trainer) {
   if (step > 0) log::info("going on from step {} in {}", step, start.folder->checkpoints().string());
 }
 
+void self_check(Runtime& runtime, const RunConfig& config) {
+  const TransformerShape shape = shape_of(config);
+  Runtime one(Communicator::self(), {.device = DeviceChoice::Reference, .threads = 1});
+  check_ring(runtime.world(), runtime.execution(), one.execution(),
+             {.dtype = dtype_of_compute(config.precision.compute),
+              .layout = *config.parallel.layout,
+              .heads = shape.heads,
+              .kv_heads = shape.kv_heads,
+              .head_dim = shape.head_dim,
+              .window = config.model.window});
+  log::info("self-check: ring attention over these ranks is right");
+}
+
 int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
   const Communicator& world = session.world();
   StopSignal stop(world);
@@ -43,6 +58,8 @@ int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
   record.begin(start.folder, world.rank());
   Runtime runtime(world, runtime_options(start.config));
   runtime.add_progress([&stop] { stop.poll(); });
+
+  if (start.config.parallel.self_check) self_check(runtime, start.config);
 
   Trainer trainer(runtime, start.config, *start.corpus, stop, start.folder->checkpoints());
   const std::int64_t first_step = trainer.begin();
