@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `rondo train`: trains one stage; the same line starts a run and goes on with it.
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <spdlog/fmt/fmt.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "config/print.hpp"
 #include "core/log.hpp"
 #include "core/trace.hpp"
+#include "io/trace_file.hpp"
 #include "model/ring_check.hpp"
 #include "model/shape_of.hpp"
 #include "train/trainer.hpp"
@@ -50,6 +52,15 @@ void self_check(Runtime& runtime, const RunConfig& config) {
   log::info("self-check: ring attention over these ranks is right");
 }
 
+// The phases kept so far, if any, go to trace/rank-N.json.
+void write_trace(const RunStart& start, const Communicator& world) {
+  const std::vector<TraceEvent> events = take_trace_events();
+  if (events.empty()) return;
+  const auto folder = start.folder->path() / "trace";
+  std::filesystem::create_directories(folder);
+  write_trace_file(folder / ("rank-" + std::to_string(world.rank()) + ".json"), world.rank(), host_name(), events);
+}
+
 int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
   const Communicator& world = session.world();
   StopSignal stop(world);
@@ -71,9 +82,14 @@ int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
     if (live) show_live(report);
   };
   record.at("training", first_step);
-  trainer.after_step = [&](std::int64_t step) { record.step_done(step); };
+  keep_trace_events(start.config.log.trace_steps > 0);
+  trainer.after_step = [&](std::int64_t step) {
+    record.step_done(step);
+    if (step == first_step + start.config.log.trace_steps) write_trace(start, world);
+  };
   const bool finished = first_step >= start.config.train.steps || trainer.run() == TrainOutcome::Finished;
   if (first_step >= start.config.train.steps) log::info("the run is finished: {} steps are done", first_step);
+  write_trace(start, world);  // of a run that ended before
   log::debug("{}", trace_table());
   record.end(finished ? "finished" : "stopped", finished ? 0 : kStoppedEarly);
   return finished ? 0 : kStoppedEarly;

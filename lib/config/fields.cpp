@@ -153,7 +153,7 @@ void list_output(std::vector<Field>& fields) {
       .add("every_steps", &L::every_steps, Integers{1, kMostTokens},
            "Steps between two lines of the log and of metrics.jsonl.")
       .add("trace_steps", &L::trace_steps, Integers{0, kMostTokens},
-           "The first steps of a start whose phases are written to trace/. 0: none.");
+           "The first steps of a start whose phases every rank writes to trace/, for Perfetto. 0: none.");
 }
 
 std::vector<Field> list_all() {

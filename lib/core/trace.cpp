@@ -3,8 +3,23 @@
 
 #include <algorithm>
 #include <spdlog/fmt/fmt.h>
+#include <utility>
 
 namespace rondo {
+
+namespace {
+
+struct KeptEvents {
+  bool keep = false;
+  std::vector<TraceEvent> events;
+};
+
+KeptEvents& kept_events() {
+  static KeptEvents kept;
+  return kept;
+}
+
+}  // namespace
 
 std::vector<TraceRegion>& trace_regions() {
   static std::vector<TraceRegion> regions;
@@ -18,6 +33,18 @@ TraceScope::~TraceScope() {
   if (region == regions.end()) region = regions.insert(regions.end(), TraceRegion{name_});
   ++region->calls;
   region->total_s += elapsed_s;
+  if (kept_events().keep) {
+    using Clock = std::chrono::system_clock;
+    const auto duration = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(elapsed_s));
+    kept_events().events.push_back({name_, Clock::now() - duration, elapsed_s});
+  }
+}
+
+void keep_trace_events(bool keep) { kept_events().keep = keep; }
+
+std::vector<TraceEvent> take_trace_events() {
+  keep_trace_events(false);
+  return std::exchange(kept_events().events, {});
 }
 
 std::string trace_table() {

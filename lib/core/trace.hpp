@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Region timers: a TraceScope adds its wall time to a region named file.function. The table is printed at the end of a run.
+// Region timers: a TraceScope adds its wall time to a region named file.function. The table is printed at the end of a run;
+// on request every scope is kept as an event, with its begin.
 #pragma once
 
 #include <chrono>
@@ -13,6 +14,12 @@ struct TraceRegion {
   const char* name;
   std::uint64_t calls = 0;
   double total_s = 0;
+};
+
+struct TraceEvent {
+  const char* name;
+  std::chrono::system_clock::time_point start;
+  double duration_s = 0;
 };
 
 /// The regions entered so far by this process, in order of first entry. One thread only: the one that drives the device.
@@ -30,6 +37,11 @@ class TraceScope {
   const char* name_;
   std::chrono::steady_clock::time_point start_;
 };
+
+/// Whether scopes that end from now on are kept as events. Off at first.
+void keep_trace_events(bool keep);
+/// The events kept so far, in order of their ends; none are kept afterwards.
+std::vector<TraceEvent> take_trace_events();
 
 /// One line a region: name, calls, total, mean.
 std::string trace_table();

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// A rank's trace as a file that Perfetto and chrome://tracing open: one JSON object, "traceEvents" of complete events with
+// times in microseconds since the epoch, so that the files of several ranks lie on one axis.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/trace.hpp"
+
+namespace rondo {
+
+/// Writes the file at once. @throws DataError when it cannot be written
+void write_trace_file(const std::filesystem::path& path, int rank, const std::string& host,
+                      const std::vector<TraceEvent>& events);
+
+}  // namespace rondo

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/trace_file.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace rondo {
+namespace {
+
+TEST(TraceFile, HoldsOneEventForEachScopeThatEndedWhileEventsWereKept) {
+  { TraceScope before("test.before"); }
+  keep_trace_events(true);
+  {
+    TraceScope outer("test.outer");
+    TraceScope inner("test.inner");
+  }
+  const std::vector<TraceEvent> events = take_trace_events();
+  { TraceScope after("test.after"); }
+  EXPECT_TRUE(take_trace_events().empty());
+
+  const auto path = std::filesystem::path(testing::TempDir()) / "rank-3.json";
+  write_trace_file(path, 3, "somewhere", events);
+  std::ifstream file(path);
+  const auto json = nlohmann::json::parse(file)["traceEvents"];
+  std::vector<nlohmann::json> scopes;
+  for (const auto& event : json) {
+    EXPECT_EQ(event["pid"], 3);
+    if (event["ph"] == "X") scopes.push_back(event);
+    if (event["name"] == "process_name") {
+      EXPECT_EQ(event["args"]["name"], "rank 3 on somewhere");
+    }
+  }
+  ASSERT_EQ(scopes.size(), 2U);
+  EXPECT_EQ(scopes[0]["name"], "test.inner");
+  EXPECT_EQ(scopes[1]["name"], "test.outer");
+  EXPECT_LE(scopes[1]["ts"].get<double>(), scopes[0]["ts"].get<double>());
+  const auto end_of = [](const nlohmann::json& scope) {
+    return scope["ts"].get<double>() + scope["dur"].get<double>();
+  };
+  EXPECT_LE(end_of(scopes[0]), end_of(scopes[1]) + 2);  // clocks tick in microseconds
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+}  // namespace rondo
