@@ -38,7 +38,8 @@ std::vector<fs::path> step_folders(const fs::path& given) {
   const CheckpointStore store(folder);
   std::vector<fs::path> found;
   for (std::int64_t step : store.steps()) found.push_back(store.step_folder(step));
-  if (found.empty()) throw CheckpointError("there are no checkpoints here", folder.string());
+  if (found.empty())
+    throw CheckpointError("there are no checkpoints here", folder.string(), "name a run or one step-N in it");
   return found;
 }
 
@@ -137,7 +138,7 @@ void add_checkpoint(Program& program) {
     return std::pair(command, options);
   };
   const auto [info_command, info_options] =
-      declare({"info", "Say what checkpoints hold: step, size, configuration, tensors.",
+      declare({"info", "Say what checkpoints hold: step, size, digests; --json adds the configuration.",
                "rondo checkpoint info runs/quickstart/checkpoints/step-100 --tensors"},
               info);
   info_command->add_flag("--tensors", info_options->tensors, "list every tensor with its type and shape");

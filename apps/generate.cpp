@@ -36,7 +36,8 @@ std::string prompt_of(const GenerateOptions& options) {
   if (options.prompt) return *options.prompt;
   std::ifstream file(options.prompt_file, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file.is_open() || file.bad()) throw DataError("the prompt cannot be read", options.prompt_file);
+  if (!file.is_open() || file.bad())
+    throw DataError("the prompt cannot be read", options.prompt_file, "/dev/stdin is standard input");
   return text;
 }
 

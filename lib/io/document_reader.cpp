@@ -120,7 +120,8 @@ std::vector<std::string> list_input_files(const std::vector<std::string>& inputs
       list_folder(input, output, files);
     } else if (fs::exists(status)) {
       std::error_code missing;
-      if (fs::equivalent(input, output, missing)) throw DataError("is input and output at once", input);
+      if (fs::equivalent(input, output, missing))
+        throw DataError("is input and output at once", input, "write to another --output");
       files.push_back(input);
     } else {
       throw DataError("no such file or folder", input);
