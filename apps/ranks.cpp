@@ -2,7 +2,7 @@
 #include "apps/ranks.hpp"
 
 #include <cstdio>
-#include <new>
+#include <exception>
 #include <string>
 
 namespace rondo {
@@ -30,14 +30,8 @@ int run_on_ranks(const std::function<int(MpiSession&)>& body, const ErrorObserve
     return body(session);
   } catch (const AgreedError& error) {
     return end_with(session, error, true, observe);
-  } catch (const Error& error) {
-    return end_with(session, error, false, observe);
-  } catch (const std::bad_alloc&) {
-    return end_with(session,
-                    DeviceError("out of memory on host " + host_name(), "", "use more ranks or a shorter sequence"),
-                    false, observe);
-  } catch (const std::exception& error) {
-    return end_with(session, Error(ErrorKind::Internal, error.what()), false, observe);
+  } catch (const std::exception&) {
+    return end_with(session, error_at_hand(), false, observe);
   }
 }
 

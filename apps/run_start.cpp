@@ -74,19 +74,19 @@ TrainingInput open_training_input(const Communicator& world, const ConfigOptions
   return input;
 }
 
-RunStart start_run(const Communicator& world, const TrainOptions& options) {
+std::filesystem::path run_path(const TrainOptions& options) {
+  if (!options.run.empty()) return options.run;
+  return std::filesystem::path("runs") / std::filesystem::path(options.config.path).stem();
+}
+
+TrainingInput start_run(const Communicator& world, const TrainOptions& options, const RunFolder& folder) {
   ConfigOptions config = options.config;
   if (!options.time_limit.empty()) config.overrides.push_back("train.time_limit=" + options.time_limit);
-  RunStart start{open_training_input(world, config), nullptr};
-  const std::filesystem::path path =
-      options.run.empty() ? std::filesystem::path("runs") / std::filesystem::path(options.config.path).stem()
-                          : std::filesystem::path(options.run);
+  TrainingInput start = open_training_input(world, config);
   agree_on(world, [&] {
-    start.folder = std::make_shared<RunFolder>(path);
     if (world.rank() != 0) return;
-    start.folder->lock();
-    check_changes(*start.folder, start.config, options.allow_change);
-    start.folder->write_config(to_toml(start.config));
+    check_changes(folder, start.config, options.allow_change);
+    folder.write_config(to_toml(start.config));
   });
   return start;
 }
@@ -107,13 +107,20 @@ ExitRecord RunRecord::base() const {
   return record;
 }
 
-void RunRecord::begin(std::shared_ptr<const RunFolder> folder, int rank) {
-  folder_ = std::move(folder);
-  rank_ = rank;
-  ExitRecord record = base();
-  record.cause = "running";
-  record.retry = true;
-  if (rank == 0) folder_->write_running(record);
+const RunFolder& RunRecord::take_folder(const Communicator& world, const std::filesystem::path& path) {
+  rank_ = world.rank();
+  agree_on(world, [&] {
+    auto folder = std::make_unique<RunFolder>(path);
+    if (rank_ == 0) {
+      folder->lock();
+      ExitRecord record = base();
+      record.cause = "running";
+      record.retry = true;
+      folder->write_running(record);
+    }
+    folder_ = std::move(folder);
+  });
+  return *folder_;
 }
 
 void RunRecord::end(const std::string& cause, int exit_code) const {

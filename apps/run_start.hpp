@@ -3,9 +3,10 @@
 // the run says when it starts and when it ends.
 #pragma once
 
+#include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
+#include <string_view>
 
 #include "apps/options.hpp"
 #include "comm/mpi_session.hpp"
@@ -29,28 +30,26 @@ struct TrainingInput {
   std::unique_ptr<TokenCorpus> corpus;
 };
 
-/// A run that is ready to be built: all ranks agree on everything in it.
-struct RunStart : TrainingInput {
-  std::shared_ptr<RunFolder> folder;  // locked by rank 0; the RunRecord keeps it until the process ends
-};
-
-/// Collective, as start_run; makes no run folder.
+/// Collective, as start_run; knows of no run folder.
 TrainingInput open_training_input(const Communicator& world, const ConfigOptions& options);
+/// The folder of the run that these options mean.
+std::filesystem::path run_path(const TrainOptions& options);
 /// Collective. Throws AgreedError for anything that is wrong, before memory for the model is taken.
-RunStart start_run(const Communicator& world, const TrainOptions& options);
+TrainingInput start_run(const Communicator& world, const TrainOptions& options, const RunFolder& folder);
 
 RuntimeOptions runtime_options(const RunConfig& config);
 
-/// Keeps exit.json true: "running" from begin() on, and at the end how the run ended.
+/// Holds the run's folder until the process ends, and keeps its exit.json true: "running" from take_folder() on, and at the
+/// end how the run ended.
 class RunRecord {
  public:
-  /// On every rank; rank 0 writes "running".
-  void begin(std::shared_ptr<const RunFolder> folder, int rank);
-  void at(std::string phase, std::int64_t step) {
-    phase_ = std::move(phase);
+  /// The first thing that a run does, so that every way to end has a record. Collective; rank 0 locks the folder, and a
+  /// folder that another process has is refused (AgreedError).
+  const RunFolder& take_folder(const Communicator& world, const std::filesystem::path& path);
+  void at(std::string_view phase, std::int64_t step) {
+    phase_ = phase;
     step_ = step;
   }
-  void step_done(std::int64_t step) { step_ = step; }
   /// On rank 0: the run ended as it should.
   void end(const std::string& cause, int exit_code) const;
   /// An error that ends the run; `rank_alone`: of this rank only, else rank 0 writes.
@@ -59,7 +58,7 @@ class RunRecord {
  private:
   ExitRecord base() const;
 
-  std::shared_ptr<const RunFolder> folder_;
+  std::unique_ptr<RunFolder> folder_;
   int rank_ = 0;
   std::string phase_ = "start";
   std::int64_t step_ = 0;

@@ -28,7 +28,7 @@ void show_live(const StepReport& report) {
   std::fprintf(stderr, "\r%s\033[K%s", step_line(report).c_str(), report.step == report.num_steps ? "\n" : "\r");
 }
 
-void describe(const RunStart& start, const Runtime& runtime, Trainer& trainer) {
+void describe(const TrainingInput& start, const RunFolder& folder, const Runtime& runtime, Trainer& trainer) {
   const std::int64_t step = trainer.state().progress.step;
   log::info("configuration:\n{}", to_toml(start.config));
   log::info("{}", runtime.description());
@@ -36,7 +36,7 @@ void describe(const RunStart& start, const Runtime& runtime, Trainer& trainer) {
             1e-6 * static_cast<double>(num_parameters(trainer.shape())),
             start.config.train.batch_sequences * start.config.data.sequence_length, start.corpus->path(),
             start.corpus->num_tokens(Split::Train), start.corpus->num_documents(Split::Train));
-  if (step > 0) log::info("going on from step {} in {}", step, start.folder->checkpoints().string());
+  if (step > 0) log::info("going on from step {} in {}", step, folder.checkpoints().string());
 }
 
 void self_check(Runtime& runtime, const RunConfig& config) {
@@ -53,43 +53,44 @@ void self_check(Runtime& runtime, const RunConfig& config) {
 }
 
 // The phases kept so far, if any, go to trace/rank-N.json.
-void write_trace(const RunStart& start, const Communicator& world) {
+void write_trace(const RunFolder& run, const Communicator& world) {
   const std::vector<TraceEvent> events = take_trace_events();
   if (events.empty()) return;
-  const auto folder = start.folder->path() / "trace";
+  const auto folder = run.path() / "trace";
   std::filesystem::create_directories(folder);
   write_trace_file(folder / ("rank-" + std::to_string(world.rank()) + ".json"), world.rank(), host_name(), events);
 }
 
 int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
   const Communicator& world = session.world();
+  const RunFolder& folder = record.take_folder(world, run_path(options));
   StopSignal stop(world);
   session.set_watch([&stop] { stop.poll(); });
-  const RunStart start = start_run(world, options);
-  record.begin(start.folder, world.rank());
+  const TrainingInput start = start_run(world, options, folder);
   Runtime runtime(world, runtime_options(start.config));
   runtime.add_progress([&stop] { stop.poll(); });
 
   if (start.config.parallel.self_check) self_check(runtime, start.config);
 
-  Trainer trainer(runtime, start.config, *start.corpus, stop, start.folder->checkpoints());
+  Trainer trainer(runtime, start.config, *start.corpus, stop, folder.checkpoints());
   const std::int64_t first_step = trainer.begin();
-  describe(start, runtime, trainer);
-  if (world.rank() == 0) start.folder->rewind_metrics(first_step);
-  trainer.on_record = [&](std::int64_t, const std::string& text) { start.folder->append_metrics(text); };
+  describe(start, folder, runtime, trainer);
+  if (world.rank() == 0) folder.rewind_metrics(first_step);
+  trainer.on_record = [&](std::int64_t, const std::string& text) { folder.append_metrics(text); };
   trainer.on_step = [&, live = isatty(STDERR_FILENO) != 0](const StepReport& report) {
-    start.folder->beat(report.step);
+    folder.beat(report.step);
     if (live) show_live(report);
   };
   record.at("training", first_step);
   keep_trace_events(start.config.log.trace_steps > 0);
-  trainer.after_step = [&](std::int64_t step) {
-    record.step_done(step);
-    if (step == first_step + start.config.log.trace_steps) write_trace(start, world);
+  trainer.on_phase = [&](std::string_view phase, std::int64_t step) {
+    record.at(phase, step);
+    stop.set_answer_time(phase == "save" ? StopSignal::kAnswerInSave : StopSignal::kPromptAnswer);
+    if (step == first_step + start.config.log.trace_steps) write_trace(folder, world);
   };
   const bool finished = first_step >= start.config.train.steps || trainer.run() == TrainOutcome::Finished;
   if (first_step >= start.config.train.steps) log::info("the run is finished: {} steps are done", first_step);
-  write_trace(start, world);  // of a run that ended before
+  write_trace(folder, world);  // of a run that ended before
   log::debug("{}", trace_table());
   record.end(finished ? "finished" : "stopped", finished ? 0 : kStoppedEarly);
   return finished ? 0 : kStoppedEarly;

@@ -2,13 +2,16 @@
 #include "comm/communicator.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <limits>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <sched.h>
 #include <utility>
 
 #include "comm/mpi_handle.hpp"
+#include "comm/mpi_session.hpp"
 
 namespace rondo {
 
@@ -27,6 +30,31 @@ template <typename T> std::vector<T> gather_values(const Communicator& group, T 
     wait_for_all({&request, 1}, group.holder()->watch);
   }
   return values;
+}
+
+// A rank that failed waits so long for peers that may be stuck in what it left.
+constexpr std::chrono::seconds kPeersComeWithin{5};
+
+// Throws the error of the lowest rank that brings one.
+[[noreturn]] void throw_first(const Communicator& world, const std::optional<Error>& mine) {
+  nlohmann::json report;
+  if (mine) {
+    report = {{"kind", static_cast<int>(mine->kind())},
+              {"message", mine->message()},
+              {"where", mine->where()},
+              {"advice", mine->advice()}};
+  }
+  const std::vector<std::string> reports =
+      world.all_gather(report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  for (int rank = 0; rank < world.size(); ++rank) {
+    const auto first = nlohmann::json::parse(reports[static_cast<std::size_t>(rank)]);
+    if (first.is_null()) continue;
+    std::string message = first["message"];
+    if (world.size() > 1) message += " (rank " + std::to_string(rank) + ")";
+    throw AgreedError(static_cast<ErrorKind>(first["kind"].get<int>()), std::move(message), first["where"],
+                      first["advice"]);
+  }
+  throw Error(ErrorKind::Internal, "an error was announced, and no rank brings one");
 }
 
 }  // namespace
@@ -122,6 +150,27 @@ std::int64_t Communicator::max(std::int64_t value) const {
   return *std::max_element(values.begin(), values.end());
 }
 
+std::optional<bool> Communicator::any_within(bool value, std::chrono::seconds limit) const {
+  if (!holder_) return value;
+  auto values = std::make_unique<std::vector<std::int64_t>>(static_cast<std::size_t>(size_) + 1, value ? 1 : 0);
+  MPI_Request request = MPI_REQUEST_NULL;  // the same call as in any(): it meets that of the peers
+  check_mpi(MPI_Iallgather(&values->back(), 1, MPI_INT64_T, values->data(), 1, MPI_INT64_T, holder_->comm, &request),
+            "MPI_Iallgather");
+  struct TooLate {};
+  const auto end = std::chrono::steady_clock::now() + limit;
+  const std::function<void()> until_end = [&] {
+    if (holder_->watch != nullptr && *holder_->watch) (*holder_->watch)();
+    if (std::chrono::steady_clock::now() > end) throw TooLate{};
+  };
+  try {
+    wait_for_all({&request, 1}, &until_end);
+  } catch (const TooLate&) {
+    static_cast<void>(values.release());  // MPI may still write there
+    return std::nullopt;
+  }
+  return std::ranges::any_of(*values, [](std::int64_t of_rank) { return of_rank != 0; });
+}
+
 std::int64_t Communicator::sum(std::int64_t value) const {
   const auto values = all_gather(value);
   return std::accumulate(values.begin(), values.end(), std::int64_t{0});
@@ -137,35 +186,36 @@ Communicator Communicator::split(int color) const {
   return Communicator(std::move(part));
 }
 
+Error error_at_hand() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return DeviceError("out of memory on host " + host_name(), "", "use more ranks or a shorter sequence");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return DataError(error.code().message(), error.path1().string());
+  } catch (const std::exception& error) {
+    return Error(ErrorKind::Internal, error.what());
+  }
+}
+
 void agree(const Communicator& world, const std::optional<Error>& mine) {
-  if (!world.any(mine.has_value())) return;
-  nlohmann::json report;
-  if (mine) {
-    report = {{"kind", static_cast<int>(mine->kind())},
-              {"message", mine->message()},
-              {"where", mine->where()},
-              {"advice", mine->advice()}};
-  }
-  const std::vector<std::string> reports =
-      world.all_gather(report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-  for (int rank = 0; rank < world.size(); ++rank) {
-    const auto first = nlohmann::json::parse(reports[static_cast<std::size_t>(rank)]);
-    if (first.is_null()) continue;
-    std::string message = first["message"];
-    if (world.size() > 1) message += " (rank " + std::to_string(rank) + ")";
-    throw AgreedError(static_cast<ErrorKind>(first["kind"].get<int>()), std::move(message), first["where"],
-                      first["advice"]);
-  }
+  if (world.any(mine.has_value())) throw_first(world, mine);
+}
+
+void agree_or_leave(const Communicator& world, const std::optional<Error>& mine) {
+  if (!mine) return agree(world, mine);
+  if (!world.any_within(true, kPeersComeWithin)) throw Error(*mine);
+  throw_first(world, mine);
 }
 
 void agree_on(const Communicator& world, const std::function<void()>& action) {
   std::optional<Error> mine;
   try {
     action();
-  } catch (const Error& error) {
-    mine = error;
-  } catch (const std::exception& error) {
-    mine = Error(ErrorKind::Internal, error.what());
+  } catch (const std::exception&) {
+    mine = error_at_hand();
   }
   agree(world, mine);
 }

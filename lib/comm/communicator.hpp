@@ -2,6 +2,7 @@
 // The control plane: small host messages between ranks. Tensors travel over a Transport instead.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -44,6 +45,9 @@ class Communicator {
   std::int64_t max(std::int64_t value) const;
   std::int64_t sum(std::int64_t value) const;
   bool any(bool value) const { return max(value ? 1 : 0) != 0; }
+  /// As any(), for a rank that does not know whether its peers will ever ask. @returns nothing when they do not in time;
+  /// the group is then good for nothing but to be aborted
+  std::optional<bool> any_within(bool value, std::chrono::seconds limit) const;
   /// Ranks of equal colour form a group, ordered by rank.
   Communicator split(int color) const;
 
@@ -59,10 +63,17 @@ struct AgreedError : Error {
   using Error::Error;
 };
 
+/// What is being handled, as an Error: a full memory, a file that the standard library could not touch, anything else.
+/// @pre called in a catch block
+Error error_at_hand();
+
 /// If any rank brings an error, every rank throws (an AgreedError) the error of the lowest failing rank; its
 /// message names that rank.
 void agree(const Communicator& world, const std::optional<Error>& mine);
-/// Runs `action` on every rank and agrees about the Error that it may throw. @pre `action` is not collective
+/// As agree(), about something that the ranks did together: there, a rank that failed may have left the others waiting for
+/// it. A rank with an error waits for them a few seconds only, and then throws its error alone.
+void agree_or_leave(const Communicator& world, const std::optional<Error>& mine);
+/// Runs `action` on every rank and agrees about what it may throw. @pre `action` is not collective
 void agree_on(const Communicator& world, const std::function<void()>& action);
 
 }  // namespace rondo

@@ -2,7 +2,6 @@
 #include "comm/stop_signal.hpp"
 
 #include <array>
-#include <chrono>
 #include <csignal>
 #include <vector>
 
@@ -13,7 +12,6 @@ namespace rondo {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::seconds kAnswerTime{1};
 constexpr std::array<int, 4> kSignals{SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
 
 // The only state that a handler may touch.
@@ -31,6 +29,7 @@ struct StopSignal::State {
   std::array<struct sigaction, kSignals.size()> old_actions{};
   bool told_by_peer = false, announced = false, all_answered = false;
   Clock::time_point announced_at;
+  std::chrono::seconds answer_time = kPromptAnswer;
   MPI_Request news = MPI_REQUEST_NULL, answers = MPI_REQUEST_NULL;
   std::vector<MPI_Request> announcements;
 
@@ -91,6 +90,12 @@ std::string_view StopSignal::name() const {
   }
 }
 
+void StopSignal::set_answer_time(std::chrono::seconds limit) {
+  if (limit == state_->answer_time) return;
+  state_->answer_time = limit;
+  state_->announced_at = Clock::now();
+}
+
 void StopSignal::poll() {
   State& s = *state_;
   if (s.news != MPI_REQUEST_NULL) {
@@ -105,9 +110,10 @@ void StopSignal::poll() {
   check_mpi(MPI_Test(&s.answers, &done, MPI_STATUS_IGNORE), "MPI_Test");
   s.all_answered = done != 0;
   const bool urgent = received_signal == SIGTERM || received_signal == SIGINT;
-  if (!s.all_answered && urgent && Clock::now() - s.announced_at > kAnswerTime) {
-    throw CommError("a peer is lost: it did not answer within a second after " + std::string(name()), "",
-                    "look for the first error in the other ranks' output, and start the same command again");
+  if (!s.all_answered && urgent && Clock::now() - s.announced_at > s.answer_time) {
+    throw CommError("a peer is lost: it did not answer within " + std::to_string(s.answer_time.count()) + " s after " +
+                        std::string(name()),
+                    "", "look for the first error in the other ranks' output, and start the same command again");
   }
 }
 

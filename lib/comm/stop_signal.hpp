@@ -3,6 +3,7 @@
 // a lost peer: mpirun sends SIGTERM both when the user ends a run and when another rank has died.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string_view>
 
@@ -25,8 +26,12 @@ class StopSignal {
   /// "SIGTERM", ...; "a signal to another rank"; or "" when none came.
   std::string_view name() const;
   /// Moves the news; called between tiles and in every wait for peers. Throws CommError when SIGTERM or
-  /// SIGINT came and the peers have not answered within a second: then at least one of them is gone.
+  /// SIGINT came and the peers have not answered in time: then at least one of them is gone.
   void poll();
+  /// How long the peers have from now on: kPromptAnswer, or longer while they may be busy with a disk.
+  void set_answer_time(std::chrono::seconds limit);
+
+  static constexpr std::chrono::seconds kPromptAnswer{1}, kAnswerInSave{30};
 
  private:
   struct State;

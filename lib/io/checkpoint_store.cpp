@@ -128,9 +128,13 @@ void CheckpointStore::write(const Communicator& ranks, std::int64_t step, std::s
       write_new_file(partial / kCommitFile, record.to_json(), ErrorKind::Checkpoint);
       commit_folder(partial, final);
     });
-  } catch (const Error&) {
+  } catch (const AgreedError&) {
     std::error_code ignored;
     if (ranks.rank() == 0) fs::remove_all(partial, ignored);
+    throw;
+  } catch (const Error&) {  // of this rank alone: it ends all ranks next
+    std::error_code ignored;
+    fs::remove_all(partial, ignored);
     throw;
   }
 }
@@ -160,8 +164,8 @@ std::optional<std::int64_t> CheckpointStore::newest_valid(const Communicator& ra
     any_refused = true;
   }
   if (any_refused) {
-    throw CheckpointError("there are checkpoints, but none of them is valid", folder_.string(),
-                          "Move the folder away to start from the beginning, or bring a copy back.");
+    agree(ranks, CheckpointError("there are checkpoints, but none of them is valid", folder_.string(),
+                                 "Move the folder away to start from the beginning, or bring a copy back."));
   }
   return std::nullopt;
 }

@@ -112,18 +112,22 @@ struct SharedFile {
   const std::filesystem::path& path;
 
   /// Runs one collective call of HDF5 and agrees about its outcome before anybody makes the next. After a failure what is
-  /// still to be closed finds memory instead of the disk that failed, since HDF5 does not survive failing to close.
+  /// still to be closed finds memory instead of the disk that failed, since HDF5 does not survive failing to close. After an
+  /// error of this rank alone nothing is closed: the others would have to take part.
   void together(const std::function<void()>& call) const {
     std::optional<Error> mine;
     try {
       call();
-    } catch (const Error& error) {
-      mine = error;
+    } catch (const std::exception&) {
+      mine = error_at_hand();
     }
     try {
-      agree(ranks, mine);
-    } catch (const Error&) {
+      agree_or_leave(ranks, mine);
+    } catch (const AgreedError&) {
       divert_writes_to_memory(path);
+      throw;
+    } catch (const Error&) {
+      leave_hdf5_open();
       throw;
     }
   }

@@ -13,6 +13,8 @@ static_assert(std::is_same_v<Hdf5Id, hid_t> || sizeof(Hdf5Id) == sizeof(hid_t));
 
 namespace {
 
+bool all_stays_open = false;
+
 /// H5Idec_ref calls the close function that belongs to the identifier's type, and for files and datasets it flushes.
 herr_t release(Hdf5Id id) { return H5Idec_ref(id) < 0 ? -1 : 0; }
 
@@ -57,8 +59,10 @@ Hdf5Id check_hdf5(Hdf5Id value, ErrorKind kind, std::string_view what, std::stri
 Hdf5Handle::Hdf5Handle(Hdf5Id id, ErrorKind kind, std::string_view what, std::string where)
     : id_(check_hdf5(id, kind, what, where)), kind_(kind), where_(std::move(where)) {}
 
+void leave_hdf5_open() noexcept { all_stays_open = true; }
+
 Hdf5Handle::~Hdf5Handle() {
-  if (id_ >= 0 && release(id_) < 0) log::error("{}: closing failed", where_);
+  if (id_ >= 0 && !all_stays_open && release(id_) < 0) log::error("{}: closing failed", where_);
 }
 
 Hdf5Handle::Hdf5Handle(Hdf5Handle&& other) noexcept

@@ -17,6 +17,10 @@ using Hdf5Id = std::int64_t;
 /// Switches off HDF5's own printing, plugins and exit handler. Called by whoever makes the first identifier.
 void prepare_hdf5();
 
+/// From now on no handle closes what it owns: for a process that ends because its peers do not come any more, since closing
+/// a file of several ranks waits for them.
+void leave_hdf5_open() noexcept;
+
 /// Throws DataError or CheckpointError with HDF5's error stack.
 [[noreturn]] void throw_hdf5_error(ErrorKind kind, std::string_view what, std::string_view where);
 /// @returns `value` when it is not negative. @throws with HDF5's error stack otherwise

@@ -50,6 +50,17 @@ std::filesystem::path unused_name(const std::filesystem::path& folder, const std
   return name;
 }
 
+/// Whoever makes this file speaks; the other ranks of this run are its victims. It appears with its whole content, so that
+/// a victim can finish what the first was killed in. @returns the text of the first
+std::string first_of(const std::filesystem::path& file, const std::string& mine) {
+  const std::filesystem::path temporary = file.string() + "." + std::to_string(::getpid());
+  write_new_file(temporary, mine);
+  const bool is_first = ::link(temporary.c_str(), file.c_str()) == 0;
+  const int code = errno;
+  ::unlink(temporary.c_str());
+  return is_first || code != EEXIST ? mine : read_file(file, kMostConfigBytes);
+}
+
 /// An open file for the length of one function.
 struct Descriptor {
   explicit Descriptor(int opened) : number(opened) {}
@@ -160,13 +171,9 @@ void RunFolder::beat(std::int64_t step) const {
 
 void RunFolder::write_exit(const ExitRecord& record) const noexcept {
   try {
-    if (record.exit_code != 0) {
-      // Whoever makes this file speaks; the other ranks of this run are its victims.
-      const int first = ::open((path_ / "exit.first").c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
-      if (first < 0) return;
-      ::close(first);
-    }
-    replace_file(path_ / "exit.json", to_json(record));
+    std::string text = to_json(record);
+    if (record.exit_code != 0) text = first_of(path_ / "exit.first", text);
+    replace_file(path_ / "exit.json", text);
   } catch (const std::exception& error) {
     log::error("cannot write {}/exit.json: {}", path_.string(), error.what());
   }

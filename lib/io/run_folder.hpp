@@ -19,7 +19,7 @@ struct ExitRecord {
   int rank = 0;
   std::string host;
   std::int64_t step = 0;  ///< the last one done
-  std::string phase;      ///< "start", "training", "end"
+  std::string phase;      ///< "start", "training", "evaluation", "save"
   std::string message, advice;
   bool retry = false;  ///< would the same command line go on?
 };

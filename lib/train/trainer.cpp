@@ -63,12 +63,12 @@ Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& c
 std::int64_t Trainer::begin() {
   checkpoints_.remove_leftovers(runtime_.world());
   if (const auto newest = checkpoints_.newest_valid(runtime_.world())) {
-    const CheckpointReader reader(checkpoints_.step_folder(*newest));
+    const CheckpointReader reader = CheckpointReader::open(runtime_.world(), checkpoints_.step_folder(*newest));
     reader.read(runtime_.world(), state_.tensors());
     state_.progress = TrainingState::progress_from(reader.metadata());
     parameters_.refresh_compute_copies();
   } else if (!config_.train.initialise_from.empty()) {
-    const CheckpointReader reader(config_.train.initialise_from);
+    const CheckpointReader reader = CheckpointReader::open(runtime_.world(), config_.train.initialise_from);
     reader.read(runtime_.world(), TrainingState::weights(parameters_));
     parameters_.refresh_compute_copies();
   } else {
@@ -80,7 +80,7 @@ std::int64_t Trainer::begin() {
 TrainOutcome Trainer::run() {
   while (state_.progress.step < config_.train.steps) {
     const StepReport report = step();
-    if (after_step) after_step(report.step);
+    enter("training");
     const StepActions actions = planner_.decide(report.step, stop_.requested(), 1e-3 * report.step_ms);
     obey(actions, report);
     if (actions.stop) return TrainOutcome::Stopped;
@@ -172,11 +172,13 @@ void Trainer::obey(const StepActions& actions, const StepReport& report) {
   }
   if (actions.evaluate) evaluate();
   if (actions.checkpoint) save();
+  enter("training");
   if (actions.stop) log::info("stopping early after step {}: the state is saved", report.step);
 }
 
 void Trainer::evaluate() {
   if (!evaluator_) return;
+  enter("evaluation");
   const EvaluationResult result = evaluator_->run();
   const std::int64_t step = state_.progress.step;
   log::info("step {:>7}    validation loss {:.4f} nats, {:.4f} bits per {}", step, result.loss, result.bits_per_unit(),
@@ -188,7 +190,12 @@ void Trainer::record(std::int64_t step, const std::string& text) const {
   if (runtime_.world().rank() == 0 && on_record) on_record(step, text);
 }
 
+void Trainer::enter(std::string_view phase) const {
+  if (on_phase) on_phase(phase, state_.progress.step);
+}
+
 void Trainer::save() {
+  enter("save");
   TraceScope trace("trainer.save");
   const auto start = Clock::now();
   checkpoints_.write(runtime_.world(), state_.progress.step, state_.tensors(), state_.metadata(context_));

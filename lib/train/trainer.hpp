@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "comm/stop_signal.hpp"
@@ -46,8 +47,8 @@ class Trainer {
 
   /// Called on rank 0 after every step.
   std::function<void(const StepReport&)> on_step;
-  /// Called on every rank after every update.
-  std::function<void(std::int64_t step)> after_step;
+  /// Called on every rank after every update, as "training", and before and after what may follow: "evaluation", "save".
+  std::function<void(std::string_view phase, std::int64_t step)> on_phase;
   /// Called on rank 0 with one JSON object for each logged step and each evaluation.
   std::function<void(std::int64_t step, const std::string& record)> on_record;
 
@@ -67,6 +68,7 @@ class Trainer {
   void evaluate();
   void save();
   void record(std::int64_t step, const std::string& text) const;
+  void enter(std::string_view phase) const;
 
   Runtime& runtime_;
   Execution& execution_;

@@ -1,48 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thirty kill -9 of all ranks at random times, half of them inside a save: the run always goes on, and ends as one that
-nobody touched."""
+"""Fifteen kill -9 of all ranks, on two and on four: eight inside a save, the others while the run starts and at any moment of
+its steps. It always goes on, and ends as one that nobody touched."""
 import random
 import sys
 import time
-import unittest
 
-from launch import Launcher
+from launch import LaunchedTest, Launcher
 
-PROGRAM, MPIEXEC = sys.argv[1:3]
-KILLS_FOR_EACH_RANK_COUNT = 15
-STEPS = 200
+KILLS, KILLS_INSIDE_SAVES = 15, 8
+STEPS = 240
 
 
-class Kills(unittest.TestCase):
+class Kills(LaunchedTest):
+    def setUp(self):
+        self.launcher = Launcher(self.program, self.mpiexec, steps=STEPS)
+
+    def kill_once(self, ranks, settings, draw, aim_at_a_save):
+        """@returns whether it was inside a save."""
+        heartbeat = self.launcher.folder / "run/heartbeat"
+        heartbeat.unlink(missing_ok=True)
+        process = self.launcher.start("run", ranks=ranks, settings=settings)
+        if aim_at_a_save:
+            self.launcher.wait_for_save("run", process)
+        elif draw.random() < 0.5:
+            time.sleep(0.5 * draw.random())
+        else:
+            self.launcher.wait_for_step("run", 1, process)
+            time.sleep(0.1 * draw.random())
+        self.assertIsNone(process.poll(), "the run must outlive all kills: " + self.launcher.log("run")[-2000:])
+        self.launcher.kill(process)
+        return self.launcher.save_under_way("run") is not None
+
     def kill_again_and_again(self, ranks):
-        launcher = Launcher(PROGRAM, MPIEXEC, steps=STEPS)
         draw = random.Random(ranks)
         settings = ["checkpoint.every_steps=4", "checkpoint.keep=2"]
-        try:
-            untouched = launcher.train("untouched", ranks, settings)
-            self.assertEqual(untouched.returncode, 0, untouched.stderr)
-            inside_saves = 0
-            for kill in range(KILLS_FOR_EACH_RANK_COUNT):
-                process = launcher.start("run", ranks, settings)
-                checkpoints = launcher.folder / "run/checkpoints"
-                if kill % 2 == 0:  # as soon as a save has begun
-                    end = time.monotonic() + 30
-                    while process.poll() is None and time.monotonic() < end:
-                        if any(checkpoints.glob("*.partial")):
-                            inside_saves += 1
-                            break
-                else:
-                    time.sleep(0.3 + draw.random())
-                self.assertIsNone(process.poll(), "the run must outlive all kills: " + launcher.log("run")[-2000:])
-                launcher.kill(process)
-            finished = launcher.train("run", ranks, settings)
-            self.assertEqual(finished.returncode, 0, finished.stderr)
-            self.assertEqual(launcher.digest("run"), launcher.digest("untouched"))
-            self.assertGreaterEqual(inside_saves, KILLS_FOR_EACH_RANK_COUNT // 2)
-            steps = [line for line in (launcher.folder / "run/metrics.jsonl").read_text().splitlines() if '"loss"' in line]
-            self.assertEqual(len(steps), STEPS, "every step is in the metrics once")
-        finally:
-            launcher.close()
+        self.expect(self.launcher.train("untouched", ranks=ranks, settings=settings), 0)
+        kills = inside_saves = 0
+        while kills < KILLS or inside_saves < KILLS_INSIDE_SAVES:
+            kills += 1
+            inside_saves += self.kill_once(ranks, settings, draw, aim_at_a_save=inside_saves < KILLS_INSIDE_SAVES)
+        self.expect(self.launcher.train("run", ranks=ranks, settings=settings), 0)
+        self.assertEqual(self.launcher.digest("run"), self.launcher.digest("untouched"))
+        lines = (self.launcher.folder / "run/metrics.jsonl").read_text().splitlines()
+        self.assertEqual(sum('"loss"' in line for line in lines), STEPS, "every step is in the metrics once")
+        print(f"{kills} kills on {ranks} ranks, {inside_saves} inside a save", file=sys.stderr)
 
     def test_two_ranks(self):
         self.kill_again_and_again(2)
@@ -52,4 +53,4 @@ class Kills(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
+    Kills.run_all(sys.argv)

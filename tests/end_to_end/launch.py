@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import unittest
 
 CONFIG = """
 [model]
@@ -33,12 +34,33 @@ every_steps = 1
 threads = 1
 """
 
+# A state of 110 MB: a save of it lasts long enough to be met inside.
+LARGE = ["model.d_model=512", "model.layers=3", "train.steps=100000", "checkpoint.every_steps=2"]
+
+
+def wait_until(condition, process, seconds=60):
+    """@returns whether it came true while the process was alive."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if condition():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def is_alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
 
 class Launcher:
     """A folder with a corpus and a configuration, and the ways to start the program in it."""
 
     def __init__(self, program, mpiexec, steps=40):
         self.program, self.mpiexec = program, mpiexec
+        self.started = []
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="rondo-end-to-end-"))
         words = ["ring ", "attention ", "keys ", "values ", "go ", "round ", "the "]
         draw = random.Random(5)
@@ -49,27 +71,35 @@ class Launcher:
         assert done.returncode == 0, done.stderr
 
     def close(self):
+        for process in self.started:
+            self.kill(process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def rondo(self, *arguments, **options):
         command = [self.program, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=self.folder, **options)
 
-    def command(self, run, ranks=2, settings=()):
-        line = [self.mpiexec, "-np", str(ranks), "--oversubscribe", "--bind-to", "none", self.program, "train", "run.toml",
-                "--set", f"data.corpus={self.corpus}", "--run", run]
+    def command(self, run, ranks=2, settings=(), last_rank=(), every_rank=()):
+        """`last_rank` is put before the command of the last rank alone, as in `prlimit --nofile=64`; `every_rank` of all."""
+        common = ["--set", f"data.corpus={self.corpus}", "--run", run]
         for setting in settings:
-            line += ["--set", setting]
-        return line
+            common += ["--set", setting]
+        line = [self.mpiexec, "--oversubscribe", "--bind-to", "none"]
+        train = [*every_rank, self.program, "train", "run.toml", *common]
+        if not last_rank:
+            return [*line, "-n", str(ranks), *train]
+        return [*line, "-n", str(ranks - 1), *train, ":", "-n", "1", *last_rank, *train]
 
-    def train(self, run, ranks=2, settings=()):
-        return subprocess.run(self.command(run, ranks, settings), capture_output=True, text=True, timeout=300, cwd=self.folder)
+    def train(self, run, **options):
+        return subprocess.run(self.command(run, **options), capture_output=True, text=True, timeout=300, cwd=self.folder)
 
-    def start(self, run, ranks=2, settings=()):
+    def start(self, run, **options):
         """In the background, as a process group of its own."""
         with open(self.folder / f"{run}.log", "a") as log:
-            return subprocess.Popen(self.command(run, ranks, settings), stdout=log, stderr=log, cwd=self.folder,
-                                    start_new_session=True)
+            process = subprocess.Popen(self.command(run, **options), stdout=log, stderr=log, cwd=self.folder,
+                                       start_new_session=True)
+        self.started.append(process)
+        return process
 
     def log(self, run):
         return (self.folder / f"{run}.log").read_text()
@@ -83,24 +113,41 @@ class Launcher:
         return max(json.loads(done.stdout)["checkpoints"], key=lambda c: c["step"])["tensors_digest"]
 
     def ranks_of(self, process):
-        """Process ids of the ranks that an mpirun has started."""
+        """Process ids of the ranks that an mpirun has started, in rank order."""
         children = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
-        return [int(line.split()[0]) for line in children.splitlines() if self.program in line]
-
-    def wait_for_step(self, run, step, process, seconds=60):
-        heartbeat = self.folder / run / "heartbeat"
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and process.poll() is None:
+        found = {}
+        for line in children.splitlines():
+            pid, program = line.split()[:2]
             try:
-                if json.loads(heartbeat.read_text())["step"] >= step:
-                    return True
+                environment = pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0")
+            except OSError:
+                continue
+            for variable in environment:
+                if program == self.program and variable.startswith("OMPI_COMM_WORLD_RANK="):
+                    found[int(variable.split("=")[1])] = int(pid)
+        return [found[rank] for rank in sorted(found)]
+
+    def wait_for_step(self, run, step, process):
+        heartbeat = self.folder / run / "heartbeat"
+
+        def reached():
+            try:
+                return json.loads(heartbeat.read_text())["step"] >= step
             except (OSError, ValueError):
-                pass
-            time.sleep(0.005)
-        return False
+                return False
+        return wait_until(reached, process)
+
+    def save_under_way(self, run):
+        return next((self.folder / run / "checkpoints").glob("*.partial/state.h5"), None)
+
+    def wait_for_save(self, run, process):
+        """Until the ranks are writing tensors: those take up nearly all of a save."""
+        return wait_until(lambda: self.save_under_way(run) is not None, process)
 
     def kill(self, process):
         """kill -9 of every rank and of mpirun: ranks are process groups of their own, and must not outlive the test."""
+        if process.poll() is not None:
+            return
         for rank in self.ranks_of(process):
             try:
                 os.kill(rank, signal.SIGKILL)
@@ -111,3 +158,40 @@ class Launcher:
         except ProcessLookupError:
             pass
         process.wait(timeout=60)
+
+
+class LaunchedTest(unittest.TestCase):
+    """A test with a launcher of its own; the programs are those of the command line."""
+    program = mpiexec = dies_after_mpi_init = None
+
+    @classmethod
+    def run_all(cls, arguments):
+        LaunchedTest.program, LaunchedTest.mpiexec, LaunchedTest.dies_after_mpi_init = arguments[1:4]
+        unittest.main(argv=[arguments[0], *arguments[4:]], verbosity=2)
+
+    def setUp(self):
+        self.launcher = Launcher(self.program, self.mpiexec)
+
+    def tearDown(self):
+        self.launcher.close()
+
+    def expect(self, done, code, *words):
+        self.assertEqual(done.returncode, code, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def expect_record(self, run, **expected):
+        record = self.launcher.record(run)
+        self.assertEqual({key: record[key] for key in expected}, expected, record)
+
+    def expect_end(self, process, run, codes, seconds=15):
+        """All ranks end within that time with one of these codes."""
+        ranks = self.launcher.ranks_of(process)
+        start = time.monotonic()
+        code = process.wait(timeout=120)
+        self.assertIn(code, codes, self.launcher.log(run))
+        while any(map(is_alive, ranks)) and time.monotonic() - start < seconds:
+            time.sleep(0.01)
+        self.assertFalse(any(map(is_alive, ranks)), "a rank outlives the launcher")
+        self.assertLess(time.monotonic() - start, seconds, self.launcher.log(run))
+        return code

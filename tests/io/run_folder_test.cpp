@@ -52,6 +52,14 @@ TEST_F(RunFolders, KeepTheFirstErrorOfAnAttempt) {
   EXPECT_EQ(exit_record()["message"], "the next attempt's error");
 }
 
+TEST_F(RunFolders, LetAVictimFinishWhatTheFirstWasKilledIn) {
+  const RunFolder run(path_);
+  run.write_exit(failed("rank 2 is gone", 1));
+  fs::remove(path_ / "exit.json");  // as if the first had been killed before it got there
+  RunFolder(path_).write_exit(failed("a victim of it", 2));
+  EXPECT_EQ(exit_record()["message"], "rank 2 is gone");
+}
+
 TEST_F(RunFolders, RefuseASecondLiveProcess) {
   std::optional<RunFolder> run;
   run.emplace(path_);
