@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program: one subcommand a file. Only this file catches errors and turns them into exit codes.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -65,6 +66,7 @@ int run_program(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes shows as a write that fails
   try {
     return run_program(argc, argv);
   } catch (const rondo::Error& error) {

@@ -71,13 +71,12 @@ volatile std::sig_atomic_t stop_signal = 0;
 /// Thrown out of the progress call, so that the unfinished file is removed before the signal takes its course.
 struct Stopped {};
 
-/// The first SIGINT, SIGTERM or SIGHUP stops cleanly, a second one at once. A file size limit shows as a failed write.
+/// The first SIGINT, SIGTERM or SIGHUP stops cleanly, a second one at once.
 void catch_signals() {
   struct sigaction action {};
   action.sa_handler = [](int signal) { stop_signal = signal; };
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
-  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 void print_result(const PrepareCommand& command, const Tokenizer& tokenizer, const PrepareResult& result,

@@ -38,7 +38,7 @@ main() {
   phase "format" jobs/format.sh --check
   phase "configure" cmake --preset ci || return
   phase "build" cmake --build --preset ci || return
-  phase "tests" run_tests ci -LE 'mutants|long'  # on request: ctest --test-dir build/ci -L 'mutants|long'
+  phase "tests" run_tests ci -LE mutants  # on request: ctest --test-dir build/ci -L mutants
   sanitizer debug "address and undefined behaviour" core_test ring_schedule_test ring_attention_2_ranks_test trainer_2_ranks_test
   sanitizer tsan "threads" core_test
 }

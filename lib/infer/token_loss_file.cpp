@@ -37,13 +37,23 @@ TokenLossFile::TokenLossFile(const Communicator& world, std::filesystem::path pa
       partial_(path_.string() + ".partial"),
       sequence_length_(std::min(data.sequence_length, data.corpus.num_tokens(data.split))) {
   agree_on(world, [&] {
-    if (world.rank() == 0) begin(data, dtype);
+    if (world.rank() != 0) return;
+    try {
+      begin(data, dtype);
+    } catch (const Error&) {
+      remove_partial();
+      throw;
+    }
   });
 }
 
 TokenLossFile::~TokenLossFile() {
   if (!file_) return;
   file_.reset();
+  remove_partial();
+}
+
+void TokenLossFile::remove_partial() const {
   std::error_code ignored;
   std::filesystem::remove(partial_, ignored);
 }

@@ -39,6 +39,7 @@ class TokenLossFile {
     double log_probability;
   };
   void begin(const EvaluationData& data, DType dtype);
+  void remove_partial() const;
   void collect(const TokenLosses& losses, KeyInterval positions);
   void write_sorted(std::vector<Entry>& entries);
 
