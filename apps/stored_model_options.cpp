@@ -18,7 +18,8 @@ void add_machine_options(CLI::App& command, std::string& device, int& threads) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda", "reference"}))
       ->type_name("DEVICE");
   command
-      .add_option("--threads", threads, "threads of one rank; the cores of the node shared by its ranks if not given")
+      .add_option("--threads", threads,
+                  "threads of one rank; its cores, shared with the ranks on the same ones, if not given")
       ->check(CLI::PositiveNumber)
       ->type_name("T");
 }

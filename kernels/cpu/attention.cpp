@@ -176,7 +176,7 @@ void block_attention_forward(const Context& context, Stream& stream, const Block
   if (sizes.num_queries == 0 || sizes.num_keys == 0) return;
   Arena::Scope scope(args.scratch);
   const ForwardBlocks blocks(context, args, sizes);
-  parallel_items(stream, context.threads, blocks.num_items(),
+  parallel_items(stream, threads_for(most_flop(sizes), context.threads), blocks.num_items(),
                  [&](Worker& worker, std::int64_t item) { blocks.run(worker, item); });
 }
 

@@ -170,7 +170,7 @@ void block_attention_backward(const Context& context, Stream& stream, const Bloc
   if (sizes.num_queries == 0 || sizes.num_keys == 0) return;
   Arena::Scope scope(args.scratch);
   const BackwardBlocks blocks(context, args, sizes);
-  parallel_items(stream, context.threads, blocks.num_items(),
+  parallel_items(stream, threads_for(most_flop(sizes), context.threads), blocks.num_items(),
                  [&](Worker& worker, std::int64_t item) { blocks.run(worker, item); });
 }
 

@@ -12,6 +12,12 @@
 
 namespace rondo::cpu {
 
+/// FLOP of a forward pass in which every query sees every key.
+inline double most_flop(const AttentionSizes& sizes) {
+  return 4.0 * static_cast<double>(sizes.num_queries) * static_cast<double>(sizes.num_keys) *
+         static_cast<double>(sizes.heads * sizes.head_dim);
+}
+
 /// Local keys [begin, end) that each query token sees in each key run. Both ends ascend with the token.
 class VisibleKeys {
  public:

@@ -111,7 +111,9 @@ void Matmul::operator()(const Context& context, Stream& stream, const MatmulArgs
     if (!args.accumulate) std::memset(args.c.data, 0, args.c.size_bytes());
     return;
   }
-  omp_set_num_threads(context.threads);  // oneDNN asks for it; holds for the calling thread
+  const double flop = 2 * static_cast<double>(sizes.m) * static_cast<double>(sizes.n) * static_cast<double>(sizes.k);
+  const int threads = threads_for(flop, context.threads);
+  omp_set_num_threads(threads);  // oneDNN asks for it; holds for the calling thread
   stream.progress();
   if (args.a.dtype == DType::Bf16 && !(has_bf16_units() && context.isa >= Isa::Avx512)) {
     widened(context, stream, args, sizes);
@@ -125,7 +127,7 @@ void Matmul::operator()(const Context& context, Stream& stream, const MatmulArgs
                       .a_stride = args.a.shape[1],
                       .b_stride = args.b.shape[1],
                       .c_stride = args.c.shape[1],
-                      .threads = context.threads},
+                      .threads = threads},
                      args.a.data, args.b.data, args.c.data);
   }
   stream.progress();

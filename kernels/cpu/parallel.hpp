@@ -52,6 +52,9 @@ class Worker {
   std::chrono::steady_clock::time_point last_progress_{};
 };
 
+/// Threads that an operation of so many FLOP gets: waking others for less than about 20 us of work costs more than it saves.
+inline int threads_for(double flop, int threads) { return flop < 2e6 ? 1 : threads; }
+
 /// body(worker, item) for all items in [0, num_items). The first exception of any thread is rethrown on the caller.
 template <typename Body> void parallel_items(const Stream& stream, int threads, std::int64_t num_items, Body&& body) {
   const int used = static_cast<int>(std::min<std::int64_t>(threads, num_items));

@@ -116,7 +116,7 @@ void list_parallel(std::vector<Field>& fields) {
       .add("transport", &P::transport, WordOf<TransportChoice>{}, "Auto: NCCL between GPUs, else MPI.")
       .add("shard", &P::shard, WordOf<ShardChoice>{}, "Sharding of parameters and optimizer. This version has none.")
       .add("threads", &P::threads, Integers{0, 4096},
-           "Threads of one rank. 0: the cores of the node, shared by the ranks on it.")
+           "Threads of one rank. 0: the cores that it may use, shared with the ranks that may use them too.")
       .add("attention_kernel", &P::attention_kernel, WordOf<AttentionKernel>{},
            "Kernel of the attention blocks. Auto: the fastest for the processor.")
       .add("self_check", &P::self_check, Flag{},

@@ -42,7 +42,7 @@ struct ParallelConfig {
   DeviceChoice device = DeviceChoice::Auto;
   TransportChoice transport = TransportChoice::Auto;
   ShardChoice shard = ShardChoice::None;
-  int threads = 0;  // of one rank, 0: the cores of the node shared by its ranks
+  int threads = 0;  // of one rank, 0: the cores that it may use, shared with the ranks that may use them too
   AttentionKernel attention_kernel = AttentionKernel::Auto;
   bool self_check = false;
 

@@ -33,11 +33,7 @@ TraceScope::~TraceScope() {
   if (region == regions.end()) region = regions.insert(regions.end(), TraceRegion{name_});
   ++region->calls;
   region->total_s += elapsed_s;
-  if (kept_events().keep) {
-    using Clock = std::chrono::system_clock;
-    const auto duration = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(elapsed_s));
-    kept_events().events.push_back({name_, Clock::now() - duration, elapsed_s});
-  }
+  if (kept_events().keep) kept_events().events.push_back({name_, start_, elapsed_s});
 }
 
 void keep_trace_events(bool keep) { kept_events().keep = keep; }

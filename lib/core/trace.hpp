@@ -18,7 +18,7 @@ struct TraceRegion {
 
 struct TraceEvent {
   const char* name;
-  std::chrono::system_clock::time_point start;
+  std::chrono::steady_clock::time_point start;
   double duration_s = 0;
 };
 

@@ -14,8 +14,11 @@ void write_trace_file(const std::filesystem::path& path, int rank, const std::st
   Json list =
       Json::array({{{"name", "process_name"}, {"ph", "M"}, {"pid", rank}, {"args", {{"name", process}}}},
                    {{"name", "process_sort_index"}, {"ph", "M"}, {"pid", rank}, {"args", {{"sort_index", rank}}}}});
+  using Microseconds = std::chrono::duration<double, std::micro>;
+  const Microseconds epoch =
+      std::chrono::system_clock::now().time_since_epoch() - std::chrono::steady_clock::now().time_since_epoch();
   for (const TraceEvent& event : events) {
-    const auto start = std::chrono::duration<double, std::micro>(event.start.time_since_epoch());
+    const Microseconds start = epoch + event.start.time_since_epoch();
     list.push_back({{"name", event.name},
                     {"ph", "X"},
                     {"ts", start.count()},

@@ -68,10 +68,13 @@ std::string Runtime::description() const {
 int cores_per_rank(const Communicator& world) {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
-  const int cores = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
-  const std::vector<std::string> hosts = world.all_gather(host_name());
-  const auto neighbours = std::count(hosts.begin(), hosts.end(), host_name());
-  return std::max(1, cores / static_cast<int>(neighbours));
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) CPU_SET(0, &allowed);
+  // Ranks that may run on the same cores share them; a rank that was bound to cores of its own has those.
+  std::string place = host_name() + ' ';
+  for (int core = 0; core < CPU_SETSIZE; ++core) place += CPU_ISSET(core, &allowed) ? '1' : '0';
+  const std::vector<std::string> places = world.all_gather(place);
+  const auto sharers = std::count(places.begin(), places.end(), place);
+  return std::max(1, CPU_COUNT(&allowed) / static_cast<int>(sharers));
 }
 
 bool cpu_has_bf16_matrix_units() {

@@ -19,7 +19,7 @@ struct RuntimeOptions {
   DeviceChoice device = DeviceChoice::Auto;
   TransportChoice transport = TransportChoice::Auto;
   int ring = 0;     // ranks of one ring, 0: all
-  int threads = 0;  // of one rank, 0: the cores of the node shared by its ranks
+  int threads = 0;  // of one rank, 0: the cores that it may use, shared with the ranks that may use them too
 };
 
 class Runtime {
@@ -59,7 +59,7 @@ class Runtime {
   std::vector<std::function<void()>> progress_;
 };
 
-/// Cores that this process may use, divided among the ranks of its node. @returns at least 1
+/// Cores that this process may use, divided among the ranks that may use the same ones. @returns at least 1
 int cores_per_rank(const Communicator& world);
 /// Has the CPU matrix units for bf16 (AMX)? Decides what precision `auto` is.
 bool cpu_has_bf16_matrix_units();
