@@ -38,18 +38,22 @@ bool run_attends(const AttentionMaskView& mask, const TokenRun& queries, const T
 
 }  // namespace
 
-AttentionMask::AttentionMask(Rule rule, std::int64_t sequence_tokens, std::vector<std::int64_t> document_offsets)
-    : document_offsets_(std::move(document_offsets)) {
-  view_ = {.causal = rule.causal, .window = rule.window, .sequence_tokens = sequence_tokens};
-  if (document_offsets_.empty()) return;
-  const bool ascending = std::is_sorted(document_offsets_.begin(), document_offsets_.end());
-  if (document_offsets_.size() < 2 || document_offsets_.front() != 0 || document_offsets_.back() != sequence_tokens ||
+AttentionMaskView AttentionMask::view_of(Rule rule, std::int64_t sequence_tokens,
+                                         std::span<const std::int64_t> document_offsets) {
+  AttentionMaskView view{.causal = rule.causal, .window = rule.window, .sequence_tokens = sequence_tokens};
+  if (document_offsets.empty()) return view;
+  const bool ascending = std::is_sorted(document_offsets.begin(), document_offsets.end());
+  if (document_offsets.size() < 2 || document_offsets.front() != 0 || document_offsets.back() != sequence_tokens ||
       !ascending) {
     throw DataError("document offsets must ascend from 0 to the sequence length " + std::to_string(sequence_tokens));
   }
-  view_.document_offsets = document_offsets_.data();
-  view_.num_documents = static_cast<std::int64_t>(document_offsets_.size()) - 1;
+  view.document_offsets = document_offsets.data();
+  view.num_documents = static_cast<std::int64_t>(document_offsets.size()) - 1;
+  return view;
 }
+
+AttentionMask::AttentionMask(Rule rule, std::int64_t sequence_tokens, std::vector<std::int64_t> document_offsets)
+    : document_offsets_(std::move(document_offsets)), view_(view_of(rule, sequence_tokens, document_offsets_)) {}
 
 MaskCoverage coverage(const AttentionMaskView& mask, const TokenRun& queries, const TokenRun& keys) {
   if (queries.count == 0 || keys.count == 0 || !run_attends(mask, queries, keys)) return MaskCoverage::None;

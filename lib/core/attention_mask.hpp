@@ -64,7 +64,10 @@ class AttentionMask {
     bool causal = true;
     std::int64_t window = 0;
   };
+  /// The mask of offsets that somebody else owns and that outlive the view.
   /// @param document_offsets ascending, first 0, last sequence_tokens; empty: one document. Throws DataError otherwise.
+  static AttentionMaskView view_of(Rule rule, std::int64_t sequence_tokens,
+                                   std::span<const std::int64_t> document_offsets);
   AttentionMask(Rule rule, std::int64_t sequence_tokens, std::vector<std::int64_t> document_offsets = {});
 
   const AttentionMaskView& view() const { return view_; }

@@ -64,6 +64,15 @@ Evaluator::Evaluator(Execution& execution, const ProcessGrid& grid, Transformer&
       losses_(execution.device, accumulator_of(model.compute_dtype()), {capacity_}, MemoryUse::Workspace),
       host_losses_(accumulator_of(model.compute_dtype()), capacity_) {
   if (options.max_sequences > 0) num_sequences_ = std::min(num_sequences_, options.max_sequences);
+  loader_.reserve(capacity_, sequence_);
+}
+
+void Evaluator::rehearse() {
+  const std::int64_t last = num_sequences_ - 1;
+  if (last % grid_.data_size() != grid_.data_index()) return;
+  if (loader_.sequence_tokens(sequence_of(last)) == data_.sequence_length) return;
+  Totals ignored;
+  evaluate(sequence_of(last), ignored);
 }
 
 EvaluationResult Evaluator::run(const std::function<void(const TokenLosses&)>& per_token) {

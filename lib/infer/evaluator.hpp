@@ -69,6 +69,10 @@ class Evaluator {
 
   std::int64_t num_sequences() const { return num_sequences_; }
 
+  /// Takes the memory that only an evaluation needs: the last sequence of a split may have a length, and so products, of
+  /// its own. What does not fit then fails at the start of a run. Collective over each ring.
+  void rehearse();
+
   /// Collective over the world; the same result on every rank. Sums are fp64 and folded in a fixed order, so
   /// the number of ranks changes the result by rounding only.
   /// @param per_token  may be empty. Called equally often on every rank, so it may be collective: once for

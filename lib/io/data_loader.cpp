@@ -101,6 +101,7 @@ LoadedSequence DataLoader::load(std::int64_t sequence_index, const TokenRuns& ru
 void DataLoader::load_into(std::int64_t sequence_index, const TokenRuns& runs, LoadedSequence& sequence) const {
   const std::int64_t length = sequence_tokens(sequence_index);
   const std::int64_t stream_first = stream_position_of(sequence_index);
+  reserve(runs.num_tokens(), sequence);
   sequence.tokens.resize(static_cast<std::size_t>(runs.num_tokens()));
   sequence.targets.resize(static_cast<std::size_t>(runs.num_tokens()));
   find_documents(stream_first, length, sequence);
@@ -111,10 +112,16 @@ void DataLoader::load_into(std::int64_t sequence_index, const TokenRuns& runs, L
   drop_targets(length, runs, sequence);
 }
 
+void DataLoader::reserve(std::int64_t share_tokens, LoadedSequence& sequence) const {
+  sequence.tokens.reserve(static_cast<std::size_t>(share_tokens));
+  sequence.targets.reserve(static_cast<std::size_t>(share_tokens));
+  sequence.documents.reserve(static_cast<std::size_t>(max_documents_));
+  sequence.document_offsets.reserve(static_cast<std::size_t>(max_documents_) + 1);
+}
+
 void DataLoader::find_documents(std::int64_t stream_first, std::int64_t length, LoadedSequence& sequence) const {
   const auto offsets = corpus_.document_offsets(split_);
   sequence.documents.clear();
-  sequence.documents.reserve(static_cast<std::size_t>(max_documents_));
   std::int64_t document = corpus_.document_of(split_, stream_first), from = stream_first;
   for (std::int64_t position = 0; position < length;) {
     const std::int64_t begin = offsets[static_cast<std::size_t>(document)];
@@ -125,7 +132,6 @@ void DataLoader::find_documents(std::int64_t stream_first, std::int64_t length, 
   }
 
   sequence.document_offsets.clear();
-  sequence.document_offsets.reserve(static_cast<std::size_t>(max_documents_) + 1);
   sequence.document_offsets.push_back(0);
   for (std::size_t i = 1; options_.isolate_documents && i < sequence.documents.size(); ++i) {
     sequence.document_offsets.push_back(sequence.documents[i].first_position);

@@ -67,6 +67,8 @@ class DataLoader {
   LoadedSequence load(std::int64_t sequence_index, const TokenRuns& runs) const;
   /// The same into existing memory, which is not allocated again while `runs` grow no larger.
   void load_into(std::int64_t sequence_index, const TokenRuns& runs, LoadedSequence& sequence) const;
+  /// All memory that load_into() will ever take for shares of at most so many tokens.
+  void reserve(std::int64_t share_tokens, LoadedSequence& sequence) const;
 
  private:
   /// Position in the stream of the sequence's first token.

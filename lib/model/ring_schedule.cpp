@@ -11,13 +11,11 @@ namespace {
 class Needs {
  public:
   Needs(const SequenceLayout& layout, const AttentionMaskView& mask) : ring_(layout.ring()) {
-    std::vector<TokenRuns> runs;
-    for (int rank = 0; rank < ring_; ++rank) runs.push_back(layout.runs(rank));
     for (int distance = 0; distance < ring_; ++distance) {
       std::vector<bool> worked(static_cast<std::size_t>(ring_));
       for (int share = 0; share < ring_; ++share) {
         worked[static_cast<std::size_t>(share)] =
-            attends(mask, runs[static_cast<std::size_t>(at(share, distance))], runs[static_cast<std::size_t>(share)]);
+            attends(mask, layout.runs(at(share, distance)), layout.runs(share));
       }
       if (distance == 0 || std::find(worked.begin(), worked.end(), true) != worked.end()) {
         distances_.push_back(distance);

@@ -3,7 +3,7 @@
 // sends what when.
 #pragma once
 
-#include <utility>
+#include <span>
 #include <vector>
 
 #include "core/attention_mask.hpp"
@@ -14,16 +14,17 @@ namespace rondo {
 
 class Span {
  public:
-  /// @param document_offsets packed documents that do not see each other; empty: one document
+  /// @param document_offsets packed documents that do not see each other, read as long as the span lives; empty: one
   Span(const SequenceLayout& layout, AttentionMask::Rule rule, int ring_rank,
-       std::vector<std::int64_t> document_offsets = {})
+       std::span<const std::int64_t> document_offsets = {})
       : layout_(layout),
-        mask_(rule, layout.span_tokens(), std::move(document_offsets)),
-        schedule_(layout, mask_.view(), ring_rank),
+        mask_(AttentionMask::view_of(rule, layout.span_tokens(), document_offsets)),
+        schedule_(layout, mask_, ring_rank),
         runs_(layout.runs(ring_rank)) {}
+  Span(const SequenceLayout&, AttentionMask::Rule, int, std::vector<std::int64_t>&&) = delete;  // would not live on
 
   const SequenceLayout& layout() const { return layout_; }
-  const AttentionMaskView& mask() const { return mask_.view(); }
+  const AttentionMaskView& mask() const { return mask_; }
   const RingSchedule& schedule() const { return schedule_; }
   /// This rank's positions.
   const TokenRuns& runs() const { return runs_; }
@@ -35,7 +36,7 @@ class Span {
 
  private:
   SequenceLayout layout_;
-  AttentionMask mask_;
+  AttentionMaskView mask_;
   RingSchedule schedule_;
   TokenRuns runs_;
 };

@@ -74,6 +74,7 @@ std::int64_t Trainer::begin() {
   } else {
     parameters_.initialise(static_cast<std::uint64_t>(config_.train.seed));
   }
+  if (evaluator_) evaluator_->rehearse();
   return state_.progress.step;
 }
 

@@ -90,7 +90,8 @@ class TinyModel {
  public:
   TinyModel(Execution& execution, const ModelCase& c, LayoutKind layout, DType compute)
       : execution_(execution),
-        span_(SequenceLayout(c.tokens, execution.ring.size(), layout), c.rule, execution.ring.rank(), c.documents),
+        documents_(c.documents),
+        span_(SequenceLayout(c.tokens, execution.ring.size(), layout), c.rule, execution.ring.rank(), documents_),
         parameters_(execution, c.shape, compute),
         model_(execution, c.shape, parameters_, c.policy),
         tokens_(DType::Int32, {span_.num_tokens()}),
@@ -160,6 +161,7 @@ class TinyModel {
   }
 
   Execution& execution_;
+  std::vector<std::int64_t> documents_;
   Span span_;
   ParameterSet parameters_;
   Transformer model_;
