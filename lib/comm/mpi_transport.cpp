@@ -53,9 +53,13 @@ class MpiTransport final : public Transport {
   void all_reduce(Stream&, const TensorView& data, Arena& scratch) override {
     if (size_ == 1 || data.count() == 0) return;
     const TensorView flat = data.reshaped({data.count()});
-    Arena::Scope scope(scratch);
-    reduce_own_part(flat, scratch);
-    gather_parts(flat);
+    const auto slab = static_cast<std::int64_t>(slab_bytes() / size_of(data.dtype));
+    for (std::int64_t first = 0; first < flat.shape[0]; first += slab) {
+      const TensorView piece = flat.rows(first, std::min(slab, flat.shape[0] - first));
+      Arena::Scope scope(scratch);
+      reduce_own_part(piece, scratch);
+      gather_parts(piece);
+    }
   }
 
   void broadcast(Stream&, const TensorView& data, int root) override {
@@ -122,6 +126,11 @@ class MpiTransport final : public Transport {
       }
       requests.push_back(request);
     }
+  }
+
+  // What is summed at a time: scratch is that large, for any model and for up to 256 ranks.
+  std::size_t slab_bytes() const {
+    return std::max(std::size_t{16} << 20, static_cast<std::size_t>(size_) * (std::size_t{64} << 10));
   }
 
   TensorView part_of(const TensorView& flat, int part) const {

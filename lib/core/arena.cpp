@@ -14,25 +14,25 @@ constexpr std::size_t kAlignment = 64;
 void* Arena::take(std::size_t bytes) {
   ensure(num_scopes_ > 0, "scratch is taken inside a scope");
   const std::size_t rounded = std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  const auto hand_out = [&](const Block& block, std::size_t first) {
+    top_ = {first + rounded, top_.bytes + rounded};
+    peak_bytes_ = std::max(peak_bytes_, top_.bytes);
+    return static_cast<std::byte*>(block.memory.data()) + (first - block.first_byte);
+  };
   // Find the block that holds the top of the stack; what does not fit goes to the start of a following block.
-  for (Block& block : blocks_) {
-    const std::size_t block_end = block.first_byte + block.memory.size_bytes();
-    const std::size_t first = std::max(used_bytes_, block.first_byte);
-    if (first + rounded <= block_end) {
-      used_bytes_ = first + rounded;
-      peak_bytes_ = std::max(peak_bytes_, used_bytes_);
-      return static_cast<std::byte*>(block.memory.data()) + (first - block.first_byte);
-    }
+  for (const Block& block : blocks_) {
+    const std::size_t first = std::max(top_.position, block.first_byte);
+    if (first + rounded <= block.end_byte()) return hand_out(block, first);
   }
-  const std::size_t first_byte = blocks_.empty() ? 0 : blocks_.back().first_byte + blocks_.back().memory.size_bytes();
+  // Free blocks that are too small make way, so that pieces of the first step never add up to much more than the stack.
+  while (!blocks_.empty() && blocks_.back().first_byte >= top_.position) blocks_.pop_back();
+  const std::size_t first_byte = blocks_.empty() ? 0 : blocks_.back().end_byte();
   blocks_.push_back({Buffer(device_, rounded, use_), first_byte});
-  used_bytes_ = first_byte + rounded;
-  peak_bytes_ = std::max(peak_bytes_, used_bytes_);
-  return blocks_.back().memory.data();
+  return hand_out(blocks_.back(), first_byte);
 }
 
-void Arena::close(std::size_t mark) noexcept {
-  used_bytes_ = mark;
+void Arena::close(const Top& mark) noexcept {
+  top_ = mark;
   if (--num_scopes_ > 0 || blocks_.size() < 2) return;
   // The outermost scope has ended: one block of the size that was needed replaces the pieces.
   blocks_.clear();

@@ -17,17 +17,24 @@ class Arena {
 
   Device& device() { return device_; }
 
+ private:
+  struct Top {
+    std::size_t position = 0;  // in the stack, with the ends of blocks that were too small for what came next
+    std::size_t bytes = 0;     // handed out: what one block would need
+  };
+
+ public:
   /// Everything taken while a Scope lives is given back when it ends; scopes nest.
   class Scope {
    public:
-    explicit Scope(Arena& arena) : arena_(arena), mark_(arena.used_bytes_) { ++arena.num_scopes_; }
+    explicit Scope(Arena& arena) : arena_(arena), mark_(arena.top_) { ++arena.num_scopes_; }
     ~Scope() { arena_.close(mark_); }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
    private:
     Arena& arena_;
-    std::size_t mark_;
+    Top mark_;
   };
 
   /// Undefined contents, 64-byte aligned. @pre inside a Scope
@@ -40,13 +47,15 @@ class Arena {
   struct Block {
     Buffer memory;
     std::size_t first_byte;  // position of its first byte in the stack
+    std::size_t end_byte() const { return first_byte + memory.size_bytes(); }
   };
-  void close(std::size_t mark) noexcept;
+  void close(const Top& mark) noexcept;
 
   Device& device_;
   MemoryUse use_;
   std::vector<Block> blocks_;
-  std::size_t used_bytes_ = 0, peak_bytes_ = 0;
+  Top top_;
+  std::size_t peak_bytes_ = 0;
   int num_scopes_ = 0;
 };
 

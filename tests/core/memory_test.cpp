@@ -73,6 +73,29 @@ TEST(Arena, GrowsInTheFirstStepAndIsFlatAfterwards) {
   EXPECT_EQ(device.memory().num_allocations(), allocations);
 }
 
+TEST(Arena, NeedsInTheEndWhatIsHandedOutAtOneTime) {
+  CpuDevice device;
+  Arena arena(device, MemoryUse::Workspace);
+  const auto grow = [&] {
+    Arena::Scope outer(arena);
+    arena.take(640);
+    for (std::size_t bytes = 64; bytes <= 6400;
+         bytes += 64) {  // each is too large for the block that the one before left
+      Arena::Scope inner(arena);
+      arena.take(bytes);
+    }
+    Arena::Scope inner(arena);  // a block of 6400 bytes is free: 3200 + 3200 fit, 3200 + 3264 do not
+    arena.take(3200);
+    arena.take(3264);
+  };
+  grow();
+  EXPECT_EQ(device.memory().current_bytes(MemoryUse::Workspace), 640U + 3200U + 3264U);
+  EXPECT_EQ(device.memory().peak_bytes(MemoryUse::Workspace), 640U + 6400U + 3264U) << "the pieces of the first time";
+  const auto allocations = device.memory().num_allocations();
+  grow();
+  EXPECT_EQ(device.memory().num_allocations(), allocations);
+}
+
 TEST(Arena, NeverHandsOutTheSameByteTwiceInAScope) {
   CpuDevice device;
   Arena arena(device, MemoryUse::Workspace);
