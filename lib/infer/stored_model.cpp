@@ -85,7 +85,8 @@ StoredModelInfo read_model_info(const fs::path& step_folder) {
 }
 
 StoredModel::StoredModel(Execution& execution, const Communicator& ranks, const StoredModelInfo& info)
-    : parameters_(execution, shape_of(info.config), dtype_of_compute(info.config.precision.compute)),
+    : parameters_(execution, shape_of(info.config), dtype_of_compute(info.config.precision.compute),
+                  ParameterUse::Inference),
       transformer_(execution, shape_of(info.config), parameters_, ActivationPolicy::KeepInputs) {
   CheckpointReader(info.folder).read(ranks, weights_of(parameters_));
   parameters_.refresh_compute_copies();

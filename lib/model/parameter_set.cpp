@@ -35,12 +35,14 @@ std::vector<ParameterSet::Declaration> ParameterSet::declarations(const Transfor
   return list;
 }
 
-ParameterSet::ParameterSet(Execution& execution, const TransformerShape& shape, DType compute)
+ParameterSet::ParameterSet(Execution& execution, const TransformerShape& shape, DType compute, ParameterUse use)
     : execution_(execution), shape_(shape), compute_(compute) {
   const std::vector<Declaration> list = declarations(shape);
   for (const Declaration& d : list) num_values_ += padded(d.shape.count());
   values_ = Buffer(execution.device, master_dtype(), {num_values_}, MemoryUse::Parameters);
-  gradients_ = Buffer(execution.device, master_dtype(), {num_values_}, MemoryUse::Gradients);
+  if (use == ParameterUse::Training) {
+    gradients_ = Buffer(execution.device, master_dtype(), {num_values_}, MemoryUse::Gradients);
+  }
   if (compute == DType::Bf16) {
     compute_copies_ = Buffer(execution.device, compute, {num_values_}, MemoryUse::Parameters);
   }

@@ -47,10 +47,16 @@ struct OuterWeights {
   Weight head;        // [V, C], the embedding itself if tied
 };
 
+enum class ParameterUse {
+  Training,
+  Inference,  ///< no gradients: sinks are empty views
+};
+
 class ParameterSet {
  public:
   /// @param compute the type kernels read: fp64, fp32 or bf16 (with fp32 masters)
-  ParameterSet(Execution& execution, const TransformerShape& shape, DType compute);
+  ParameterSet(Execution& execution, const TransformerShape& shape, DType compute,
+               ParameterUse use = ParameterUse::Training);
 
   /// Normal values of deviation 0.02, the two projections back to the residual stream divided by sqrt(2 L),
   /// norms 1. A value depends on seed, name and index only, so not on the number of ranks.

@@ -34,7 +34,8 @@ inline TransformerShape small_shape(std::int64_t vocabulary) {
 /// Weights large enough that every part of the model changes the logits.
 struct SmallModel {
   SmallModel(Execution& execution, const TransformerShape& shape, DType compute = DType::Fp64)
-      : parameters(execution, shape, compute), transformer(execution, shape, parameters, ActivationPolicy::KeepInputs) {
+      : parameters(execution, shape, compute, ParameterUse::Inference),
+        transformer(execution, shape, parameters, ActivationPolicy::KeepInputs) {
     parameters.initialise(3);
     for (Parameter& parameter : parameters.parameters()) {
       for (std::int64_t i = 0; i < parameter.value.count(); ++i) {
