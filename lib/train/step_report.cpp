@@ -23,7 +23,7 @@ std::string step_line(const StepReport& r) {
       1e-6 * r.model_flops / r.step_ms, r.exposed_communication_ms, duration_text(r.eta_s));
 }
 
-std::string metrics_record(const StepReport& r, const MemoryLedger& memory) {
+std::string metrics_record(const StepReport& r, const PeakMemory& memory) {
   nlohmann::ordered_json record{{"step", r.step},
                                 {"loss", r.loss},
                                 {"grad_norm", r.gradient_norm},
@@ -35,10 +35,11 @@ std::string metrics_record(const StepReport& r, const MemoryLedger& memory) {
                                 {"exposed_communication_ms", r.exposed_communication_ms}};
   nlohmann::ordered_json peak;
   for (std::size_t i = 0; i < kNumMemoryUses; ++i) {
-    const auto use = static_cast<MemoryUse>(i);
-    peak[std::string(name_of(use))] = memory.peak_bytes(use);
+    peak[std::string(name_of(static_cast<MemoryUse>(i)))] = memory.bytes[i];
   }
   record["peak_bytes"] = peak;
+  record["peak_total_bytes"] = memory.total_bytes;
+  record["peak_resident_bytes"] = memory.resident_bytes;
   return record.dump();
 }
 

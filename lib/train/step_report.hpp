@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/memory_use.hpp"
+#include "train/peak_memory.hpp"
 
 namespace rondo {
 
@@ -26,7 +26,7 @@ struct StepReport {
 /// Fixed columns: step, loss, norm, lr, ms, tokens/s, GFLOP/s, exposed communication, ETA.
 std::string step_line(const StepReport& report);
 /// One object without line breaks, for metrics.jsonl.
-std::string metrics_record(const StepReport& report, const MemoryLedger& memory);
+std::string metrics_record(const StepReport& report, const PeakMemory& memory);
 std::string validation_record(std::int64_t step, double loss, std::int64_t num_targets);
 /// e.g. "1:02:03", "4:05"
 std::string duration_text(double seconds);

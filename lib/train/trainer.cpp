@@ -169,7 +169,8 @@ void Trainer::obey(const StepActions& actions, const StepReport& report) {
   if (runtime_.world().rank() == 0 && on_step) on_step(report);
   if (actions.log) {
     log::info("{}", step_line(report));
-    record(report.step, metrics_record(report, execution_.device.memory()));
+    const PeakMemory mine = peak_memory_of(execution_.device.memory());
+    record(report.step, metrics_record(report, largest_of_ranks(runtime_.world(), mine)));
   }
   if (actions.evaluate) evaluate();
   if (actions.checkpoint) save();

@@ -22,13 +22,15 @@ TEST(StepReport, RecordsEveryFigureAsOneLineOfJson) {
   report.step_ms = 500;
   MemoryLedger memory;
   memory.add(MemoryUse::Parameters, 64);
-  const std::string record = metrics_record(report, memory);
+  const std::string record = metrics_record(report, peak_memory_of(memory));
   EXPECT_EQ(record.find('\n'), std::string::npos);
   const auto parsed = nlohmann::json::parse(record);
   EXPECT_EQ(parsed.at("step"), 7);
   EXPECT_EQ(parsed.at("loss"), 2.5);
   EXPECT_EQ(parsed.at("tokens_per_second"), 2000.0);
   EXPECT_EQ(parsed.at("peak_bytes").at("parameters"), 64);
+  EXPECT_EQ(parsed.at("peak_total_bytes"), 64);
+  EXPECT_GT(parsed.at("peak_resident_bytes"), 0);
 }
 
 }  // namespace
