@@ -5,11 +5,14 @@
 #include <exception>
 #include <string>
 
+#include "io/hdf5_handle.hpp"
+
 namespace rondo {
 
 namespace {
 
-int end_with(const MpiSession& session, const Error& error, bool agreed, const ErrorObserver& observe) {
+int end_with(MpiSession& session, const Error& error, bool agreed, const ErrorObserver& observe) {
+  session.set_watch({});  // what it looked at went with the body
   const Communicator& world = session.world();
   const bool rank_alone = !agreed && world.size() > 1;
   if (observe) observe(error, rank_alone);
@@ -19,6 +22,7 @@ int end_with(const MpiSession& session, const Error& error, bool agreed, const E
     session.abort_all(exit_code(error.kind()));
   }
   if (world.rank() == 0) print_error(error);
+  if (world.any(is_hdf5_left_open())) session.abort_all(exit_code(error.kind()));
   return exit_code(error.kind());
 }
 

@@ -60,9 +60,12 @@ Hdf5Handle::Hdf5Handle(Hdf5Id id, ErrorKind kind, std::string_view what, std::st
     : id_(check_hdf5(id, kind, what, where)), kind_(kind), where_(std::move(where)) {}
 
 void leave_hdf5_open() noexcept { all_stays_open = true; }
+bool is_hdf5_left_open() noexcept { return all_stays_open; }
 
 Hdf5Handle::~Hdf5Handle() {
-  if (id_ >= 0 && !all_stays_open && release(id_) < 0) log::error("{}: closing failed", where_);
+  if (id_ < 0 || all_stays_open || release(id_) >= 0) return;
+  log::error("{}: closing failed", where_);
+  leave_hdf5_open();  // HDF5 does not survive a second try
 }
 
 Hdf5Handle::Hdf5Handle(Hdf5Handle&& other) noexcept

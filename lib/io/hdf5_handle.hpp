@@ -20,6 +20,8 @@ void prepare_hdf5();
 /// From now on no handle closes what it owns: for a process that ends because its peers do not come any more, since closing
 /// a file of several ranks waits for them.
 void leave_hdf5_open() noexcept;
+/// Then MPI must not be finalised: HDF5 would close what is open, wait for ever, or die of it.
+bool is_hdf5_left_open() noexcept;
 
 /// Throws DataError or CheckpointError with HDF5's error stack.
 [[noreturn]] void throw_hdf5_error(ErrorKind kind, std::string_view what, std::string_view where);

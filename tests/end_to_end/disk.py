@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks and limits: what cannot be written ends with exit code 3 and a record, and leaves nothing half-written."""
 import os
+import resource
+import signal
 import subprocess
 import sys
 import unittest
 
-from launch import LaunchedTest
+from launch import LARGE, LaunchedTest, wait_until
 
 
 class Disk(LaunchedTest):
@@ -20,6 +22,59 @@ class Disk(LaunchedTest):
             self.expect_record("small/run", exit_code=3)
             self.assertFalse((disk / "run/checkpoints/step-5").exists())
         finally:
+            subprocess.run(["umount", disk], check=True)
+
+    def start_until_save(self, run):
+        """All ranks stand still inside a save, with its room reserved."""
+        process = self.launcher.start(run, settings=LARGE)
+
+        def has_reserved():
+            state = self.launcher.save_under_way(run)
+            try:
+                return state is not None and state.stat().st_blocks * 512 > 100e6
+            except FileNotFoundError:
+                return False
+        self.assertTrue(wait_until(has_reserved, process), self.launcher.log(run))
+        self.signal_all(process, signal.SIGSTOP)
+        self.assertIsNotNone(self.launcher.save_under_way(run))
+        return process
+
+    def signal_all(self, process, what):
+        for rank in self.launcher.ranks_of(process):
+            os.kill(rank, what)
+
+    def expect_failed_save(self, process, run, *words):
+        self.signal_all(process, signal.SIGCONT)
+        self.expect_end(process, run, [3], seconds=30)
+        for word in ("checkpoint error", *words):
+            self.assertIn(word, self.launcher.log(run))
+        self.expect_record(run, cause="checkpoint", exit_code=3, phase="save")
+        self.assertEqual(list((self.launcher.folder / run / "checkpoints").iterdir()), [])
+
+    def test_write_that_fails_on_some_ranks_inside_a_save(self):
+        for failing in ([0], [1], [0, 1]):
+            run = "run-" + "-".join(map(str, failing))
+            process = self.start_until_save(run)
+            ranks = self.launcher.ranks_of(process)
+            for rank in failing:
+                resource.prlimit(ranks[rank], resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+            self.expect_failed_save(process, run, f"(rank {failing[0]})")
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can mount a small disk")
+    def test_disk_that_fills_up_inside_a_save_without_reservation(self):
+        disk = self.launcher.folder / "small"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", disk], check=True)
+        try:
+            process = self.start_until_save("small/run")
+            state = self.launcher.save_under_way("small/run")
+            subprocess.run(["fallocate", "--punch-hole", "--offset", "1000000", "--length", str(1 << 30), state], check=True)
+            with open(disk / "others", "wb", buffering=0) as others, self.assertRaises(OSError):
+                while True:
+                    others.write(bytes(4096))
+            self.expect_failed_save(process, "small/run")
+        finally:
+            self.launcher.close()
             subprocess.run(["umount", disk], check=True)
 
     def limited(self, limit, *arguments):

@@ -95,14 +95,17 @@ class Launcher:
 
     def start(self, run, **options):
         """In the background, as a process group of its own."""
-        with open(self.folder / f"{run}.log", "a") as log:
+        with open(self.log_file(run), "a") as log:
             process = subprocess.Popen(self.command(run, **options), stdout=log, stderr=log, cwd=self.folder,
                                        start_new_session=True)
         self.started.append(process)
         return process
 
+    def log_file(self, run):
+        return self.folder / f"{run.replace('/', '-')}.log"
+
     def log(self, run):
-        return (self.folder / f"{run}.log").read_text()
+        return self.log_file(run).read_text()
 
     def record(self, run):
         return json.loads((self.folder / run / "exit.json").read_text())
