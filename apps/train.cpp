@@ -15,6 +15,7 @@
 #include "io/trace_file.hpp"
 #include "model/ring_check.hpp"
 #include "model/shape_of.hpp"
+#include "train/stall_watchdog.hpp"
 #include "train/trainer.hpp"
 
 namespace rondo {
@@ -81,10 +82,11 @@ int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
     folder.beat(report.step);
     if (live) show_live(report);
   };
-  record.at("training", first_step);
+  StallWatchdog watchdog(world, folder, {.limit_s = start.config.train.stall_timeout});
   keep_trace_events(start.config.log.trace_steps > 0);
   trainer.on_phase = [&](std::string_view phase, std::int64_t step) {
     record.at(phase, step);
+    watchdog.at(phase, step);
     stop.set_answer_time(phase == "save" ? StopSignal::kAnswerInSave : StopSignal::kPromptAnswer);
     if (step == first_step + start.config.log.trace_steps) write_trace(folder, world);
   };

@@ -12,6 +12,7 @@
 
 #include "comm/mpi_handle.hpp"
 #include "comm/mpi_session.hpp"
+#include "core/trace.hpp"
 
 namespace rondo {
 
@@ -74,6 +75,7 @@ void check_mpi(int status, std::string_view call, std::source_location caller) {
 }
 
 void wait_for_all(std::span<MPI_Request> requests, const std::function<void()>* watch) {
+  const TraceScope trace("communicator.wait");
   constexpr int kPollsBeforeYield = 100;  // ranks may share a core
   for (int polls = 0;; ++polls) {
     int all = 0;

@@ -2,6 +2,8 @@
 #include "core/trace.hpp"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <spdlog/fmt/fmt.h>
 #include <utility>
 
@@ -13,6 +15,11 @@ struct KeptEvents {
   bool keep = false;
   std::vector<TraceEvent> events;
 };
+
+// The names of the open scopes; written by the thread that drives the device, read by any.
+constexpr int kMostOpen = 16;
+std::array<std::atomic<const char*>, kMostOpen> open_names{};
+std::atomic<int> num_open{0};
 
 KeptEvents& kept_events() {
   static KeptEvents kept;
@@ -26,7 +33,14 @@ std::vector<TraceRegion>& trace_regions() {
   return regions;
 }
 
+TraceScope::TraceScope(const char* name) : name_(name), start_(std::chrono::steady_clock::now()) {
+  const int depth = num_open.load(std::memory_order_relaxed);
+  if (depth < kMostOpen) open_names[static_cast<std::size_t>(depth)].store(name, std::memory_order_relaxed);
+  num_open.store(depth + 1, std::memory_order_release);
+}
+
 TraceScope::~TraceScope() {
+  num_open.fetch_sub(1, std::memory_order_relaxed);
   const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   auto& regions = trace_regions();
   auto region = std::find_if(regions.begin(), regions.end(), [&](const TraceRegion& r) { return r.name == name_; });
@@ -41,6 +55,16 @@ void keep_trace_events(bool keep) { kept_events().keep = keep; }
 std::vector<TraceEvent> take_trace_events() {
   keep_trace_events(false);
   return std::exchange(kept_events().events, {});
+}
+
+std::string open_scopes() {
+  std::string path;
+  const int depth = std::min(num_open.load(std::memory_order_acquire), kMostOpen);
+  for (int i = 0; i < depth; ++i) {
+    path += path.empty() ? "" : " > ";
+    path += open_names[static_cast<std::size_t>(i)].load(std::memory_order_relaxed);
+  }
+  return path;
 }
 
 std::string trace_table() {

@@ -28,7 +28,7 @@ std::vector<TraceRegion>& trace_regions();
 class TraceScope {
  public:
   /// @param name a string literal, "file.function"
-  explicit TraceScope(const char* name) : name_(name), start_(std::chrono::steady_clock::now()) {}
+  explicit TraceScope(const char* name);
   ~TraceScope();
   TraceScope(const TraceScope&) = delete;
   TraceScope& operator=(const TraceScope&) = delete;
@@ -37,6 +37,9 @@ class TraceScope {
   const char* name_;
   std::chrono::steady_clock::time_point start_;
 };
+
+/// The scopes that are open now, outermost first: "a > b > c". Any thread may ask.
+std::string open_scopes();
 
 /// Whether scopes that end from now on are kept as events. Off at first.
 void keep_trace_events(bool keep);

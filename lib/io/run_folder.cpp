@@ -127,6 +127,7 @@ void RunFolder::lock() {
 
 void RunFolder::write_running(const ExitRecord& record) const {
   std::filesystem::remove(path_ / "exit.first");
+  std::filesystem::remove_all(stall_notes());
   replace_file(path_ / "exit.json", to_json(record));
 }
 

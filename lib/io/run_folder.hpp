@@ -14,7 +14,7 @@ namespace rondo {
 
 /// How a run ended, as written to exit.json.
 struct ExitRecord {
-  std::string cause;  ///< "running", "finished", "stopped", or the kind of the error
+  std::string cause;  ///< "running", "finished", "stopped", "stalled", or the kind of the error
   int exit_code = 0;
   int rank = 0;
   std::string host;
@@ -34,6 +34,9 @@ class RunFolder {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+
+  /// Where ranks that wait too long compare notes.
+  std::filesystem::path stall_notes() const { return path_ / "stalled"; }
 
   /// On one rank: takes the folder for this process until it ends. @throws DataError naming the process that has it
   void lock();

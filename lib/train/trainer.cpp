@@ -79,6 +79,7 @@ std::int64_t Trainer::begin() {
 }
 
 TrainOutcome Trainer::run() {
+  enter("training");
   while (state_.progress.step < config_.train.steps) {
     const StepReport report = step();
     enter("training");

@@ -47,7 +47,7 @@ class Trainer {
 
   /// Called on rank 0 after every step.
   std::function<void(const StepReport&)> on_step;
-  /// Called on every rank after every update, as "training", and before and after what may follow: "evaluation", "save".
+  /// Called on every rank at the start and after every update, as "training", and before and after what may follow: "evaluation", "save".
   std::function<void(std::string_view phase, std::int64_t step)> on_phase;
   /// Called on rank 0 with one JSON object for each logged step and each evaluation.
   std::function<void(std::int64_t step, const std::string& record)> on_record;
