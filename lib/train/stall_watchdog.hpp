@@ -34,7 +34,7 @@ struct StalledRank {
 StalledRank find_stalled_rank(const std::vector<std::optional<StallNote>>& notes);
 
 struct StallOptions {
-  double limit_s = 0;            // without a step; 0: 5 times the median step, at least 30 s, once five steps are known
+  double limit_s = 0;  // without a step; 0: 5 times the median step, at least 30 s, once five steps are known
   double notes_come_within_s = 5;  // then the ranks have seen each other's notes, or made a step after all
   /// Called by the thread of the watchdog after it has written the record; if not given, the process ends with code 4.
   std::function<void(const ExitRecord&)> end = {};

@@ -39,7 +39,9 @@ class StallWatchdogs : public ::testing::Test {
   ~StallWatchdogs() override { std::filesystem::remove_all(path_); }
 
   StallOptions options() {
-    return {.limit_s = 0.3, .notes_come_within_s = 0.2, .end = [this](const ExitRecord& record) { end_.set_value(record); }};
+    return {.limit_s = 0.3, .notes_come_within_s = 0.2, .end = [this](const ExitRecord& record) {
+              end_.set_value(record);
+            }};
   }
 
   std::filesystem::path path_;
