@@ -57,6 +57,16 @@ LayoutKind layout_for(const AttentionOptions& options) {
   return options.causal && options.window == 0 ? LayoutKind::Zigzag : LayoutKind::Contiguous;
 }
 
+/// The unfinished output file: gone with its owner, unless it has been given its name.
+struct Unfinished {
+  ~Unfinished() {
+    std::error_code ignored;
+    if (is_mine) std::filesystem::remove(path, ignored);
+  }
+  const std::string path;
+  const bool is_mine;  // of this rank
+};
+
 struct Settings {
   DType dtype;
   DeviceChoice device;
@@ -72,8 +82,9 @@ Settings check_options(const AttentionOptions& options, int rank) {
   if (rank != 0) return settings;
   const std::filesystem::path output(options.output);
   std::error_code ignored;
-  if (std::filesystem::equivalent(options.input, output, ignored)) {
-    throw ConfigError("the output would replace the input", options.output);
+  for (const std::string& written : {options.output, partial_path(options)}) {
+    if (!std::filesystem::equivalent(options.input, written, ignored)) continue;
+    throw ConfigError("the output would replace the input", written, "give another --output");
   }
   const std::filesystem::path folder = output.has_parent_path() ? output.parent_path() : ".";
   if (!std::filesystem::is_directory(folder, ignored)) {
@@ -228,6 +239,7 @@ void attention(const MpiSession& session, const AttentionOptions& options) {
   const Communicator& world = session.world();
   Settings settings{};
   agree_on(world, [&] { settings = check_options(options, world.rank()); });
+  const Unfinished unfinished{partial_path(options), world.rank() == 0};
   Runtime runtime(world, {.device = settings.device});
   std::optional<Hdf5File> input;
   AttentionProblem problem;
@@ -236,16 +248,15 @@ void attention(const MpiSession& session, const AttentionOptions& options) {
     problem = read_problem(*input, {.d_out = options.backward, .documents = options.documents, .ranks = world.size()});
   });
 
-  const std::string partial = partial_path(options);
-  Hdf5File file = Hdf5File::create(partial, {.ranks = &world});
+  Hdf5File file = Hdf5File::create(unfinished.path, {.ranks = &world});
   Results results(file, problem, accumulator_of(settings.dtype), options.backward);
   const Figures figures = compute(runtime, options, settings, problem, *input, results);
   results.close();
   file.close();
   agree_on(world, [&] {
     std::error_code failure;
-    if (world.rank() == 0) std::filesystem::rename(partial, options.output, failure);
-    if (failure) throw DataError("renaming " + partial + " failed: " + failure.message(), options.output);
+    if (world.rank() == 0) std::filesystem::rename(unfinished.path, options.output, failure);
+    if (failure) throw DataError("renaming " + unfinished.path + " failed: " + failure.message(), options.output);
   });
   if (world.rank() == 0) print(runtime, options, settings, problem, figures);
 }
@@ -282,7 +293,7 @@ void add_attention(Program& program) {
       ->type_name("DEVICE");
   command->add_flag("--causal", options->causal, "a query sees no later key");
   command->add_option("--window", options->window, "a query sees keys with 0 <= i - j < W; 0: no window")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
       ->type_name("W");
   command->add_flag("--documents", options->documents, "a query sees its own document only, as document_offsets says");
   command->add_flag("--backward", options->backward, "also the gradients, given d_out");

@@ -8,10 +8,11 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "apps/commands.hpp"
+#include "apps/figures.hpp"
 #include "config/load.hpp"
 #include "config/print.hpp"
 #include "config/resolve.hpp"
-#include "io/token_corpus.hpp"
+#include "io/data_loader.hpp"
 #include "plan/cost_estimate.hpp"
 #include "runtime/runtime.hpp"
 
@@ -27,11 +28,6 @@ struct CheckOptions {
   std::string device;
   bool json = false;
 };
-
-std::string print_bytes(std::int64_t bytes) {
-  const double mib = static_cast<double>(bytes) / (1 << 20);
-  return mib < 1024.0 ? fmt::format("{:.1f} MiB", mib) : fmt::format("{:.1f} GiB", mib / 1024.0);
-}
 
 void print_problems(const std::vector<Problem>& problems, bool json) {
   if (json) {
@@ -78,13 +74,15 @@ struct CorpusFigures {
   std::int64_t train_tokens = 0;
 };
 
-CorpusFigures read_corpus(const std::string& path) {
+CorpusFigures read_corpus(const DataConfig& data) {
+  const std::string& path = data.corpus;
   if (!std::filesystem::exists(path)) {
     std::fprintf(stderr, "note: there is no corpus %s yet, so its vocabulary and length are not checked\n",
                  path.c_str());
     return {};
   }
   const TokenCorpus corpus(path);
+  require_whole_sequence(corpus, Split::Train, data.sequence_length);
   return {corpus.vocabulary_size(), corpus.num_tokens(Split::Train)};
 }
 
@@ -99,20 +97,34 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const CorpusF
   };
   text += fmt::format("\n# {} is valid\n", options.config.path);
   line("ranks", fmt::format("{} = data {} x ring {}", options.ranks, options.ranks / ring, ring));
-  line("parameters", fmt::format("{:.4g} M", static_cast<double>(cost.num_parameters) * 1e-6));
+  line("parameters", figure_text(static_cast<double>(cost.num_parameters)));
   line("tokens a step", fmt::format("{}", cost.tokens_per_step));
-  line("tokens in all", fmt::format("{:.4g} M", tokens * static_cast<double>(config.train.steps) * 1e-6));
+  line("tokens in all", figure_text(tokens * static_cast<double>(config.train.steps)));
   if (corpus.train_tokens > 0) {
     const double passes = tokens * static_cast<double>(config.train.steps) / static_cast<double>(corpus.train_tokens);
     line("corpus", fmt::format("{} tokens, read {:.3g} times", corpus.train_tokens, passes));
   }
-  line("arithmetic", fmt::format("{:.4g} GFLOP a token, {:.4g} TFLOP a step", cost.flops_per_token * 1e-9,
-                                 cost.flops_per_token * tokens * 1e-12));
-  line("one checkpoint", print_bytes(cost.checkpoint_bytes));
-  line("memory of a rank", print_bytes(cost.memory_total_bytes()) + " and workspace, estimated");
+  line("arithmetic", figure_text(cost.flops_per_token, "FLOP") + " a token, " +
+                         figure_text(cost.flops_per_token * tokens, "FLOP") + " a step");
+  line("one checkpoint", bytes_text(cost.checkpoint_bytes));
+  line("memory of a rank", bytes_text(cost.memory_total_bytes()) + " and workspace, estimated");
   const nlohmann::ordered_json by_use = memory_by_use(cost.memory_bytes);
-  for (const auto& [use, bytes] : by_use.items()) line("  " + use, print_bytes(bytes.get<std::int64_t>()));
+  for (const auto& [use, bytes] : by_use.items()) line("  " + use, bytes_text(bytes.get<std::int64_t>()));
   std::fputs(text.c_str(), stdout);
+}
+
+// What `rondo train` would refuse, it refuses here.
+void print_cost(const ConfigDraft& draft, const CheckOptions& options) {
+  const CorpusFigures corpus = read_corpus(draft.config.data);
+  const RunConfig config = resolve(draft.config, {.world_size = options.ranks,
+                                                  .vocabulary_size = corpus.vocabulary_size,
+                                                  .has_bf16_units = cpu_has_bf16_matrix_units()});
+  require_machine({.device = config.parallel.device, .transport = config.parallel.transport});
+  if (config.model.vocabulary_size == 0) {
+    std::fprintf(stderr, "note: model.vocabulary_size is not known, so the figures leave out embedding and head\n");
+  }
+  const CostEstimate cost = estimate_cost(config);
+  options.json ? print_json(config, cost, options) : print_text(config, cost, corpus, options);
 }
 
 int check(const CheckOptions& options) {
@@ -124,16 +136,14 @@ int check(const CheckOptions& options) {
     print_problems(problems, options.json);
     return kBroken;
   }
-  const CorpusFigures corpus = read_corpus(draft.config.data.corpus);
-  const RunConfig config = resolve(draft.config, {.world_size = options.ranks,
-                                                  .vocabulary_size = corpus.vocabulary_size,
-                                                  .has_bf16_units = cpu_has_bf16_matrix_units()});
-  if (config.model.vocabulary_size == 0) {
-    std::fprintf(stderr, "note: model.vocabulary_size is not known, so the figures leave out embedding and head\n");
+  try {
+    print_cost(draft, options);
+    return 0;
+  } catch (const Error& error) {  // of the corpus or the machine
+    if (!options.json) throw;
+    print_problems({{{}, error.message(), error.advice(), error.where()}}, true);
+    return exit_code(error.kind());
   }
-  const CostEstimate cost = estimate_cost(config);
-  options.json ? print_json(config, cost, options) : print_text(config, cost, corpus, options);
-  return 0;
 }
 
 }  // namespace

@@ -29,8 +29,8 @@ std::vector<fs::path> step_folders(const fs::path& given) {
   fs::path folder = given.has_filename() ? given : given.parent_path();
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored)) {
-    throw ConfigError("there is no such folder", given.string(),
-                      "Name a run, its checkpoints folder, or one step-N in it.");
+    throw CheckpointError("there is no such folder", given.string(),
+                          "name a run, its checkpoints folder, or one step-N in it");
   }
   // state.h5 counts as well, so that a checkpoint whose record is lost is named as such.
   if (fs::exists(folder / "commit.json") || fs::exists(folder / "state.h5")) return {folder};
@@ -71,6 +71,7 @@ void print_text(const fs::path& folder, const CheckpointRecord& record, const st
   const auto fields = Json::parse(metadata, nullptr, false);
   if (fields.is_object()) {
     for (const auto& [key, value] : fields.items()) {
+      if (key == "step") continue;  // said above, from the record
       const std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
       if (shown.size() <= 80 && shown.find('\n') == std::string::npos) text += fmt::format("  {:<15} {}\n", key, shown);
     }

@@ -165,15 +165,15 @@ void add_eval(Program& program) {
       ->check(CLI::IsMember({"validation", "train"}))
       ->type_name("SPLIT");
   command->add_option("--sequence-length", options->sequence_length, "tokens of one sequence; as trained if not given")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
       ->type_name("S");
   command->add_option("--sequences", options->sequences, "so many, spread evenly over the split; all if not given")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
       ->type_name("N");
   command->add_option("--per-token", options->per_token, "also write the log-probability of every token, as HDF5")
       ->type_name("FILE");
   command->add_option("--ring", options->ring, "ranks that share a sequence; all if not given")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1 << 20))
       ->type_name("R");
   command->add_option("--layout", options->layout, "as parallel.layout: auto, contiguous, zigzag or striped")
       ->check(CLI::IsMember({"auto", "contiguous", "zigzag", "striped"}))

@@ -34,11 +34,24 @@ struct GenerateOptions {
 
 std::string prompt_of(const GenerateOptions& options) {
   if (options.prompt) return *options.prompt;
-  std::ifstream file(options.prompt_file, std::ios::binary);
+  const std::string name = options.prompt_file == "-" ? "/dev/stdin" : options.prompt_file;
+  std::ifstream file(name, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   if (!file.is_open() || file.bad())
-    throw DataError("the prompt cannot be read", options.prompt_file, "/dev/stdin is standard input");
+    throw DataError("the prompt cannot be read", options.prompt_file, "give a file with --prompt-file, or - for stdin");
   return text;
+}
+
+std::vector<std::int32_t> tokens_of(const std::string& prompt, const Tokenizer& tokenizer,
+                                    const GenerateOptions& options) {
+  const std::string where = options.prompt ? "--prompt" : "--prompt-file " + options.prompt_file;
+  if (prompt.empty()) throw ConfigError("the prompt is empty", where, "give at least one character to go on from");
+  try {
+    return tokenizer.encode(prompt);
+  } catch (const DataError& error) {
+    throw ConfigError(error.message(), where + ": " + error.where(),
+                      "the model was trained with the tokenizer " + std::string(tokenizer.kind()));
+  }
 }
 
 // Shows text as it comes; where a reader has gone away, there is nobody to write for.
@@ -74,7 +87,7 @@ int generate(const Communicator& world, const GenerateOptions& options) {
   });
   const std::string prompt = prompt_of(options);
   const StoredModelInfo info = read_model_info(find_checkpoint(world, options.checkpoint));
-  const std::vector<std::int32_t> prompt_tokens = info.tokenizer->encode(prompt);
+  const std::vector<std::int32_t> prompt_tokens = tokens_of(prompt, *info.tokenizer, options);
   Runtime runtime(world, {.device = device_for(options.device, info), .threads = options.threads});
   log::info("{} at step {}, {}", info.folder.string(), info.step, runtime.description());
   StoredModel model(runtime.execution(), world, info);
@@ -116,10 +129,10 @@ void add_generate(Program& program) {
   add_checkpoint_option(*command, options->checkpoint);
   CLI::Option_group* prompt = command->add_option_group("prompt", "what is to be continued");
   prompt->add_option("--prompt", options->prompt, "the text itself")->type_name("TEXT");
-  prompt->add_option("--prompt-file", options->prompt_file, "a file with the text")->type_name("FILE");
+  prompt->add_option("--prompt-file", options->prompt_file, "a file with the text, or - for standard input")->type_name("FILE");
   prompt->require_option(1);
   command->add_option("--tokens", options->num_tokens, "how many new tokens; 256 if not given")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1 << 24))
       ->type_name("N");
   command->add_option("--temperature", options->sampling.temperature,
                       "0 always takes the likeliest token; 1, the model's own distribution, if not given");

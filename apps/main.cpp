@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/commands.hpp"
+#include "comm/mpi_session.hpp"
 #include "config/spelling.hpp"
 #include "core/error.hpp"
 
@@ -42,6 +43,22 @@ void refuse_unknown_command(const CLI::App& app, const std::string& word) {
                            meant ? "did you mean '" + *meant + "'?" : "`rondo --help` lists the commands");
 }
 
+// Says in our words what CLI11 found, and where help is. A command that only lacks its second word gets its list of them.
+int end_with_usage(const CLI::App& app, const CLI::ParseError& problem) {
+  if (rondo::rank_at_launch() != 0) return kUsageError;  // all ranks have the same command line, and one speaks
+  const CLI::App* command = &app;
+  std::string words = app.get_name();
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    words += " " + command->get_name();
+  }
+  if (problem.get_name() == "RequiredError" && command->get_require_subcommand_min() > 0) {
+    std::fputs(command->help().c_str(), stderr);
+    return kUsageError;
+  }
+  throw rondo::ConfigError(problem.what(), words, "`" + words + " --help` explains it");
+}
+
 int run_program(int argc, char** argv) {
   rondo::Program program;
   CLI::App& app = program.app;
@@ -58,7 +75,7 @@ int run_program(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& stop) {  // also --help and --version, which are no errors
-    return app.exit(stop) == 0 ? 0 : kUsageError;
+    return stop.get_exit_code() == 0 ? app.exit(stop) : end_with_usage(app, stop);
   }
   return program.action();
 }

@@ -3,10 +3,13 @@
 
 #include <filesystem>
 
+#include "apps/figures.hpp"
 #include "config/load.hpp"
 #include "config/print.hpp"
 #include "config/resolve.hpp"
 #include "core/log.hpp"
+#include "io/data_loader.hpp"
+#include "model/shape_of.hpp"
 
 namespace rondo {
 
@@ -14,13 +17,7 @@ namespace {
 
 RunConfig agreed_config(const Communicator& world, const ConfigOptions& options) {
   RunConfig config;
-  agree_on(world, [&] {
-    config = load_config(options.path, options.overrides, world.size());
-    if (config.data.corpus.empty()) {
-      throw ConfigError("no corpus is given", "data.corpus",
-                        "make one with `rondo prepare` and add --set data.corpus=FILE");
-    }
-  });
+  agree_on(world, [&] { config = load_config(options.path, options.overrides, world.size()); });
   const std::vector<std::string> digests = world.all_gather(agreement_digest(config));
   agree_on(world, [&] {
     if (digests.front() != agreement_digest(config)) {
@@ -32,7 +29,15 @@ RunConfig agreed_config(const Communicator& world, const ConfigOptions& options)
 }
 
 void open_corpus(const Communicator& world, TrainingInput& input) {
-  agree_on(world, [&] { input.corpus = std::make_unique<TokenCorpus>(input.config.data.corpus); });
+  const std::string& path = input.config.data.corpus;
+  agree_on(world, [&] {
+    if (!std::filesystem::exists(path)) {
+      throw DataError("there is no such corpus", "data.corpus = " + path,
+                      "make it with `rondo prepare INPUT --output " + path +
+                          " --tokenizer bytes`, or name another with --set data.corpus=FILE");
+    }
+    input.corpus = std::make_unique<TokenCorpus>(path);
+  });
   const std::vector<std::string> digests = world.all_gather(input.corpus->tokens_digest(Split::Train));
   agree_on(world, [&] {
     if (digests.front() != input.corpus->tokens_digest(Split::Train)) {
@@ -42,6 +47,8 @@ void open_corpus(const Communicator& world, TrainingInput& input) {
     input.config = resolve(input.config, {.world_size = world.size(),
                                           .vocabulary_size = input.corpus->vocabulary_size(),
                                           .has_bf16_units = cpu_has_bf16_matrix_units()});
+    require_whole_sequence(*input.corpus, Split::Train, input.config.data.sequence_length);
+    require_machine(runtime_options(input.config));
   });
 }
 
@@ -83,12 +90,37 @@ TrainingInput start_run(const Communicator& world, const TrainOptions& options, 
   ConfigOptions config = options.config;
   if (!options.time_limit.empty()) config.overrides.push_back("train.time_limit=" + options.time_limit);
   TrainingInput start = open_training_input(world, config);
-  agree_on(world, [&] {
-    if (world.rank() != 0) return;
-    check_changes(folder, start.config, options.allow_change);
-    folder.write_config(to_toml(start.config));
-  });
+  agree_on(world, [&] { check_changes(folder, start.config, options.allow_change); });
   return start;
+}
+
+void take_up(const RunFolder& folder, const RunConfig& config, std::int64_t step) {
+  folder.rewind_metrics(step);
+  // A finished run keeps the configuration that it was finished with.
+  if (step < config.train.steps) folder.write_config(to_toml(config));
+}
+
+void describe(const TrainingInput& start, const RunFolder& folder, const Runtime& runtime, std::int64_t first_step) {
+  const RunConfig& config = start.config;
+  log::info("{}", runtime.description());
+  log::info("model: {} parameters, {} layers, d_model {}, {} heads, {}",
+            figure_text(static_cast<double>(num_parameters(shape_of(config)))), config.model.layers,
+            config.model.d_model, config.model.heads, word_of(config.precision.compute));
+  log::info("corpus {}: {} training tokens in {} documents", start.corpus->path(),
+            start.corpus->num_tokens(Split::Train), start.corpus->num_documents(Split::Train));
+  log::info("{} steps of {} x {} tokens; all settings are in {}", config.train.steps, config.train.batch_sequences,
+            config.data.sequence_length, (folder.path() / "config.toml").string());
+  if (first_step >= config.train.steps) {
+    log::info("the run is finished: {} steps are done; raise train.steps to go on", first_step);
+  } else if (first_step > 0) {
+    log::info("going on from step {}", first_step);
+  }
+}
+
+void say_what_next(const TrainingInput& start, const RunFolder& folder, std::int64_t step) {
+  const std::string run = folder.path().string();
+  log::info("done: checkpoint {}/checkpoints/step-{}; next: rondo eval --checkpoint {} --corpus {}{}", run, step, run,
+            start.corpus->path(), start.corpus->num_tokens(Split::Validation) > 0 ? "" : " --split train");
 }
 
 RuntimeOptions runtime_options(const RunConfig& config) {
@@ -120,6 +152,7 @@ const RunFolder& RunRecord::take_folder(const Communicator& world, const std::fi
     }
     folder_ = std::move(folder);
   });
+  log::info("run folder {}", path.string());
   return *folder_;
 }
 

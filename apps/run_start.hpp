@@ -37,6 +37,13 @@ std::filesystem::path run_path(const TrainOptions& options);
 /// Collective. Throws AgreedError for anything that is wrong, before memory for the model is taken.
 TrainingInput start_run(const Communicator& world, const TrainOptions& options, const RunFolder& folder);
 
+/// On rank 0: makes the folder one of a run that goes on from this step, with this configuration.
+void take_up(const RunFolder& folder, const RunConfig& config, std::int64_t step);
+
+/// What the log says before the first step, and when all steps are done.
+void describe(const TrainingInput& start, const RunFolder& folder, const Runtime& runtime, std::int64_t first_step);
+void say_what_next(const TrainingInput& start, const RunFolder& folder, std::int64_t step);
+
 RuntimeOptions runtime_options(const RunConfig& config);
 
 /// Holds the run's folder until the process ends, and keeps its exit.json true: "running" from take_folder() on, and at the
@@ -44,7 +51,7 @@ RuntimeOptions runtime_options(const RunConfig& config);
 class RunRecord {
  public:
   /// The first thing that a run does, so that every way to end has a record. Collective; rank 0 locks the folder, and a
-  /// folder that another process has is refused (AgreedError).
+  /// folder that another process has, or that holds something else than a run, is refused (AgreedError).
   const RunFolder& take_folder(const Communicator& world, const std::filesystem::path& path);
   void at(std::string_view phase, std::int64_t step) {
     phase_ = phase;

@@ -20,7 +20,7 @@ void add_machine_options(CLI::App& command, std::string& device, int& threads) {
   command
       .add_option("--threads", threads,
                   "threads of one rank; its cores, shared with the ranks on the same ones, if not given")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 4096))
       ->type_name("T");
 }
 

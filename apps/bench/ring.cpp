@@ -242,7 +242,7 @@ void add_ring(Program& program, CLI::App& group) {
   command->add_option("--head-dim", options->head_dim, "dimensions of a head")->check(CLI::Range(1, 1024));
   command->add_option("--layout", options->layout, "auto, contiguous, zigzag or striped")->type_name("LAYOUT");
   command->add_option("--window", options->window, "a query sees keys with 0 <= i - j < W; 0: no window")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, 1 << 24))
       ->type_name("W");
   command->add_option("--pass", options->pass, "which of the two, or both")
       ->check(CLI::IsMember({"forward", "backward", "both"}));

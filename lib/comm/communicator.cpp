@@ -47,11 +47,12 @@ constexpr std::chrono::seconds kPeersComeWithin{5};
   }
   const std::vector<std::string> reports =
       world.all_gather(report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  const bool all_say_the_same = std::ranges::adjacent_find(reports, std::not_equal_to<>()) == reports.end();
   for (int rank = 0; rank < world.size(); ++rank) {
     const auto first = nlohmann::json::parse(reports[static_cast<std::size_t>(rank)]);
     if (first.is_null()) continue;
     std::string message = first["message"];
-    if (world.size() > 1) message += " (rank " + std::to_string(rank) + ")";
+    if (!all_say_the_same) message += " (rank " + std::to_string(rank) + ")";
     throw AgreedError(static_cast<ErrorKind>(first["kind"].get<int>()), std::move(message), first["where"],
                       first["advice"]);
   }

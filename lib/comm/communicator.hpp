@@ -68,7 +68,7 @@ struct AgreedError : Error {
 Error error_at_hand();
 
 /// If any rank brings an error, every rank throws (an AgreedError) the error of the lowest failing rank; its
-/// message names that rank.
+/// message names that rank, unless all ranks bring the same.
 void agree(const Communicator& world, const std::optional<Error>& mine);
 /// As agree(), about something that the ranks did together: there, a rank that failed may have left the others waiting for
 /// it. A rank with an error waits for them a few seconds only, and then throws its error alone.

@@ -33,6 +33,8 @@ class MpiSession {
 
 /// Was this process started by mpirun or srun with more than one rank?
 bool launched_by_mpi();
+/// The rank that this process will have, known before MPI starts; 0 without a launcher.
+int rank_at_launch();
 std::string host_name();
 
 }  // namespace rondo

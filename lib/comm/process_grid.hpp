@@ -9,7 +9,7 @@ namespace rondo {
 
 class ProcessGrid {
  public:
-  /// @param ring_size ranks of one ring, 0: all. Throws ConfigError if the world does not divide.
+  /// @param ring_size ranks of one ring, 0: all. Throws if the world does not divide, agreed by all ranks.
   ProcessGrid(const Communicator& world, int ring_size);
 
   const Communicator& world() const { return world_; }
@@ -21,7 +21,7 @@ class ProcessGrid {
 
  private:
   const Communicator& world_;
-  int data_index_, data_size_;
+  int data_size_, data_index_;
   Communicator ring_;
 };
 

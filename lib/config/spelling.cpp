@@ -135,7 +135,7 @@ Problem unknown_key(const std::string& table, const std::string& key, const std:
   } else if (alias != kAliases.end()) {
     fix = "it is called " + std::string(alias->key) + " here";
   } else if (meant) {
-    fix = "did you mean " + *meant + "?";
+    fix = "did you mean " + (table.empty() ? "" : table + ".") + *meant + "?";
   } else if (!here.empty()) {
     fix = "[" + table + "] has ";
     for (const std::string& known : here) fix += (known == here.front() ? "" : ", ") + known;

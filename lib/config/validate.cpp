@@ -146,6 +146,11 @@ void check_devices(const RunConfig& config, Problems& problems) {
 }
 
 void check_world(const RunConfig& config, int world_size, Problems& problems) {
+  if (world_size > 0 && config.data.corpus.empty()) {
+    problems.push_back({{"data.corpus"},
+                        "data.corpus is empty: there is nothing to train on",
+                        "make a corpus with `rondo prepare` and add --set data.corpus=FILE"});
+  }
   const int ring = config.parallel.ring == 0 ? world_size : config.parallel.ring;
   if (ring > 0 && config.data.sequence_length > 0 && config.data.sequence_length < ring) {
     problems.push_back({{"data.sequence_length", "parallel.ring"},
@@ -157,9 +162,10 @@ void check_world(const RunConfig& config, int world_size, Problems& problems) {
   if (world_size == 0 || ring == 0) return;
   if (world_size % ring != 0) {
     problems.push_back({{"parallel.ring"},
-                        fmt::format("{} ranks cannot be divided into rings of parallel.ring = {}", world_size, ring),
-                        fmt::format("start a multiple of {} ranks, or set parallel.ring to one of {}", ring,
-                                    divisors_of(world_size))});
+                        fmt::format("{} rank{} cannot be divided into rings of parallel.ring = {}", world_size,
+                                    world_size == 1 ? "" : "s", ring),
+                        fmt::format("start a multiple of {} ranks, or set parallel.ring to {}{}", ring,
+                                    world_size == 1 ? "" : "one of ", divisors_of(world_size))});
     return;
   }
   const int rings = world_size / ring;

@@ -4,6 +4,8 @@
 #include <memory>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <string>
+#include <unistd.h>
 
 namespace rondo::log {
 
@@ -11,10 +13,15 @@ namespace {
 
 int this_rank = 0;
 
+// On a terminal, a line takes the place of one that was to be rewritten there (apps/run_extras.hpp).
+std::string pattern(const std::string& rank) {
+  return (::isatty(STDERR_FILENO) != 0 ? "\r\033[K%^%L%$ " : "%^%L%$ ") + rank + "%v";
+}
+
 spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
     auto made = std::make_shared<spdlog::logger>("rondo", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
-    made->set_pattern("%^%L%$ %v");
+    made->set_pattern(pattern(""));
     return made;
   }();
   return *instance;
@@ -24,7 +31,7 @@ spdlog::logger& logger() {
 
 void set_rank(int rank, int world_size) {
   this_rank = rank;
-  logger().set_pattern(world_size > 1 ? fmt::format("%^%L%$ [{}] %v", rank) : std::string("%^%L%$ %v"));
+  logger().set_pattern(pattern(world_size > 1 ? fmt::format("[{}] ", rank) : ""));
 }
 
 void set_verbose(bool verbose) { logger().set_level(verbose ? spdlog::level::debug : spdlog::level::info); }

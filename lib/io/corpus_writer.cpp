@@ -13,6 +13,7 @@
 #include "io/atomic_file.hpp"
 #include "io/digest.hpp"
 #include "io/hdf5_file.hpp"
+#include "io/token_corpus.hpp"
 
 namespace rondo {
 
@@ -174,6 +175,10 @@ CorpusWriter::CorpusWriter(const fs::path& output, const Tokenizer& tokenizer)
                     "make it first: mkdir -p " + folder_of(output).string());
   }
   std::error_code failure;
+  if (fs::exists(output, failure) && !fs::is_empty(output, failure) && !is_corpus(output)) {
+    throw DataError("exists and is no corpus of Rondo, so it is not replaced", output.string(),
+                    "give another --output, or remove this file first");
+  }
   fs::remove(partial_, failure);
   if (failure) throw DataError("an old unfinished corpus cannot be removed: " + failure.message(), partial_.string());
   state_ = std::make_unique<State>(partial_, token_type_);

@@ -26,6 +26,15 @@ std::int64_t local_index_of(const TokenRuns& runs, std::int64_t position) {
 
 }  // namespace
 
+void require_whole_sequence(const TokenCorpus& corpus, Split split, std::int64_t length) {
+  const std::int64_t tokens = corpus.num_tokens(split);
+  if (tokens >= length) return;
+  throw DataError("one sequence of data.sequence_length = " + std::to_string(length) + " tokens is longer than all " +
+                      std::to_string(tokens) + " tokens of this split",
+                  corpus.path() + ":" + std::string(name_of(split)),
+                  "use a larger corpus, or a sequence_length of at most " + std::to_string(tokens));
+}
+
 DataLoader::DataLoader(const TokenCorpus& corpus, Split split, const DataLoaderOptions& options)
     : corpus_(corpus),
       split_(split),
@@ -38,11 +47,7 @@ DataLoader::DataLoader(const TokenCorpus& corpus, Split split, const DataLoaderO
   if (num_tokens_ == 0) {
     throw DataError("this split has no tokens", where, "prepare the corpus again with a larger --validation");
   }
-  if (options.shuffle && num_tokens_ < length) {
-    throw DataError("one sequence of data.sequence_length = " + std::to_string(length) + " tokens is longer than all " +
-                        std::to_string(num_tokens_) + " tokens of this split",
-                    where, "use a larger corpus, or a sequence_length of at most " + std::to_string(num_tokens_));
-  }
+  if (options.shuffle) require_whole_sequence(corpus, split, length);
   sequences_per_epoch_ = num_tokens_ / length + (!options.shuffle && num_tokens_ % length != 0 ? 1 : 0);
   max_documents_ = max_documents_of_sequence();
   if (!corpus.tokenizer().every_id_is_target()) {

@@ -50,6 +50,9 @@ struct DataLoaderOptions {
   bool shuffle = true;
 };
 
+/// Throws DataError, with the numbers, when the split is shorter than one sequence of `length` tokens.
+void require_whole_sequence(const TokenCorpus& corpus, Split split, std::int64_t length);
+
 class DataLoader {
  public:
   /// @pre `corpus` outlives this. Throws DataError, with the numbers, when the split is shorter than one

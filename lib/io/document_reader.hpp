@@ -27,6 +27,8 @@ class DocumentSink {
   virtual void begin(const std::string& name) = 0;
   virtual void text(std::string_view piece) = 0;
   virtual void end() = 0;
+  /// May a text be a list of token ids, as decimal integers with spaces between?
+  virtual bool takes_ids() const { return true; }
 };
 
 /// By extension (.gz is looked through), else by the first bytes; text when neither says more.

@@ -3,10 +3,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <fcntl.h>
 #include <hdf5.h>
+#include <unistd.h>
 #include <utility>
 
 #include "comm/mpi_handle.hpp"
+#include "io/atomic_file.hpp"
 #include "io/hdf5_inspect.hpp"
 #include "io/hdf5_types.hpp"
 
@@ -42,6 +46,13 @@ Hdf5Handle access_list(const Hdf5FileOptions& options, const std::string& path) 
   return list;
 }
 
+// HDF5 would answer with its whole error stack.
+void require_openable(const std::filesystem::path& path, int flags, ErrorKind kind) {
+  const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+  if (descriptor < 0) throw_errno(kind, "open", path, errno);
+  ::close(descriptor);
+}
+
 }  // namespace
 
 Hdf5File::Hdf5File(std::filesystem::path path, const Hdf5FileOptions& options)
@@ -55,6 +66,7 @@ Hdf5File::Hdf5File(std::filesystem::path path, const Hdf5FileOptions& options)
 Hdf5File Hdf5File::create(const std::filesystem::path& path, const Hdf5FileOptions& options) {
   Hdf5File file(path, options);
   const Hdf5Handle access = access_list(options, path.string());
+  if (!file.is_collective()) require_openable(path, O_WRONLY | O_CREAT, options.error_kind);
   H5Pset_fclose_degree(access.id(),
                        H5F_CLOSE_SEMI);  // closing fails while a dataset is open, instead of putting it off
   file.handle_ = Hdf5Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.id()), options.error_kind,
@@ -68,6 +80,10 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path, const Hdf5FileOptions
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) {
     throw_file_error(options.error_kind, "no such file", path.string());
+  }
+  if (!file.is_collective()) require_openable(path, O_RDONLY, options.error_kind);
+  if (!std::filesystem::is_regular_file(path, ignored) || (!file.is_collective() && H5Fis_hdf5(path.c_str()) == 0)) {
+    throw_file_error(options.error_kind, "is no HDF5 file", path.string(), options.advice);
   }
   file.handle_ = Hdf5Handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), options.error_kind, "opening the file",
                             path.string());

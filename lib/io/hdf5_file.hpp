@@ -22,6 +22,8 @@ struct Hdf5FileOptions {
   ErrorKind error_kind = ErrorKind::Data;
   /// More than one rank: the file is opened by all ranks through MPI-IO, and every call on it is collective.
   const Communicator* ranks = nullptr;
+  /// What to do with a file that is no HDF5 file.
+  std::string advice = {};
 };
 
 struct Hdf5DatasetOptions {

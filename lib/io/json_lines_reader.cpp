@@ -21,13 +21,13 @@ class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
  public:
   std::string text, problem;
   std::size_t error_column = 0;
-  bool found = false;
+  bool found = false, is_list = false;
 
   void reset() {
     text.clear();
     problem.clear();
     depth_ = 0;
-    found = in_text_ = in_list_ = false;
+    found = is_list = in_text_ = in_list_ = false;
   }
 
   bool null() override { return scalar("null"); }
@@ -67,6 +67,7 @@ class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
     if (depth_ == 0) return refuse_line();
     if (in_list_) return refuse("a list of lists");
     in_list_ = std::exchange(in_text_, false);
+    is_list |= in_list_;
     ++depth_;
     return true;
   }
@@ -130,6 +131,9 @@ class JsonLinesReader {
       picker_.reset();
       if (!nlohmann::json::sax_parse(line_, &picker_)) fail(picker_.problem, picker_.error_column);
       if (!picker_.found) fail("the member \"text\" is missing");
+      if (picker_.is_list && !sink_.takes_ids()) {
+        fail("the member \"text\" is a list of integers, which only the tokenizer ids takes");
+      }
       send();
     }
     line_.clear();

@@ -55,12 +55,14 @@ class CorpusBuilder final : public DocumentSink {
   CorpusBuilder(const PrepareOptions& options, const Tokenizer& tokenizer, std::function<void()> tick)
       : options_(options),
         tick_(std::move(tick)),
+        takes_ids_(tokenizer.kind() == "ids"),
         encoder_(tokenizer.make_encoder()),
         writer_(options.output, tokenizer),
         draw_(options.validation, options.seed) {
     if (options.validation > 0) spool_ = std::make_unique<TokenSpool>(fs::absolute(options.output).parent_path());
   }
 
+  bool takes_ids() const override { return takes_ids_; }
   void begin(const std::string& name) override {
     name_ = name;
     num_document_bytes_ = 0;
@@ -171,6 +173,7 @@ class CorpusBuilder final : public DocumentSink {
 
   const PrepareOptions& options_;
   std::function<void()> tick_;
+  bool takes_ids_;
   std::unique_ptr<TokenEncoder> encoder_;
   CorpusWriter writer_;
   DocumentDraw draw_;

@@ -92,7 +92,7 @@ int append_line(const std::filesystem::path& file, const std::string& line) {
 
 RunFolder::RunFolder(std::filesystem::path path) : path_(std::move(path)) {
   std::error_code failed;
-  std::filesystem::create_directories(checkpoints(), failed);
+  std::filesystem::create_directories(path_, failed);
   if (failed) {
     throw DataError("cannot make the run folder: " + failed.message(), path_.string(),
                     "give a folder that can be written with --run");
@@ -105,6 +105,11 @@ RunFolder::~RunFolder() {
 
 void RunFolder::lock() {
   const std::filesystem::path file = path_ / "lock";
+  if (!std::filesystem::exists(file) && !std::filesystem::exists(path_ / "exit.json") &&
+      !std::filesystem::is_empty(path_)) {
+    throw DataError("this folder holds files that no run has made", path_.string(),
+                    "give a new or an empty folder with --run");
+  }
   lock_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (lock_ < 0) throw_errno(ErrorKind::Data, "open", file, errno);
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
@@ -123,6 +128,7 @@ void RunFolder::lock() {
   if (::ftruncate(lock_, 0) != 0 || ::pwrite(lock_, owner.data(), owner.size(), 0) < 0) {
     throw_errno(ErrorKind::Data, "write", file, errno);
   }
+  std::filesystem::create_directories(checkpoints());
 }
 
 void RunFolder::write_running(const ExitRecord& record) const {

@@ -38,7 +38,8 @@ class RunFolder {
   /// Where ranks that wait too long compare notes.
   std::filesystem::path stall_notes() const { return path_ / "stalled"; }
 
-  /// On one rank: takes the folder for this process until it ends. @throws DataError naming the process that has it
+  /// On one rank: takes the folder for this process until it ends. @throws DataError naming the process that has it, or when
+  /// the folder holds something else than a run
   void lock();
   /// On the rank that holds the lock: exit.json says "running" from now on.
   void write_running(const ExitRecord& record) const;

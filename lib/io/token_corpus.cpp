@@ -2,6 +2,7 @@
 #include "io/token_corpus.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "core/error.hpp"
@@ -12,13 +13,17 @@ namespace {
 
 constexpr std::int64_t kTokensPerRead = 8 * 1024;  // 8 to 32 KiB of buffer, whatever the element type
 
+constexpr const char* kMakeOne = "make a corpus with `rondo prepare INPUT --output corpus.h5 --tokenizer bytes`";
+
 Hdf5File open_corpus_file(const std::string& path) {
   if (path.ends_with(kPartialSuffix)) {
     throw DataError("is an unfinished corpus", path, "prepare it again: rondo prepare");
   }
-  Hdf5File file = Hdf5File::open(path);
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) throw DataError("there is no such corpus", path, kMakeOne);
+  Hdf5File file = Hdf5File::open(path, {.advice = kMakeOne});
   if (!file.has_attribute("/", "format") || file.read_text_attribute("/", "format") != kCorpusFormat) {
-    throw DataError("is not a corpus", path, "make one: rondo prepare INPUT --output corpus.h5 --tokenizer bytes");
+    throw DataError("is no corpus of Rondo", path, kMakeOne);
   }
   if (const auto version = file.read_integer_attribute("/", "format_version"); version != kCorpusVersion) {
     throw DataError("is a corpus of version " + std::to_string(version) + "; this program reads version " +
@@ -53,6 +58,15 @@ template <typename Narrow> bool widen(const std::byte* from, std::span<std::int3
 }
 
 }  // namespace
+
+bool is_corpus(const std::filesystem::path& path) {
+  try {
+    const Hdf5File file = Hdf5File::open(path);
+    return file.has_attribute("/", "format") && file.read_text_attribute("/", "format") == kCorpusFormat;
+  } catch (const DataError&) {
+    return false;
+  }
+}
 
 TokenCorpus::TokenCorpus(const std::string& path)
     : path_(path),

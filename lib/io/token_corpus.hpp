@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -61,6 +62,9 @@ class TokenCorpus {
   std::array<Part, 2> parts_;
   mutable std::vector<std::byte> buffer_;
 };
+
+/// Was this file made as a corpus, of whatever version?
+bool is_corpus(const std::filesystem::path& path);
 
 /// Reads every dataset and compares it with its recorded digest. Throws DataError that names each dataset
 /// which differs.

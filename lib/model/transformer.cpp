@@ -77,7 +77,7 @@ void Transformer::inspect(const Span& span, const TensorView& tokens,
   Arena::Scope scope(execution_.scratch);
   const TensorView x = execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
   embed(tokens, x);
-  look("embedding", x);
+  look("the embedding", x);
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     blocks_[layer].forward(span, parameters_, x, nullptr, nullptr);
     look("layer " + std::to_string(layer), x);

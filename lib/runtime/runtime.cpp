@@ -14,12 +14,9 @@ namespace rondo {
 
 namespace {
 
-DeviceChoice resolved(DeviceChoice choice) {
-  if (choice == DeviceChoice::Cuda) {
-    throw DeviceError("no GPU can be used: this build has no complete CUDA module", "parallel.device",
-                      "use parallel.device = \"cpu\"");
-  }
-  return choice == DeviceChoice::Auto ? DeviceChoice::Cpu : choice;
+DeviceChoice agreed_device(const Communicator& world, const RuntimeOptions& options) {
+  agree_on(world, [&] { require_machine(options); });
+  return options.device == DeviceChoice::Auto ? DeviceChoice::Cpu : options.device;
 }
 
 std::unique_ptr<Backend> make_backend(DeviceChoice choice, Device& device, int threads) {
@@ -27,25 +24,32 @@ std::unique_ptr<Backend> make_backend(DeviceChoice choice, Device& device, int t
   return make_cpu_backend(device, {.threads = threads});
 }
 
-std::unique_ptr<Transport> make_transport(TransportChoice choice, const Communicator& group, Device& device) {
-  if (choice == TransportChoice::Nccl) {
-    throw ConfigError("transport nccl needs parallel.device = \"cuda\"", "parallel.transport",
-                      "use \"auto\" or \"mpi\"");
-  }
+std::unique_ptr<Transport> make_transport(const Communicator& group, Device& device) {
   return group.size() == 1 ? make_self_transport(device) : make_mpi_transport(group);
 }
 
 }  // namespace
 
+void require_machine(const RuntimeOptions& options) {
+  if (options.device == DeviceChoice::Cuda) {
+    throw DeviceError("no GPU can be used: this build has no complete CUDA module", "device cuda",
+                      "use the device cpu, or auto");
+  }
+  if (options.transport == TransportChoice::Nccl) {
+    throw ConfigError("transport nccl needs parallel.device = \"cuda\"", "parallel.transport",
+                      "use \"auto\" or \"mpi\"");
+  }
+}
+
 Runtime::Runtime(const Communicator& world, const RuntimeOptions& options)
-    : device_choice_(resolved(options.device)),
+    : device_choice_(agreed_device(world, options)),
       threads_(options.threads > 0 ? options.threads : cores_per_rank(world)),
       grid_(world, options.ring),
       device_(std::make_unique<CpuDevice>()),
       backend_(make_backend(device_choice_, *device_, threads_)),
       compute_(device_->make_stream(StreamRole::Compute)),
-      ring_transport_(make_transport(options.transport, grid_.ring(), *device_)),
-      world_transport_(make_transport(options.transport, grid_.world(), *device_)),
+      ring_transport_(make_transport(grid_.ring(), *device_)),
+      world_transport_(make_transport(grid_.world(), *device_)),
       scratch_(std::make_unique<Arena>(*device_, MemoryUse::Workspace)),
       execution_{*device_, *backend_, *compute_, *scratch_, Ring{*ring_transport_, *compute_}} {
   add_progress([this] { ring_transport_->progress(); });

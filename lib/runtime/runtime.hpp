@@ -22,6 +22,9 @@ struct RuntimeOptions {
   int threads = 0;  // of one rank, 0: the cores that it may use, shared with the ranks that may use them too
 };
 
+/// Throws DeviceError or ConfigError for a device or a transport that this build does not have.
+void require_machine(const RuntimeOptions& options);
+
 class Runtime {
  public:
   /// Collective over all ranks of `world`, which outlives this. Throws ConfigError or DeviceError, agreed by

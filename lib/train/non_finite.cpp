@@ -48,7 +48,7 @@ void Trainer::stop_if_not_finite(double my_loss) {
 
   // All ranks run forward once more and look where the first non-finite number of each is: (depth, text).
   std::int64_t depth = std::numeric_limits<std::int64_t>::max();
-  std::string found = bad && gradient ? "gradient of " + *gradient : bad ? "loss" : "";
+  std::string found = bad && gradient ? "the gradient of " + *gradient : bad ? "the loss" : "";
   if (bad) depth = shape_.layers + 1;
   for (std::int64_t round = 0; round < num_rounds(); ++round) {
     load(round);
@@ -64,11 +64,12 @@ void Trainer::stop_if_not_finite(double my_loss) {
   const std::vector<std::int64_t> depths = runtime_.world().all_gather(depth);
   const auto first = std::min_element(depths.begin(), depths.end()) - depths.begin();
   const std::string text =
-      fmt::format("non-finite numbers in step {}, first on rank {} in the {}; the documents there: {}", step,
+      fmt::format("non-finite numbers in step {}, first on rank {} in {}; the documents there: {}", step,
                   runtime_.world().rank(), found, document_names(corpus_, sequence_));
+  const std::string kept = checkpoints_.steps().empty() ? "" : " and the last checkpoint is good";
   throw AgreedError(ErrorKind::NonFinite, runtime_.world().broadcast(text, static_cast<int>(first)), "",
-                    "the update was not made and the last checkpoint is good: lower train.learning_rate, lengthen "
-                    "train.warmup_steps, or look at these documents");
+                    "the update was not made" + kept + ": lower train.learning_rate, lengthen train.warmup_steps, or "
+                    "look at these documents");
 }
 
 }  // namespace rondo

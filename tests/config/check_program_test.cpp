@@ -86,6 +86,30 @@ TEST_F(CheckProgram, EndsWithTwoForUsageAndThreeForABrokenCorpus) {
   EXPECT_EQ(run("check " + tiny_), 3);
 }
 
+TEST_F(CheckProgram, RefusesWhatTrainingWouldRefuse) {
+  EXPECT_EQ(run("check " + tiny_ + " --set data.corpus="), 2);
+  EXPECT_THAT(error(), HasSubstr("data.corpus is empty"));
+  std::ofstream(folder_ / "a.txt") << "a short text, but longer than nothing";
+  ASSERT_EQ(run("prepare a.txt -o corpus.h5 -t bytes --validation 0"), 0) << error();
+  EXPECT_EQ(run("check " + tiny_), 3);
+  EXPECT_THAT(error(), HasSubstr("one sequence of data.sequence_length = 512 tokens is longer than all 37 tokens"));
+  EXPECT_EQ(run("check " + tiny_ + " --set data.sequence_length=8 --set parallel.transport=nccl --json"), 2);
+  EXPECT_EQ(nlohmann::json::parse(output())["problems"][0]["where"], "parallel.transport");
+}
+
+TEST_F(CheckProgram, SaysUsageErrorsInItsOwnWords) {
+  EXPECT_EQ(run("train"), 2);
+  EXPECT_THAT(error(), HasSubstr("rondo: configuration error: rondo train: config is required\n  `rondo train --help`"));
+  EXPECT_EQ(run("train a.toml --run ''"), 2);
+  EXPECT_THAT(error(), HasSubstr("--run: names no folder"));
+  EXPECT_EQ(run("generate --checkpoint r --prompt x --tokens 0"), 2);
+  EXPECT_THAT(error(), HasSubstr("--tokens: Value 0 not in range 1 to 16777216"));
+  EXPECT_EQ(run("corpus"), 2);
+  EXPECT_THAT(error(), HasSubstr("sample  "));
+  EXPECT_EQ(run(""), 2);
+  EXPECT_THAT(error(), HasSubstr("Exit codes:"));
+}
+
 TEST_F(CheckProgram, ExplainsItself) {
   ASSERT_EQ(run("--help"), 0);
   EXPECT_THAT(output(), HasSubstr("check"));

@@ -179,7 +179,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "    fix: the default is 0, which is taken when the line is removed"},
         WrongKey{"lr = 1", "a.toml:12:1: there is no key train.lr\n    fix: it is called train.learning_rate here"},
         WrongKey{"warm_up_steps = 1",
-                 "a.toml:12:1: there is no key train.warm_up_steps\n    fix: did you mean warmup_steps?"},
+                 "a.toml:12:1: there is no key train.warm_up_steps\n    fix: did you mean train.warmup_steps?"},
         WrongKey{"d_ff = 1", "a.toml:12:1: there is no key train.d_ff\n    fix: `d_ff` belongs into [model]"},
         WrongKey{"[modle]", "a.toml:12:2: there is no table [modle]\n    fix: did you mean [model]?"},
         WrongKey{"[something_else]",
@@ -231,7 +231,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongOverride{"steps=1", "an override has the form table.key=value\n    fix: e.g. --set train.steps=100"},
         WrongOverride{"steps=1.5", "an override has the form table.key=value\n    fix: e.g. --set train.steps=100"},
         WrongOverride{"trian.steps=1", "there is no table [trian]\n    fix: did you mean [train]?"},
-        WrongOverride{"train.step=1", "there is no key train.step\n    fix: did you mean steps?"},
+        WrongOverride{"train.step=1", "there is no key train.step\n    fix: did you mean train.steps?"},
         WrongOverride{"train.seed=x",
                       "train.seed must be an integer from 0 to 2^63 - 1, but is the text \"x\"\n"
                       "    fix: the default is 1, which is taken when the line is removed"},

@@ -71,7 +71,7 @@ TEST_F(CheckpointProgram, ProvesOrNamesTheDamage) {
 }
 
 TEST_F(CheckpointProgram, SaysWhatIsNotThere) {
-  EXPECT_EQ(run("verify nothing"), 2);
+  EXPECT_EQ(run("verify nothing"), 3);
   EXPECT_THAT(error(), HasSubstr("nothing"));
   fs::create_directories(folder_.path() / "empty");
   EXPECT_EQ(run("info empty"), 3);

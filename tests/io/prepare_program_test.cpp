@@ -66,6 +66,25 @@ TEST_F(PrepareProgram, EndsWithThreeForDataAndTwoForUsage) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "c.h5.partial"));
 }
 
+TEST_F(PrepareProgram, ReplacesACorpusAndNothingElse) {
+  write("a.txt", "some text");
+  write("notes.txt", "the user's own");
+  EXPECT_EQ(run("$RONDO prepare a.txt -o notes.txt -t bytes"), 3);
+  EXPECT_NE(error().find("give another --output"), std::string::npos) << error();
+  EXPECT_EQ(read("notes.txt"), "the user's own");
+  EXPECT_EQ(run("touch c.h5; $RONDO prepare a.txt -o c.h5 -t bytes --validation 0"), 0) << error();
+  EXPECT_EQ(run("$RONDO prepare notes.txt -o c.h5 -t bytes --validation 0"), 0) << error();
+  ASSERT_EQ(run("$RONDO corpus sample c.h5"), 0);
+  EXPECT_EQ(read("out"), "the user's own\n");
+}
+
+TEST_F(PrepareProgram, TakesListsOfIdsForTheTokenizerIdsOnly) {
+  write("a.jsonl", "{\"text\": [3, 1]}\n");
+  EXPECT_EQ(run("$RONDO prepare a.jsonl -o c.h5 -t bytes"), 3);
+  EXPECT_NE(error().find("a.jsonl:1: the member \"text\" is a list of integers"), std::string::npos) << error();
+  EXPECT_EQ(run("$RONDO prepare a.jsonl -o c.h5 -t ids --vocabulary 4 --validation 0"), 0) << error();
+}
+
 TEST_F(PrepareProgram, EndsWithThreeForACorruptCorpusAndNamesTheDataset) {
   write("a.txt", "something to find again");
   ASSERT_EQ(run("$RONDO prepare a.txt -o c.h5 -t bytes --validation 0"), 0) << error();

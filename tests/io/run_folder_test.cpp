@@ -96,6 +96,23 @@ TEST_F(RunFolders, TakeOverTheLockOfAKilledProcess) {
   EXPECT_THAT(read_bytes(path_ / "lock"), HasSubstr(std::to_string(getpid())));
 }
 
+TEST_F(RunFolders, RefuseAFolderOfOtherFiles) {
+  fs::create_directories(path_);
+  write_bytes(path_ / "config.toml", "the user's own");
+  RunFolder run(path_);
+  try {
+    run.lock();
+    FAIL() << "a foreign folder was taken";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("--run"));
+  }
+  EXPECT_EQ(read_bytes(path_ / "config.toml"), "the user's own");
+  EXPECT_FALSE(fs::exists(path_ / "lock"));
+  fs::remove(path_ / "config.toml");
+  run.lock();  // an empty folder will do
+  EXPECT_TRUE(fs::is_directory(run.checkpoints()));
+}
+
 TEST_F(RunFolders, KeepTheConfigurationAndTheHeartbeat) {
   const RunFolder run(path_);
   EXPECT_EQ(run.read_config(), std::nullopt);

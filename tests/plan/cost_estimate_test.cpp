@@ -14,7 +14,7 @@ RunConfig llama_1b(int ranks, std::int64_t sequence_length) {
   config.model = {.layers = 16, .d_model = 2048, .heads = 32, .kv_heads = 8, .head_dim = 64, .d_ff = 8192};
   config.model.vocabulary_size = 128256;
   config.model.tie_embeddings = true;
-  config.data.sequence_length = sequence_length;
+  config.data = {.corpus = "a.h5", .sequence_length = sequence_length};
   config.train.batch_sequences = 2;
   config.precision.compute = ComputePrecision::Bf16;
   return resolve(config, {.world_size = ranks});

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/run_extras.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "comm/mpi_session.hpp"
+#include "core/log.hpp"
+#include "core/trace.hpp"
+#include "io/trace_file.hpp"
+#include "model/ring_check.hpp"
+#include "model/shape_of.hpp"
+
+namespace rondo {
+
+void self_check(Runtime& runtime, const RunConfig& config) {
+  const TransformerShape shape = shape_of(config);
+  Runtime one(Communicator::self(), {.device = DeviceChoice::Reference, .threads = 1});
+  check_ring(runtime.world(), runtime.execution(), one.execution(),
+             {.dtype = dtype_of_compute(config.precision.compute),
+              .layout = *config.parallel.layout,
+              .heads = shape.heads,
+              .kv_heads = shape.kv_heads,
+              .head_dim = shape.head_dim,
+              .window = config.model.window});
+  log::info("self-check: ring attention over these ranks is right");
+}
+
+LiveLine::LiveLine() : is_terminal_(::isatty(STDERR_FILENO) != 0) {}
+
+LiveLine::~LiveLine() {
+  if (is_terminal_) std::fputs("\r\033[K", stderr);
+}
+
+void LiveLine::show(const std::string& text) const {
+  if (!is_terminal_) return;
+  winsize size{};
+  const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  // The last column stays free: a character there would begin a new line on some terminals.
+  const int columns = (known ? size.ws_col : 80) - 1;
+  std::fprintf(stderr, "\r%.*s\033[K", std::max(columns, 1), text.c_str());
+}
+
+void write_trace(const std::filesystem::path& run, int rank) {
+  const std::vector<TraceEvent> events = take_trace_events();
+  if (events.empty()) return;
+  const auto folder = run / "trace";
+  std::filesystem::create_directories(folder);
+  write_trace_file(folder / ("rank-" + std::to_string(rank) + ".json"), rank, host_name(), events);
+}
+
+}  // namespace rondo

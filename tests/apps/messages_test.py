@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `rondo` says when a run starts, ends or is refused: once, over real ranks, with what to do next; and what it leaves."""
+import argparse
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import struct
+import subprocess
+import tempfile
+import termios
+import unittest
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--program", required=True)
+parser.add_argument("--mpiexec", required=True)
+parser.add_argument("--source", required=True)
+OPTIONS, REST = parser.parse_known_args()
+SMALL = ["data.sequence_length=32", "model.d_model=32", "train.steps=3", "train.warmup_steps=0", "parallel.threads=1",
+         "precision.compute=fp32"]
+
+
+def with_settings(*settings):
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+class Messages(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = pathlib.Path(cls.temporary.name)
+        (cls.folder / "text.txt").write_text("".join(f"line {i} of a text\n" for i in range(200)))
+        cls.rondo("prepare", "text.txt", "--tokenizer", "bytes", "--output", "corpus.h5", "--validation", "0.1")
+        cls.rondo(*cls.train_line("done"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    @classmethod
+    def rondo(cls, *arguments, ranks=0, code=0, **options):
+        launcher = [OPTIONS.mpiexec, "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
+        done = subprocess.run([*launcher, OPTIONS.program, *arguments], capture_output=True, text=True, errors="replace",
+                              timeout=120, cwd=cls.folder, **options)
+        if done.returncode != code:
+            raise AssertionError(f"{arguments} ended with {done.returncode}, not {code}:\n{done.stderr}")
+        return done
+
+    @staticmethod
+    def train_line(run, *settings):
+        return ["train", f"{OPTIONS.source}/configs/tiny.toml", "--run", run,
+                *with_settings("data.corpus=corpus.h5", *SMALL, *settings)]
+
+    def test_every_refusal_is_said_once_and_leaves_a_record_only(self):
+        refusals = [("data.sequence_length=99999", 3, "is longer than all"), ("parallel.device=cuda", 4, "no GPU"),
+                    ("data.corpus=none.h5", 3, "data.corpus = none.h5"), ("data.corpus=text.txt", 3, "is no HDF5 file"),
+                    ("model.heads=3", 2, "2 problems")]
+        for setting, code, words in refusals:
+            said = self.rondo(*self.train_line("refused", setting), ranks=2, code=code).stderr
+            self.assertEqual(said.count(words), 1, said)
+            self.assertEqual(said.count("rondo:"), 1, said)
+            self.assertNotIn("(rank", said)
+            self.assertFalse((self.folder / "refused/config.toml").exists(), setting)
+            self.assertEqual(json.loads((self.folder / "refused/exit.json").read_text())["exit_code"], code)
+
+    def test_other_commands_refuse_once_and_leave_nothing(self):
+        evaluate = ["eval", "--checkpoint", "done", "--corpus", "corpus.h5"]
+        refusals = [([*evaluate, "--ring", "3"], 2, "rings of 3"), ([*evaluate, "--sequence-length", "1"], 3, "fewer ranks"),
+                    ([*evaluate, "--threads", "0"], 2, "--threads"),
+                    (["attention", "--input", "corpus.h5", "--output", "out.h5"], 3, "'q'"),
+                    (["attention", "--input", "corpus.h5", "--output", "out.h5", "--device", "cuda"], 4, "no GPU")]
+        for line, code, words in refusals:
+            said = self.rondo(*line, ranks=2, code=code).stderr
+            self.assertEqual(said.count(words), 1, said)
+            self.assertEqual(said.count("rondo: "), 1, said)
+        self.assertEqual(list(self.folder.glob("out.h5*")), [])
+
+    def test_a_folder_of_other_files_is_left_alone(self):
+        (self.folder / "mine").mkdir()
+        (self.folder / "mine/config.toml").write_text("mine")
+        said = self.rondo(*self.train_line("mine"), ranks=2, code=3).stderr
+        self.assertIn("--run", said)
+        self.assertEqual([path.read_text() for path in (self.folder / "mine").iterdir()], ["mine"])
+
+    def test_a_run_says_where_it_is_and_what_is_next(self):
+        said = self.rondo(*self.train_line("new"), ranks=2).stderr.splitlines()
+        self.assertIn("run folder new", said[0])
+        self.assertLess(len([line for line in said if " step " not in line]), 10, said)
+        self.assertIn("done: checkpoint new/checkpoints/step-3; next: rondo eval --checkpoint new --corpus corpus.h5", said[-1])
+        self.rondo(*said[-1].partition("next: rondo ")[2].split())
+
+    def test_a_finished_run_keeps_its_configuration(self):
+        before = (self.folder / "done/config.toml").read_text()
+        said = self.rondo(*self.train_line("done", "train.steps=2")).stderr
+        self.assertIn("3 steps are done; raise train.steps to go on", said)
+        self.assertEqual((self.folder / "done/config.toml").read_text(), before)
+
+    def test_numbers_gone_wrong_promise_no_checkpoint_that_is_not_there(self):
+        wild = ["train.learning_rate=1e30", "train.clip_norm=0"]
+        said = self.rondo(*self.train_line("wild", *wild), code=5).stderr
+        self.assertIn("the update was not made: ", said)
+        self.assertNotIn("the layer", said)
+
+    def test_generate_names_the_prompt(self):
+        generate = ["generate", "--checkpoint", "done", "--tokens", "2"]
+        self.assertIn("--prompt: the prompt is empty", self.rondo(*generate, "--prompt", "", code=2).stderr)
+        self.rondo(*generate, "--prompt-file", "-", input="line ")
+
+    def test_the_live_line_fits_and_leaves_nothing_behind(self):
+        columns = 60
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen([OPTIONS.program, *self.train_line("live", "train.steps=5", "log.every_steps=4")],
+                                   cwd=self.folder, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave)
+        os.close(slave)
+        output = b""
+        while True:
+            try:
+                block = os.read(master, 4096)
+            except OSError:  # the other end is closed
+                break
+            output += block
+        os.close(master)
+        self.assertEqual(process.wait(), 0)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", output.decode())  # without colours
+        shown = []  # what a terminal shows in the end
+        for line in text.split("\r\n"):
+            parts = line.split("\r")
+            for live in parts[:-1]:
+                self.assertLess(len(live.removesuffix("\x1b[K")), columns, live)
+            shown.append(parts[-1].removeprefix("\x1b[K"))
+        self.assertEqual(sum("step       5/5" in line for line in shown), 1, shown)
+        self.assertEqual(sum("step       3/5" in line for line in shown), 0, shown)
+        self.assertIn("step       3/5", text)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=["messages_test.py", *REST], verbosity=2)
