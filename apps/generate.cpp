@@ -129,7 +129,8 @@ void add_generate(Program& program) {
   add_checkpoint_option(*command, options->checkpoint);
   CLI::Option_group* prompt = command->add_option_group("prompt", "what is to be continued");
   prompt->add_option("--prompt", options->prompt, "the text itself")->type_name("TEXT");
-  prompt->add_option("--prompt-file", options->prompt_file, "a file with the text, or - for standard input")->type_name("FILE");
+  prompt->add_option("--prompt-file", options->prompt_file, "a file with the text, or - for standard input")
+      ->type_name("FILE");
   prompt->require_option(1);
   command->add_option("--tokens", options->num_tokens, "how many new tokens; 256 if not given")
       ->check(CLI::Range(1, 1 << 24))

@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <signal.h>
 #include <spdlog/fmt/fmt.h>
-#include <unistd.h>
 
 #include "apps/commands.hpp"
+#include "apps/live_line.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/prepare_corpus.hpp"
@@ -50,20 +50,15 @@ class ProgressLine {
     }
     line += fmt::format(", {:.0f} MB/s, {:.1f} M tokens in {} documents", rate * 1e-6,
                         static_cast<double>(now.num_tokens) * 1e-6, now.num_documents);
-    std::fprintf(stderr, is_terminal_ ? "\r%-100s" : "%s\n", line.c_str());
-    std::fflush(stderr);
-    is_open_ = is_terminal_;
-  }
-  ~ProgressLine() {
-    if (is_open_) std::fputc('\n', stderr);
+    live_.show(line);
+    if (!live_.is_on_terminal()) std::fprintf(stderr, "%s\n", line.c_str());
   }
 
  private:
   Clock::time_point start_ = Clock::now();
-  bool is_terminal_ = ::isatty(STDERR_FILENO) == 1;
-  double interval_s_ = is_terminal_ ? 0.2 : 5.0;
-  double next_s_ = is_terminal_ ? 0.5 : 5.0;
-  bool is_open_ = false;
+  LiveLine live_;
+  double interval_s_ = live_.is_on_terminal() ? 0.2 : 5.0;
+  double next_s_ = live_.is_on_terminal() ? 0.5 : 5.0;
 };
 
 volatile std::sig_atomic_t stop_signal = 0;
@@ -121,11 +116,13 @@ int prepare(PrepareCommand& command) {
   catch_signals();
   const auto start = Clock::now();
   try {
-    ProgressLine line;
-    const PrepareResult result = prepare_corpus(command.prepare, *tokenizer, [&line](const PrepareProgress& now) {
-      if (stop_signal != 0) throw Stopped{};
-      line.show(now);
-    });
+    const PrepareResult result = [&] {
+      ProgressLine line;
+      return prepare_corpus(command.prepare, *tokenizer, [&line](const PrepareProgress& now) {
+        if (stop_signal != 0) throw Stopped{};
+        line.show(now);
+      });
+    }();
     warn(command, result);
     print_result(command, *tokenizer, result, seconds_since(start));
   } catch (const Stopped&) {

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/run_extras.hpp"
 
-#include <algorithm>
-#include <cstdio>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include "comm/mpi_session.hpp"
 #include "core/log.hpp"
 #include "core/trace.hpp"
@@ -26,21 +21,6 @@ void self_check(Runtime& runtime, const RunConfig& config) {
               .head_dim = shape.head_dim,
               .window = config.model.window});
   log::info("self-check: ring attention over these ranks is right");
-}
-
-LiveLine::LiveLine() : is_terminal_(::isatty(STDERR_FILENO) != 0) {}
-
-LiveLine::~LiveLine() {
-  if (is_terminal_) std::fputs("\r\033[K", stderr);
-}
-
-void LiveLine::show(const std::string& text) const {
-  if (!is_terminal_) return;
-  winsize size{};
-  const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  // The last column stays free: a character there would begin a new line on some terminals.
-  const int columns = (known ? size.ws_col : 80) - 1;
-  std::fprintf(stderr, "\r%.*s\033[K", std::max(columns, 1), text.c_str());
 }
 
 void write_trace(const std::filesystem::path& run, int rank) {

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "apps/commands.hpp"
+#include "apps/live_line.hpp"
 #include "apps/ranks.hpp"
 #include "apps/run_extras.hpp"
 #include "apps/run_start.hpp"

@@ -167,12 +167,11 @@ EvaluationResult Evaluator::fold(const Totals& mine) const {
   }
   if (result.num_targets == 0) {
     const std::string where = data_.corpus.path() + ":" + std::string(name_of(data_.split));
-    agree(grid_.world(),
-          all.num_tokens_left_out > 0
-              ? DataError("nothing to evaluate: every sequence has fewer tokens than a ring has ranks", where,
-                          "evaluate longer sequences, or with fewer ranks in a ring")
-              : DataError("nothing to evaluate: no token of the split has one behind it to predict", where,
-                          "use a larger corpus"));
+    agree(grid_.world(), all.num_tokens_left_out > 0
+                             ? DataError("nothing to evaluate: every sequence has fewer tokens than a ring has ranks",
+                                         where, "evaluate longer sequences, or with fewer ranks in a ring")
+                             : DataError("nothing to evaluate: no token of the split has one behind it to predict",
+                                         where, "use a larger corpus"));
   }
   result.loss = loss / static_cast<double>(result.num_targets);
   return result;

@@ -63,13 +63,13 @@ void Trainer::stop_if_not_finite(double my_loss) {
   }
   const std::vector<std::int64_t> depths = runtime_.world().all_gather(depth);
   const auto first = std::min_element(depths.begin(), depths.end()) - depths.begin();
-  const std::string text =
-      fmt::format("non-finite numbers in step {}, first on rank {} in {}; the documents there: {}", step,
-                  runtime_.world().rank(), found, document_names(corpus_, sequence_));
+  const std::string text = fmt::format("non-finite numbers in step {}, first on rank {} in {}; the documents there: {}",
+                                       step, runtime_.world().rank(), found, document_names(corpus_, sequence_));
   const std::string kept = checkpoints_.steps().empty() ? "" : " and the last checkpoint is good";
   throw AgreedError(ErrorKind::NonFinite, runtime_.world().broadcast(text, static_cast<int>(first)), "",
-                    "the update was not made" + kept + ": lower train.learning_rate, lengthen train.warmup_steps, or "
-                    "look at these documents");
+                    "the update was not made" + kept +
+                        ": lower train.learning_rate, lengthen train.warmup_steps, or "
+                        "look at these documents");
 }
 
 }  // namespace rondo

@@ -30,6 +30,15 @@ TEST(Agreement, NamesTheRankThatFailed) {
   EXPECT_EQ(error.advice(), "make one");
 }
 
+TEST(Agreement, NamesNoRankWhereAllFailAlike) {
+  try {
+    agree_on(world(), [] { throw ConfigError("three problems"); });
+    FAIL();
+  } catch (const AgreedError& error) {
+    EXPECT_EQ(error.message(), "three problems");
+  }
+}
+
 TEST(Agreement, TakesAFullMemoryForAnErrorOfTheDevice) {
   EXPECT_EQ(agreed_error(std::bad_alloc()).kind(), ErrorKind::Device);
 }

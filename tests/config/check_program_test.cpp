@@ -99,7 +99,8 @@ TEST_F(CheckProgram, RefusesWhatTrainingWouldRefuse) {
 
 TEST_F(CheckProgram, SaysUsageErrorsInItsOwnWords) {
   EXPECT_EQ(run("train"), 2);
-  EXPECT_THAT(error(), HasSubstr("rondo: configuration error: rondo train: config is required\n  `rondo train --help`"));
+  EXPECT_THAT(error(),
+              HasSubstr("rondo: configuration error: rondo train: config is required\n  `rondo train --help`"));
   EXPECT_EQ(run("train a.toml --run ''"), 2);
   EXPECT_THAT(error(), HasSubstr("--run: names no folder"));
   EXPECT_EQ(run("generate --checkpoint r --prompt x --tokens 0"), 2);

@@ -57,10 +57,12 @@ TEST_F(TokenCorpusFile, RefusesWhatContradictsItself) {
 }
 
 TEST_F(TokenCorpusFile, RefusesWhatIsNoCorpusAtAll) {
-  EXPECT_NE(complaint([&] { TokenCorpus(path("none.h5")); }).find("none.h5: there is no such corpus\n  make a corpus with"),
-            std::string::npos);
-  EXPECT_NE(complaint([&] { TokenCorpus(write("text.h5", "not HDF5")); })
-                .find("text.h5: is no HDF5 file\n  make a corpus with `rondo prepare"),
+  EXPECT_NE(
+      complaint([&] { TokenCorpus(path("none.h5")); }).find("none.h5: there is no such corpus\n  make a corpus with"),
+      std::string::npos);
+  EXPECT_NE(complaint([&] {
+              TokenCorpus(write("text.h5", "not HDF5"));
+            }).find("text.h5: is no HDF5 file\n  make a corpus with `rondo prepare"),
             std::string::npos);
   EXPECT_NE(complaint([&] { TokenCorpus(path("corpus.h5.partial")); }).find("is an unfinished corpus"),
             std::string::npos);
