@@ -14,8 +14,7 @@ class Needs {
     for (int distance = 0; distance < ring_; ++distance) {
       std::vector<bool> worked(static_cast<std::size_t>(ring_));
       for (int share = 0; share < ring_; ++share) {
-        worked[static_cast<std::size_t>(share)] =
-            attends(mask, layout.runs(at(share, distance)), layout.runs(share));
+        worked[static_cast<std::size_t>(share)] = attends(mask, layout.runs(at(share, distance)), layout.runs(share));
       }
       if (distance == 0 || std::find(worked.begin(), worked.end(), true) != worked.end()) {
         distances_.push_back(distance);
