@@ -32,7 +32,7 @@ mpirun=(mpirun --quiet -n $ranks --bind-to none)
 steps=$(sed -n 's/^steps *= *\([0-9]*\).*/\1/p' configs/quickstart.toml)
 
 say() { printf '\n== %s (%d s so far)\n' "$1" $SECONDS; }
-show() { printf '$ %s\n' "$*"; "$@"; }
+show() { printf '$'; printf ' %q' "$@"; echo; "$@"; }
 train=("${mpirun[@]}" $rondo train configs/quickstart.toml --set data.corpus="$corpus" --run "$run")
 logged_step() { sed -n 's/.*"step": *\([0-9]*\).*/\1/p' "$run/metrics.jsonl" 2>/dev/null | tail -n 1; }
 

@@ -24,15 +24,14 @@ run_tests() {  # preset ctest-argument...
   ctest --test-dir build/"$1" -j "$cores" --output-on-failure --no-tests=error "${@:2}" 2>&1 | tee build/"$1"/ctest.log
 }
 
-# The tests labelled `sanitize` (tests/support/rondo_add_test.cmake), or some of them.
-sanitizer() {  # preset name target... -- ctest-argument...
-  local preset=$1 name=$2 targets=()
+# Some of the tests labelled `sanitize` (tests/support/rondo_add_test.cmake): those that fit in the time of a CI run. All of
+# them on request: cmake --build --preset debug --target rondo_sanitize_tests; ctest --test-dir build/debug -L sanitize
+sanitizer() {  # preset name test...
+  local preset=$1 name=$2
   shift 2
-  while [ "$1" != -- ]; do targets+=("$1"); shift; done
-  shift
   phase "$name: configure" cmake --preset "$preset" || return
-  phase "$name: build" cmake --build --preset "$preset" --target "${targets[@]}" || return
-  phase "$name: tests" run_tests "$preset" "$@"
+  phase "$name: build" cmake --build --preset "$preset" --target "$@" || return
+  phase "$name: tests" run_tests "$preset" -R "^($(IFS='|'; echo "$*"))\$"
 }
 
 main() {
@@ -41,10 +40,9 @@ main() {
   phase "configure" cmake --preset ci || return
   phase "build" cmake --build --preset ci || return
   phase "tests" run_tests ci -LE mutants  # on request: ctest --test-dir build/ci -L mutants
-  sanitizer debug "address and undefined behaviour" rondo_sanitize_tests -- -L sanitize
-  # Those with threads, signals or several ranks; all of them on request: ctest --test-dir build/tsan -L sanitize
-  local threaded=(core_test agreement_test ring_attention_2_ranks_test model_ring_2_ranks_test trainer_2_ranks_test)
-  sanitizer tsan "threads" "${threaded[@]}" -- -R "^($(IFS='|'; echo "${threaded[*]}"))\$"
+  local ranks=(agreement_test ring_attention_2_ranks_test model_ring_2_ranks_test trainer_2_ranks_test)
+  sanitizer debug "address and undefined behaviour" core_test ring_schedule_test cpu_attention_test checkpoint_test "${ranks[@]}"
+  sanitizer tsan "threads" core_test "${ranks[@]}"
 }
 main
 
