@@ -78,14 +78,17 @@ int append_line(const std::filesystem::path& file, const std::string& line) {
   const Descriptor opened(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   struct stat before {};
   if (opened.number < 0 || ::fstat(opened.number, &before) != 0) return errno;
-  ssize_t written = 0;
-  do {
-    written = ::write(opened.number, line.data(), line.size());
-  } while (written < 0 && errno == EINTR);
-  if (written == static_cast<ssize_t>(line.size())) return 0;
-  const int code = written < 0 ? errno : ENOSPC;
-  if (written > 0 && ::ftruncate(opened.number, before.st_size) != 0) return errno;
-  return code;
+  // A limit may lie inside the line: the write after the short one says which.
+  for (std::size_t done = 0; done < line.size();) {
+    const ssize_t written = ::write(opened.number, line.data() + done, line.size() - done);
+    if (written > 0) {
+      done += static_cast<std::size_t>(written);
+    } else if (written == 0 || errno != EINTR) {
+      const int code = written < 0 ? errno : ENOSPC;
+      return done > 0 && ::ftruncate(opened.number, before.st_size) != 0 ? errno : code;
+    }
+  }
+  return 0;
 }
 
 }  // namespace
