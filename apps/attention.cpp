@@ -51,10 +51,9 @@ DeviceChoice device_for(const AttentionOptions& options) {
   return DeviceChoice::Reference;
 }
 
-// Zigzag balances a causal mask; without one all parts cost the same.
 LayoutKind layout_for(const AttentionOptions& options) {
   if (options.layout != "auto") return layout_kind_from(options.layout);
-  return options.causal && options.window == 0 ? LayoutKind::Zigzag : LayoutKind::Contiguous;
+  return balancing_layout(options.causal, options.window);
 }
 
 /// The unfinished output file: gone with its owner, unless it has been given its name.

@@ -121,10 +121,7 @@ std::string check_attention(Backend& backend, CpuDevice& device, DType dtype, co
 
 int run(const AttentionOptions& options) {
   const int threads = threads_of(options.run);
-  const std::int64_t kv_heads = options.kv_heads > 0 ? options.kv_heads : options.heads;
-  if (options.heads % kv_heads != 0) {
-    throw ConfigError("heads are not a multiple of key/value heads", "--kv-heads", "give a divisor of --heads");
-  }
+  const std::int64_t kv_heads = checked_kv_heads(options.heads, options.kv_heads);
   CpuDevice device;
   const auto backend = make_cpu_backend(device, {.threads = threads, .isa_limit = cpu::Isa::Amx});
   const AttentionMask mask({.causal = !options.full}, options.tokens);

@@ -155,6 +155,12 @@ int exit_code_of(const std::vector<Result>& results) {
   return right ? 0 : exit_code(ErrorKind::Internal);
 }
 
+std::int64_t checked_kv_heads(std::int64_t heads, std::int64_t kv_heads) {
+  if (kv_heads == 0) return heads;
+  if (heads % kv_heads == 0) return kv_heads;
+  throw ConfigError("heads are not a multiple of key/value heads", "--kv-heads", "give a divisor of --heads");
+}
+
 int threads_of(const RunOptions& options) {
   return options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
 }

@@ -63,6 +63,8 @@ void report(const std::string& name, const RunOptions& options, int threads, con
 /// 0 if every checked result is right, else 1.
 int exit_code_of(const std::vector<Result>& results);
 
+/// As many as heads where 0. Throws ConfigError unless they divide the heads.
+std::int64_t checked_kv_heads(std::int64_t heads, std::int64_t kv_heads);
 int threads_of(const RunOptions& options);
 DType dtype_from(const std::string& name);
 /// Fills with normal numbers of standard deviation 1.

@@ -21,8 +21,6 @@ struct RingOptions {
   std::string layout = "auto", pass = "both";
   std::int64_t tokens = 8192, heads = 8, kv_heads = 0, head_dim = 64, window = 0;
   bool full = false;
-
-  std::int64_t key_heads() const { return kv_heads > 0 ? kv_heads : heads; }
 };
 
 /// A transport that moves nothing: with it, a ring pass is its arithmetic alone.
@@ -45,7 +43,7 @@ class StillTransport final : public Transport {
 struct Share {
   Share(Device& device, DType dtype, const Span& span, const RingOptions& o)
       : Share(device, dtype, accumulator_of(dtype), {span.num_tokens(), o.heads, o.head_dim},
-              {span.num_tokens(), o.key_heads(), o.head_dim}) {
+              {span.num_tokens(), o.kv_heads, o.head_dim}) {
     std::uint64_t seed = 1;
     for (const Buffer* input : {&q, &k, &v, &d_out}) fill_random(input->view(), seed++);
   }
@@ -98,8 +96,7 @@ class Transfers {
 
  private:
   Buffer slots(DType dtype, const RingOptions& o) const {
-    return {
-        execution_.device, dtype, {2 * span_.layout().max_tokens(), o.key_heads(), o.head_dim}, MemoryUse::Workspace};
+    return {execution_.device, dtype, {2 * span_.layout().max_tokens(), o.kv_heads, o.head_dim}, MemoryUse::Workspace};
   }
   // Keys and values as one message: bytes count here, not what they mean.
   void list(std::vector<Message>& messages, int peer, const Buffer& slot, int share) const {
@@ -173,7 +170,7 @@ Result time_pass(Runtime& runtime, const RingOptions& options, const Span& span,
                          {"layout", name_of(span.layout().kind())},
                          {"tokens", options.tokens},
                          {"heads", options.heads},
-                         {"kv_heads", options.key_heads()},
+                         {"kv_heads", options.kv_heads},
                          {"head_dim", options.head_dim},
                          {"causal", !options.full},
                          {"window", options.window},
@@ -188,21 +185,17 @@ Result time_pass(Runtime& runtime, const RingOptions& options, const Span& span,
                       {"sent_bytes", sent}}};
 }
 
-int run(MpiSession& session, const RingOptions& options) {
+int run(MpiSession& session, RingOptions options) {
   const Communicator& world = session.world();
   agree_on(world, [&] {
-    if (options.heads % options.key_heads() != 0) {
-      throw ConfigError("heads are not a multiple of key/value heads", "--kv-heads", "give a divisor of --heads");
-    }
+    options.kv_heads = checked_kv_heads(options.heads, options.kv_heads);
     if (options.tokens < world.size()) {
       throw ConfigError("there are fewer tokens than ranks", "--tokens", "give at least one token for each rank");
     }
     for (const std::string& name : options.dtypes) dtype_from(name);
   });
-  const bool balanced_by_zigzag = !options.full && options.window == 0;
-  const LayoutKind kind = options.layout != "auto" ? layout_kind_from(options.layout)
-                          : balanced_by_zigzag     ? LayoutKind::Zigzag
-                                                   : LayoutKind::Contiguous;
+  const LayoutKind kind =
+      options.layout == "auto" ? balancing_layout(!options.full, options.window) : layout_kind_from(options.layout);
   Runtime runtime(world, {.device = DeviceChoice::Cpu, .threads = options.run.threads});
   Execution& execution = runtime.execution();
   const SequenceLayout layout(options.tokens, world.size(), kind);

@@ -99,8 +99,7 @@ void list_train(std::vector<Field>& fields) {
       .change(Change::Free)
       .add("stall_timeout", &T::stall_timeout, Duration{},
            "A run that makes no step for so long is ended with exit code 4, naming the rank. Evaluations and saves do "
-           "not "
-           "count. \"0s\": 5 times the median step, at least 30 s.")
+           "not count. \"0s\": 5 times the median step, at least 30 s.")
       .change(Change::Free);
 }
 

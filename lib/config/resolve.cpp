@@ -57,8 +57,7 @@ RunConfig resolve(RunConfig config, const Surroundings& surroundings) {
 
   if (config.parallel.ring == 0) config.parallel.ring = surroundings.world_size;
   if (!config.parallel.layout) {
-    const bool is_balanced = config.parallel.ring == 1 || model.window > 0;  // a window costs every query the same
-    config.parallel.layout = is_balanced ? LayoutKind::Contiguous : LayoutKind::Zigzag;
+    config.parallel.layout = config.parallel.ring == 1 ? LayoutKind::Contiguous : balancing_layout(true, model.window);
   }
   resolve_device(config, surroundings);
   return config;

@@ -5,15 +5,10 @@
 
 namespace rondo {
 
-namespace {
-
-constexpr std::size_t kAlignment = 64;
-
-}  // namespace
-
 void* Arena::take(std::size_t bytes) {
   ensure(num_scopes_ > 0, "scratch is taken inside a scope");
-  const std::size_t rounded = std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  const std::size_t rounded =
+      std::max(kMemoryAlignment, (bytes + kMemoryAlignment - 1) / kMemoryAlignment * kMemoryAlignment);
   const auto hand_out = [&](const Block& block, std::size_t first) {
     top_ = {first + rounded, top_.bytes + rounded};
     peak_bytes_ = std::max(peak_bytes_, top_.bytes);

@@ -12,13 +12,11 @@ namespace {
 
 class CpuEvent final : public Event {};
 
-constexpr std::size_t kAlignment = 64;
-
 }  // namespace
 
 void* CpuDevice::allocate(std::size_t bytes) {
-  const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, rounded == 0 ? kAlignment : rounded);
+  const std::size_t rounded = (bytes + kMemoryAlignment - 1) / kMemoryAlignment * kMemoryAlignment;
+  void* memory = std::aligned_alloc(kMemoryAlignment, rounded == 0 ? kMemoryAlignment : rounded);
   if (memory == nullptr) {
     throw DeviceError("cannot allocate " + std::to_string(bytes) + " bytes of host memory", "",
                       "use a shorter sequence, more ranks or a smaller model");

@@ -12,6 +12,9 @@
 
 namespace rondo {
 
+/// What allocate() gives, and every piece of an arena, starts at a multiple of so many bytes: a cache line, a vector register.
+inline constexpr std::size_t kMemoryAlignment = 64;
+
 enum class DeviceKind { Cpu, Cuda };
 /// Made once by the runtime, one stream a role; nobody else makes one.
 enum class StreamRole { Compute, Ring, Reduce, Copy };

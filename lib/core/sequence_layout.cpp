@@ -38,6 +38,10 @@ LayoutKind layout_kind_from(std::string_view name) {
   throw ConfigError("unknown layout '" + std::string(name) + "'", "", "use contiguous, zigzag or striped");
 }
 
+LayoutKind balancing_layout(bool causal, std::int64_t window) {
+  return causal && window == 0 ? LayoutKind::Zigzag : LayoutKind::Contiguous;
+}
+
 SequenceLayout::SequenceLayout(std::int64_t span_tokens, int ring, LayoutKind kind)
     : span_tokens_(span_tokens), ring_(ring), kind_(kind) {
   if (ring < 1 || span_tokens < ring) {

@@ -14,6 +14,9 @@ namespace rondo {
 enum class LayoutKind { Contiguous, Zigzag, Striped };
 
 std::string_view name_of(LayoutKind kind);
+/// The layout that gives all ranks the same work: zigzag where a later query sees more keys, contiguous where all see as many.
+/// @param window 0: none
+LayoutKind balancing_layout(bool causal, std::int64_t window);
 /// Throws ConfigError naming the known layouts.
 LayoutKind layout_kind_from(std::string_view name);
 

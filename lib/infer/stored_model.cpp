@@ -22,18 +22,6 @@ bool is_step_folder(const fs::path& folder) {
   return fs::exists(folder / "commit.json", ignored) || fs::exists(folder / "state.h5", ignored);
 }
 
-std::vector<NamedTensor> weights_of(ParameterSet& parameters) {
-  std::vector<NamedTensor> weights;
-  for (const Parameter& parameter : parameters.parameters()) {
-    weights.push_back({.name = "parameters/" + parameter.name,
-                       .global_shape = parameter.value.shape,
-                       .dtype = parameter.value.dtype,
-                       .first_row = 0,
-                       .rows = parameter.value});
-  }
-  return weights;
-}
-
 }  // namespace
 
 fs::path find_checkpoint(const Communicator& ranks, const fs::path& given) {
@@ -84,11 +72,17 @@ StoredModelInfo read_model_info(const fs::path& step_folder) {
   return info;
 }
 
+std::vector<NamedTensor> stored_weights(ParameterSet& parameters) {
+  std::vector<NamedTensor> list;
+  for (const Parameter& p : parameters.parameters()) list.push_back(replicated("parameters/" + p.name, p.value));
+  return list;
+}
+
 StoredModel::StoredModel(Execution& execution, const Communicator& ranks, const StoredModelInfo& info)
     : parameters_(execution, shape_of(info.config), dtype_of_compute(info.config.precision.compute),
                   ParameterUse::Inference),
       transformer_(execution, shape_of(info.config), parameters_, ActivationPolicy::KeepInputs) {
-  CheckpointReader(info.folder).read(ranks, weights_of(parameters_));
+  CheckpointReader(info.folder).read(ranks, stored_weights(parameters_));
   parameters_.refresh_compute_copies();
 }
 

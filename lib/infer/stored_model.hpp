@@ -10,6 +10,7 @@
 
 #include "comm/communicator.hpp"
 #include "config/run_config.hpp"
+#include "io/checkpoint_store.hpp"
 #include "io/tokenizer.hpp"
 #include "model/transformer.hpp"
 
@@ -33,6 +34,9 @@ std::filesystem::path find_checkpoint(const Communicator& ranks, const std::file
 
 /// Reads no tensors; not collective. Throws CheckpointError.
 StoredModelInfo read_model_info(const std::filesystem::path& step_folder);
+
+/// parameters/NAME for every parameter, as a checkpoint holds them: what evaluation, generation and a new run need.
+std::vector<NamedTensor> stored_weights(ParameterSet& parameters);
 
 class StoredModel {
  public:

@@ -11,6 +11,9 @@
 
 namespace rondo {
 
+/// Ends the name of a corpus or checkpoint that is still being written; nothing opens one.
+inline constexpr std::string_view kPartialSuffix = ".partial";
+
 /// Throws DataError or CheckpointError with the path and the text of errno.
 [[noreturn]] void throw_errno(ErrorKind kind, std::string_view call, const std::filesystem::path& path, int code);
 

@@ -22,7 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kStepPrefix = "step-";
-constexpr std::string_view kPartialSuffix = ".partial";
 
 std::optional<std::int64_t> step_of(const std::string& folder_name) {
   if (!folder_name.starts_with(kStepPrefix)) return std::nullopt;

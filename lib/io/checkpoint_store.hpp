@@ -25,6 +25,11 @@ struct NamedTensor {
   TensorView rows;  // [rows, global_shape[1], ...]
 };
 
+/// All rows on every rank.
+inline NamedTensor replicated(const std::string& name, const TensorView& tensor) {
+  return {.name = name, .global_shape = tensor.shape, .dtype = tensor.dtype, .first_row = 0, .rows = tensor};
+}
+
 /// All calls with a communicator are collective: every rank brings the same step, names, shapes and metadata, and all
 /// ranks throw the same CheckpointError.
 class CheckpointStore {

@@ -25,8 +25,6 @@ inline constexpr std::int64_t kCorpusVersion = 1;
 /// Small, because a reader verifies whole chunks, and because a training step may allocate no block of 64 KiB
 /// or more, HDF5's chunk buffers included.
 inline constexpr std::int64_t kCorpusChunkBytes = 32 * 1024;
-/// Appended to the name of a corpus that is still being written; nothing opens such a file.
-inline constexpr std::string_view kPartialSuffix = ".partial";
 
 inline Hdf5Type token_type_of(std::int64_t vocabulary_size) {
   if (vocabulary_size <= 1 << 8) return Hdf5Type::UInt8;

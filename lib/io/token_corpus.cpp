@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "io/atomic_file.hpp"
 
 namespace rondo {
 
@@ -15,6 +16,10 @@ constexpr std::int64_t kTokensPerRead = 8 * 1024;  // 8 to 32 KiB of buffer, wha
 
 constexpr const char* kMakeOne = "make a corpus with `rondo prepare INPUT --output corpus.h5 --tokenizer bytes`";
 
+bool is_marked_as_corpus(const Hdf5File& file) {
+  return file.has_attribute("/", "format") && file.read_text_attribute("/", "format") == kCorpusFormat;
+}
+
 Hdf5File open_corpus_file(const std::string& path) {
   if (path.ends_with(kPartialSuffix)) {
     throw DataError("is an unfinished corpus", path, "prepare it again: rondo prepare");
@@ -22,9 +27,7 @@ Hdf5File open_corpus_file(const std::string& path) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) throw DataError("there is no such corpus", path, kMakeOne);
   Hdf5File file = Hdf5File::open(path, {.advice = kMakeOne});
-  if (!file.has_attribute("/", "format") || file.read_text_attribute("/", "format") != kCorpusFormat) {
-    throw DataError("is no corpus of Rondo", path, kMakeOne);
-  }
+  if (!is_marked_as_corpus(file)) throw DataError("is no corpus of Rondo", path, kMakeOne);
   if (const auto version = file.read_integer_attribute("/", "format_version"); version != kCorpusVersion) {
     throw DataError("is a corpus of version " + std::to_string(version) + "; this program reads version " +
                         std::to_string(kCorpusVersion),
@@ -61,8 +64,7 @@ template <typename Narrow> bool widen(const std::byte* from, std::span<std::int3
 
 bool is_corpus(const std::filesystem::path& path) {
   try {
-    const Hdf5File file = Hdf5File::open(path);
-    return file.has_attribute("/", "format") && file.read_text_attribute("/", "format") == kCorpusFormat;
+    return is_marked_as_corpus(Hdf5File::open(path));
   } catch (const DataError&) {
     return false;
   }

@@ -51,7 +51,7 @@ template <typename T> std::vector<double> download(Execution& execution, const B
 using Results = std::array<std::vector<double>, 4>;
 
 template <typename T> Results solve(Execution& execution, const Span& span, const RingCheck& c) {
-  using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
+  using Sum = Accumulator<T>;
   const TokenRuns& runs = span.runs();
   const std::int64_t tokens = runs.num_tokens();
   const auto zeros = [&](const Shape& shape) {

@@ -7,6 +7,7 @@
 #include "config/print.hpp"
 #include "core/log.hpp"
 #include "core/trace.hpp"
+#include "infer/stored_model.hpp"
 #include "io/checkpoint_reader.hpp"
 #include "model/shape_of.hpp"
 #include "train/gradients.hpp"
@@ -69,7 +70,7 @@ std::int64_t Trainer::begin() {
     parameters_.refresh_compute_copies();
   } else if (!config_.train.initialise_from.empty()) {
     const CheckpointReader reader = CheckpointReader::open(runtime_.world(), config_.train.initialise_from);
-    reader.read(runtime_.world(), TrainingState::weights(parameters_));
+    reader.read(runtime_.world(), stored_weights(parameters_));
     parameters_.refresh_compute_copies();
   } else {
     parameters_.initialise(static_cast<std::uint64_t>(config_.train.seed));

@@ -3,25 +3,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "infer/stored_model.hpp"
+
 namespace rondo {
 
-namespace {
-
-// All rows on every rank: parameters are replicated.
-NamedTensor replicated(const std::string& name, const TensorView& tensor) {
-  return {.name = name, .global_shape = tensor.shape, .dtype = tensor.dtype, .first_row = 0, .rows = tensor};
-}
-
-}  // namespace
-
-std::vector<NamedTensor> TrainingState::weights(ParameterSet& parameters) {
-  std::vector<NamedTensor> list;
-  for (const Parameter& p : parameters.parameters()) list.push_back(replicated("parameters/" + p.name, p.value));
-  return list;
-}
-
 std::vector<NamedTensor> TrainingState::tensors() const {
-  std::vector<NamedTensor> list = weights(parameters_);
+  std::vector<NamedTensor> list = stored_weights(parameters_);
   for (std::size_t i = 0; i < parameters_.parameters().size(); ++i) {
     const std::string& name = parameters_.parameters()[i].name;
     list.push_back(replicated("moment_1/" + name, optimizer_.moments()[i].moment_1));

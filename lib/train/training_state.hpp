@@ -36,8 +36,6 @@ class TrainingState {
 
   /// parameters/NAME, moment_1/NAME and moment_2/NAME for every parameter.
   std::vector<NamedTensor> tensors() const;
-  /// parameters/NAME alone: what evaluation, generation and a new run need.
-  static std::vector<NamedTensor> weights(ParameterSet& parameters);
   /// JSON: config, step, tokens_seen, loader_position, stage, seed, tokenizer, tokenizer_digest,
   /// corpus_digest.
   std::string metadata(const CheckpointContext& context) const;
