@@ -9,7 +9,7 @@ for candidate in clang-tidy-19 clang-tidy-18 clang-tidy-17 clang-tidy-16 clang-t
   [ -n "$program" ] || program=$(command -v $candidate || true)
 done
 [ -n "$program" ] || { echo "tidy: clang-tidy 15 or newer is missing: Debian package clang-tidy-16" >&2; exit 1; }
-cmake --preset ci >build/tidy-configure.log || { cat build/tidy-configure.log >&2; exit 1; }
+cmake --preset develop >build/tidy-configure.log || { cat build/tidy-configure.log >&2; exit 1; }
 
 case "${1:-}" in
   --all) files=$(git ls-files 'apps/*.cpp' 'lib/*.cpp' 'kernels/*.cpp' 'tests/*.cpp') ;;
@@ -17,5 +17,5 @@ case "${1:-}" in
   *) echo "usage: jobs/tidy.sh [--all]" >&2; exit 2 ;;
 esac
 [ -n "$files" ] || { echo "tidy: no source differs from main"; exit 0; }
-printf '%s\n' "$files" | xargs -P "$(nproc)" -n 1 "$program" -p build/ci --quiet --extra-arg=-Wno-unknown-warning-option 2>build/tidy-notes.log
+printf '%s\n' "$files" | xargs -P "$(nproc)" -n 1 "$program" -p build/develop --quiet --extra-arg=-Wno-unknown-warning-option 2>build/tidy-notes.log
 echo "tidy: $(wc -w <<<"$files") files are clean"
