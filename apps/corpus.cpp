@@ -8,6 +8,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "apps/commands.hpp"
+#include "apps/figures.hpp"
 #include "core/error.hpp"
 #include "core/random.hpp"
 #include "io/markov_baseline.hpp"
@@ -76,8 +77,8 @@ void print_info(const TokenCorpus& corpus, const std::vector<MarkovBaseline>& ba
              corpus.tokenizer_digest());
   for (Split split : {Split::Train, Split::Validation}) {
     const DocumentLengths lengths = lengths_of(corpus.document_offsets(split));
-    fmt::print("  {:<10}  {:>14} tokens in {} documents of {} to {}\n", name_of(split), corpus.num_tokens(split),
-               corpus.num_documents(split), lengths.shortest, lengths.longest);
+    fmt::print("  {:<10}  {:>14} tokens in {} of {} to {}\n", name_of(split), corpus.num_tokens(split),
+               counted(corpus.num_documents(split), "document"), lengths.shortest, lengths.longest);
   }
   fmt::print("  held out    {}\n", corpus.split_rule());
   if (baselines.empty()) return;

@@ -9,6 +9,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "apps/commands.hpp"
+#include "apps/figures.hpp"
 #include "apps/live_line.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -48,8 +49,8 @@ class ProgressLine {
                           100.0 * static_cast<double>(now.num_input_bytes) / static_cast<double>(now.total_input_bytes),
                           left_bytes / rate);
     }
-    line += fmt::format(", {:.0f} MB/s, {:.1f} M tokens in {} documents", rate * 1e-6,
-                        static_cast<double>(now.num_tokens) * 1e-6, now.num_documents);
+    line += fmt::format(", {:.0f} MB/s, {:.1f} M tokens in {}", rate * 1e-6, static_cast<double>(now.num_tokens) * 1e-6,
+                        counted(now.num_documents, "document"));
     live_.show(line);
     if (!live_.is_on_terminal()) std::fprintf(stderr, "%s\n", line.c_str());
   }
@@ -94,15 +95,18 @@ void print_result(const PrepareCommand& command, const Tokenizer& tokenizer, con
     return;
   }
   fmt::print("{}: tokenizer {}, {} ids\n", command.prepare.output, tokenizer.kind(), tokenizer.vocabulary_size());
-  fmt::print("  train       {:>14} tokens in {} documents\n", result.num_train_tokens, result.num_train_documents);
-  fmt::print("  validation  {:>14} tokens in {} documents: {}\n", result.num_validation_tokens,
-             result.num_validation_documents, name_of(result.rule));
-  fmt::print("  input       {:>14.1f} MB in {} files, {:.1f} s, {:.0f} MB/s\n", megabytes(result.num_input_bytes),
-             result.num_files, elapsed_s, megabytes(result.num_input_bytes) / std::max(elapsed_s, 1e-3));
+  fmt::print("  train       {:>14} tokens in {}\n", result.num_train_tokens,
+             counted(result.num_train_documents, "document"));
+  fmt::print("  validation  {:>14} tokens in {}: {}\n", result.num_validation_tokens,
+             counted(result.num_validation_documents, "document"), name_of(result.rule));
+  fmt::print("  input       {:>14.1f} MB in {}, {:.1f} s, {:.0f} MB/s\n", megabytes(result.num_input_bytes),
+             counted(result.num_files, "file"), elapsed_s,
+             megabytes(result.num_input_bytes) / std::max(elapsed_s, 1e-3));
 }
 
 void warn(const PrepareCommand& command, const PrepareResult& result) {
-  if (result.num_empty_documents > 0) log::warning("{} empty documents were left out", result.num_empty_documents);
+  if (result.num_empty_documents > 0)
+    log::warning("left out: {}", counted(result.num_empty_documents, "empty document"));
   if (result.num_replaced > 0) log::warning("{} ambiguous codes were taken as N", result.num_replaced);
   if (command.prepare.validation > 0 && result.num_validation_tokens == 0) {
     log::warning("the validation part is empty: the documents are too short for a share of {}",

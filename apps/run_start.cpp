@@ -106,8 +106,8 @@ void describe(const TrainingInput& start, const RunFolder& folder, const Runtime
   log::info("model: {} parameters, {} layers, d_model {}, {} heads, {}",
             figure_text(static_cast<double>(num_parameters(shape_of(config)))), config.model.layers,
             config.model.d_model, config.model.heads, word_of(config.precision.compute));
-  log::info("corpus {}: {} training tokens in {} documents", start.corpus->path(),
-            start.corpus->num_tokens(Split::Train), start.corpus->num_documents(Split::Train));
+  log::info("corpus {}: {} training tokens in {}", start.corpus->path(), start.corpus->num_tokens(Split::Train),
+            counted(start.corpus->num_documents(Split::Train), "document"));
   log::info("{} steps of {} x {} tokens; all settings are in {}", config.train.steps, config.train.batch_sequences,
             config.data.sequence_length, (folder.path() / "config.toml").string());
   if (first_step >= config.train.steps) {
