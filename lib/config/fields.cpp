@@ -92,7 +92,9 @@ void list_train(std::vector<Field>& fields) {
       .add("deterministic", &T::deterministic, Flag{},
            "The same program, ranks, threads and processor give the same bytes.")
       .add("initialise_from", &T::initialise_from, Path{},
-           "Checkpoint whose weights start a new run at step 0. Empty: random weights.")
+           "Run folder, or one `step-N` of it, whose weights start a new run at step 0: the same model, but for "
+           "`rope_*` and "
+           "`window`, and the same tokenizer. Empty: random weights.")
       .change(Change::Free)
       .add("time_limit", &T::time_limit, Duration{},
            "Wall time after which the run saves and ends with exit code 75. \"0s\": none.")

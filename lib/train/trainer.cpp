@@ -7,10 +7,10 @@
 #include "config/print.hpp"
 #include "core/log.hpp"
 #include "core/trace.hpp"
-#include "infer/stored_model.hpp"
 #include "io/checkpoint_reader.hpp"
 #include "model/shape_of.hpp"
 #include "train/gradients.hpp"
+#include "train/initial_weights.hpp"
 #include "train/schedule.hpp"
 
 namespace rondo {
@@ -69,8 +69,9 @@ std::int64_t Trainer::begin() {
     state_.progress = TrainingState::progress_from(reader.metadata());
     parameters_.refresh_compute_copies();
   } else if (!config_.train.initialise_from.empty()) {
-    const CheckpointReader reader = CheckpointReader::open(runtime_.world(), config_.train.initialise_from);
-    reader.read(runtime_.world(), stored_weights(parameters_));
+    const StoredModelInfo origin =
+        read_initial_weights(runtime_.world(), config_, context_.tokenizer_digest, parameters_);
+    log::info("starting with the weights of {}, step {}", origin.folder.string(), origin.step);
     parameters_.refresh_compute_copies();
   } else {
     parameters_.initialise(static_cast<std::uint64_t>(config_.train.seed));

@@ -91,6 +91,21 @@ class Messages(unittest.TestCase):
         self.assertIn("done: checkpoint new/checkpoints/step-3; next: rondo eval --checkpoint new --corpus corpus.h5", said[-1])
         self.rondo(*said[-1].partition("next: rondo ")[2].split())
 
+    def test_a_new_run_takes_the_weights_of_another_or_says_why_not(self):
+        start = "train.initialise_from="
+        said = self.rondo(*self.train_line("second", start + "done")).stderr
+        self.assertIn("starting with the weights of done/checkpoints/step-3, step 3", said)
+        (self.folder / "ids.txt").write_text(" ".join(str(i % 256) for i in range(900)))
+        self.rondo("prepare", "ids.txt", "--tokenizer", "ids", "--vocabulary", "256", "--output", "ids.h5")
+        refusals = [(["model.layers=1"], 2, "model.layers: 2 there, 1 here"), ([start + "nowhere"], 3, "no such folder"),
+                    (["data.corpus=ids.h5"], 2, "another tokenizer than the corpus: bytes")]
+        for settings, code, words in refusals:
+            said = self.rondo(*self.train_line("third", start + "done", *settings), ranks=2, code=code).stderr
+            self.assertEqual(said.count(words), 1, said)
+
+    def test_one_document_is_not_called_documents(self):
+        self.assertIn("in 1 document\n", self.rondo(*self.train_line("grammar")).stderr)
+
     def test_a_finished_run_keeps_its_configuration(self):
         before = (self.folder / "done/config.toml").read_text()
         said = self.rondo(*self.train_line("done", "train.steps=2")).stderr

@@ -39,6 +39,55 @@ TEST_F(SmallTrainerTest, TrainsEvaluatesSavesAndGoesOn) {
   EXPECT_EQ(again.trainer().state().progress.step, 3);
 }
 
+class InitialWeightsTest : public SmallTrainerTest {
+ protected:
+  std::vector<std::string> with(std::vector<std::string> changes) const {
+    changes.insert(changes.end(), short_run_.begin(), short_run_.end());
+    return changes;
+  }
+  std::filesystem::path other() const { return folder_.path() / "other"; }
+  /// Trains a run to its end and returns its parameters, as bytes.
+  std::string train_first() {
+    test::TrainingWorld first(world_, folder_.path(), checkpoints(), short_run_);
+    first.trainer().run();
+    return first.parameter_bytes();
+  }
+  /// What a start from the run at `from` says when it is refused.
+  void expect_refused(const std::string& from, const std::vector<std::string>& changes, ErrorKind kind,
+                      const std::string& words) {
+    std::vector<std::string> all = with(changes);
+    all.push_back("train.initialise_from=" + from);
+    try {
+      test::TrainingWorld second(world_, folder_.path(), other(), all);
+      FAIL() << "must be refused: " << words;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.message();
+      EXPECT_NE(error.message().find(words), std::string::npos) << error.message();
+    }
+  }
+};
+
+TEST_F(InitialWeightsTest, StartANewRunFromARunFolderOrOneStep) {
+  const std::string trained = train_first();
+  for (const char* given : {"", "checkpoints", "checkpoints/step-3"}) {
+    const std::string from = "train.initialise_from=" + (folder_.path() / given).string();
+    test::TrainingWorld second(world_, folder_.path(), other(), with({from, "model.window=9", "model.rope_theta=5e5"}));
+    EXPECT_EQ(second.trainer().state().progress.step, 0) << given;
+    EXPECT_EQ(second.parameter_bytes() == trained, true) << given;
+  }
+}
+
+TEST_F(InitialWeightsTest, AreRefusedWhenTheModelIsAnother) {
+  train_first();
+  const std::string from = folder_.path().string();
+  expect_refused(from, {"model.heads=2", "model.head_dim=12"}, ErrorKind::Config, "model.heads: 4 there, 2 here");
+  expect_refused(from, {"model.d_ff=48"}, ErrorKind::Config, "model.d_ff: 40 there, 48 here");
+  expect_refused(from, {"model.tie_embeddings=true"}, ErrorKind::Config,
+                 "model.tie_embeddings: false there, true here");
+  expect_refused((folder_.path() / "nothing").string(), {}, ErrorKind::Checkpoint, "there is no such folder");
+  expect_refused(other().string(), {}, ErrorKind::Checkpoint, "there is no");
+}
+
 TEST_F(SmallTrainerTest, StopsAllRanksAfterTheStepWhenOneIsSignalled) {
   test::TrainingWorld training(world_, folder_.path(), checkpoints(), {"train.steps=1000000"});
   if (world_.rank() == world_.size() - 1) std::raise(SIGUSR1);

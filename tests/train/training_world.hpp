@@ -12,6 +12,7 @@
 #include "config/load.hpp"
 #include "config/resolve.hpp"
 #include "core/random.hpp"
+#include "infer/stored_model.hpp"
 #include "io/prepare_corpus.hpp"
 #include "tests/support/mpi_world.hpp"
 #include "train/trainer.hpp"
@@ -94,15 +95,18 @@ class TrainingWorld {
     return list;
   }
   /// All parameters and moments, as bytes.
-  std::string state_bytes() {
+  std::string state_bytes() { return bytes_of(trainer_.state().tensors()); }
+  std::string parameter_bytes() { return bytes_of(stored_weights(trainer_.parameters())); }
+
+ private:
+  static std::string bytes_of(const std::vector<NamedTensor>& tensors) {
     std::string bytes;
-    for (const NamedTensor& tensor : trainer_.state().tensors()) {
+    for (const NamedTensor& tensor : tensors) {
       bytes.append(static_cast<const char*>(tensor.rows.data), tensor.rows.size_bytes());
     }
     return bytes;
   }
 
- private:
   RunConfig config_;
   TokenCorpus corpus_;
   StopSignal stop_;
