@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "config/words.hpp"
+#include "core/attention_kernel.hpp"
 #include "core/sequence_layout.hpp"
 
 namespace rondo {
@@ -31,9 +32,9 @@ constexpr auto words_of(TransportChoice) {
 enum class ShardChoice { None };
 constexpr auto words_of(ShardChoice) { return std::to_array<Word<ShardChoice>>({{ShardChoice::None, "none"}}); }
 
-enum class AttentionKernel { Auto };
 constexpr auto words_of(AttentionKernel) {
-  return std::to_array<Word<AttentionKernel>>({{AttentionKernel::Auto, "auto"}});
+  return std::to_array<Word<AttentionKernel>>(
+      {{AttentionKernel::Auto, "auto"}, {AttentionKernel::Cudnn, "cudnn"}, {AttentionKernel::Fused, "fused"}});
 }
 
 struct ParallelConfig {

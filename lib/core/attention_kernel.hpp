@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which kernel computes the blocks of attention on a GPU; CPUs have one each.
+#pragma once
+
+namespace rondo {
+
+/// Auto: the committed table of the backend decides. Cudnn: NVIDIA's library. Fused: our own kernel.
+enum class AttentionKernel { Auto, Cudnn, Fused };
+
+}  // namespace rondo
