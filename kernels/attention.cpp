@@ -54,6 +54,10 @@ AttentionSizes check(const BlockAttentionBackwardArgs& args) {
   expect_dtype(args.d_k, accumulator, "d_k");
   expect_shape(args.d_v, key_shape, "d_v [U, G, D]");
   expect_dtype(args.d_v, accumulator, "d_v");
+  if (args.out) {
+    expect_shape(args.out, query_shape, "out [T, N, D]");
+    expect_dtype(args.out, accumulator, "out");
+  }
   return sizes;
 }
 

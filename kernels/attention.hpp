@@ -48,6 +48,7 @@ struct BlockAttentionBackwardArgs {
   TensorView d_k;  // [U, G, D] accumulator type
   TensorView d_v;  // [U, G, D] accumulator type
   Arena& scratch;
+  TensorView out = {};  // [T, N, D] accumulator type, final: for libraries that compute delta themselves; may be empty
 };
 
 /// delta[n, t] = sum over d of out[t, n, d] * d_out[t, n, d], from the unrounded output.

@@ -170,7 +170,7 @@ void RingAttention::backward(const Span& span, const TensorView& q, const KeyVal
       const auto [d_k, d_v] = gradients.sink(hop);
       backend.block_attention_backward(
           compute, {q, k, v, d_out, carry.lse, delta, span.runs(), span.layout().runs(hop.share), span.mask(), scale_,
-                    d_q, d_k, d_v, scratch});
+                    d_q, d_k, d_v, scratch, carry.out});
     }
     arrival.wait(compute);
     partial_sums.wait(compute);

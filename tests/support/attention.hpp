@@ -58,9 +58,11 @@ inline void scatter_add(const Tensor& part, const TokenRuns& runs, Tensor& whole
 }
 
 /// Forward and backward; every share of queries meets the shares of keys in the given order.
-inline AttentionResult attention_by_blocks(Backend& backend, const AttentionInput& input, const AttentionMask& mask,
-                                           double scale, const std::vector<TokenRuns>& query_shares,
-                                           const std::vector<TokenRuns>& key_shares) {
+/// @tparam Attention a Backend, or what has its three functions of attention and takes host tensors
+template <typename Attention>
+AttentionResult attention_by_blocks(Attention& backend, const AttentionInput& input, const AttentionMask& mask,
+                                    double scale, const std::vector<TokenRuns>& query_shares,
+                                    const std::vector<TokenRuns>& key_shares) {
   Host host;
   const DType accumulator = accumulator_of(input.q.dtype());
   const std::int64_t tokens = input.tokens(), heads = input.q.shape()[1];
@@ -103,7 +105,8 @@ inline AttentionResult attention_by_blocks(Backend& backend, const AttentionInpu
                                                       .d_q = d_q,
                                                       .d_k = d_k,
                                                       .d_v = d_v,
-                                                      .scratch = host.scratch});
+                                                      .scratch = host.scratch,
+                                                      .out = out});
       scatter_add(d_k, keys, whole.d_k);
       scatter_add(d_v, keys, whole.d_v);
     }
@@ -117,8 +120,9 @@ inline AttentionResult attention_by_blocks(Backend& backend, const AttentionInpu
 }
 
 /// The whole sequence as one block.
-inline AttentionResult attention_in_one_block(Backend& backend, const AttentionInput& input, const AttentionMask& mask,
-                                              double scale) {
+template <typename Attention>
+AttentionResult attention_in_one_block(Attention& backend, const AttentionInput& input, const AttentionMask& mask,
+                                       double scale) {
   const std::vector<TokenRuns> all{TokenRuns::contiguous(0, input.tokens())};
   return attention_by_blocks(backend, input, mask, scale, all, all);
 }
