@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing to build Rondo, and with --tests to test it. CMake says what is missing, so what comes from
-# modules, Spack or CMAKE_PREFIX_PATH is respected, and nothing is installed when everything is found.
+# modules, Spack or CMAKE_PREFIX_PATH is respected, and nothing is installed when everything is found. Where CUDA and cuDNN
+# are, it also fetches cuDNN's C++ headers into the user's cache; without them attention on GPUs uses our kernel alone.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 
@@ -45,8 +46,32 @@ probe() {  # fills the array `missing` with Debian packages
   read -r -a missing -d '' <build/probe/missing_packages.txt || true
 }
 
+fetch_cudnn_frontend() {  # the headers inside a Python package that CMake asked for; never fatal
+  local wanted=build/probe/cudnn_frontend.txt version folder python
+  [ -s $wanted ] || return 0
+  read -r version folder <$wanted || true
+  echo "setup: fetching the headers of cudnn-frontend $version"
+  rm -rf build/probe/wheel
+  for python in python3 /usr/bin/python3; do
+    if "$python" -m pip download -q --no-deps --only-binary :all: -d build/probe/wheel "nvidia-cudnn-frontend==$version" \
+      </dev/null >>build/probe/log.txt 2>&1; then
+      # Under another name first, so that a folder with the right name is complete.
+      if rm -rf "$folder.partial" && "$python" -c '
+import sys, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+wheel.extractall(sys.argv[2], [n for n in wheel.namelist() if n.startswith("include/") or "licenses/" in n])
+' build/probe/wheel/*.whl "$folder.partial" && rm -rf "$folder" && mv "$folder.partial" "$folder"; then
+        echo "setup: put them into $folder"
+        return 0
+      fi
+    fi
+  done
+  echo "setup: they could not be fetched, so attention on GPUs will use our own kernel alone; see build/probe/log.txt" >&2
+}
+
 probe
 if [ ${#missing[@]} -eq 0 ]; then
+  fetch_cudnn_frontend
   echo "setup: everything is found, nothing to install"
   exit 0
 fi
@@ -74,4 +99,5 @@ if [ ${#missing[@]} -gt 0 ]; then
   echo "setup: still missing after the installation: ${missing[*]}" >&2
   exit 1
 fi
+fetch_cudnn_frontend
 echo "setup: everything is found"

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# Looks for a CUDA toolkit, as RONDO_CUDA asks; RONDO_HAS_CUDA says whether the device module can be built.
+# Looks for a CUDA toolkit, as RONDO_CUDA asks; RONDO_HAS_CUDA says whether the device module can be built. Then for what
+# the module can use beside it: RONDO_HAS_CUDNN with the target rondo_cudnn, RONDO_HAS_NCCL with the target rondo_nccl.
 
 set(RONDO_HAS_CUDA OFF)
+set(RONDO_HAS_CUDNN OFF)
+set(RONDO_HAS_NCCL OFF)
 if(RONDO_CUDA STREQUAL "OFF" OR NOT EXISTS ${CMAKE_SOURCE_DIR}/kernels/cuda/CMakeLists.txt)
   return()
 endif()
@@ -33,3 +36,4 @@ set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
 find_package(CUDAToolkit REQUIRED)
 set(RONDO_HAS_CUDA ON)
+include(${CMAKE_CURRENT_LIST_DIR}/gpu_libraries.cmake)
