@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/block_attention.hpp"
+
+#include "core/log.hpp"
+#include "kernels/cuda/operations.hpp"
+
+namespace rondo::cuda {
+
+BlockAttention::BlockAttention(const BackendOptions& options) : options_(options) {
+  if (options.attention_kernel == AttentionKernel::Fused) {
+    cudnn_missing_ = "it was not asked for";
+  } else {
+    cudnn_ = make_cudnn_attention(cudnn_missing_);
+  }
+}
+
+bool BlockAttention::cudnn_takes(AttentionPass pass, const AttentionSizes& sizes, DType dtype,
+                                 const std::optional<AttentionRectangles>& rectangles) {
+  const AttentionDecision decision = choose_attention({.pass = pass,
+                                                       .dtype = dtype,
+                                                       .heads = sizes.heads,
+                                                       .kv_heads = sizes.kv_heads,
+                                                       .head_dim = sizes.head_dim,
+                                                       .rectangles = rectangles},
+                                                      options_, cudnn_missing_);
+  std::string line = pass == AttentionPass::Forward ? "attention forward by " : "attention backward by ";
+  line += decision.reason;
+  if (const auto [said, is_new] = decisions_.insert(std::move(line)); is_new) log::info("{}", *said);
+  return decision.kernel == AttentionKernel::Cudnn;
+}
+
+void BlockAttention::forward(Stream& stream, const BlockAttentionForwardArgs& args) {
+  const AttentionSizes sizes = rondo::check(args);
+  const std::optional<AttentionRectangles> rectangles = rectangles_of(args.mask, args.query_runs, args.key_runs);
+  if (rectangles && rectangles->count() == 0) return;  // no query sees a key
+  if (cudnn_takes(AttentionPass::Forward, sizes, args.q.dtype, rectangles)) {
+    cudnn_->forward(stream, args, *rectangles);
+  } else {
+    block_attention_forward(stream, args);
+  }
+}
+
+void BlockAttention::backward(Stream& stream, const BlockAttentionBackwardArgs& args) {
+  const AttentionSizes sizes = rondo::check(args);
+  const std::optional<AttentionRectangles> rectangles = rectangles_of(args.mask, args.query_runs, args.key_runs);
+  if (rectangles && rectangles->count() == 0) return;
+  if (args.out && cudnn_takes(AttentionPass::Backward, sizes, args.q.dtype, rectangles)) {
+    cudnn_->backward(stream, args, *rectangles);
+  } else {
+    block_attention_backward(stream, args);
+  }
+}
+
+}  // namespace rondo::cuda

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Block attention of the CUDA backend: chooses cuDNN or our fused kernel for each block, and remembers what it chose.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+
+#include "kernels/backend_options.hpp"
+#include "kernels/cuda/attention_choice.hpp"
+#include "kernels/cuda/cudnn_attention.hpp"
+
+namespace rondo::cuda {
+
+class BlockAttention {
+ public:
+  explicit BlockAttention(const BackendOptions& options);
+
+  /// As the operations of the backend.
+  void forward(Stream& stream, const BlockAttentionForwardArgs& args);
+  void backward(Stream& stream, const BlockAttentionBackwardArgs& args);
+
+  /// What was chosen so far, e.g. "attention forward by cudnn: the table, ..."; each is logged once, too.
+  const std::set<std::string>& decisions() const { return decisions_; }
+
+ private:
+  /// @returns whether cuDNN computes the block.
+  bool cudnn_takes(AttentionPass pass, const AttentionSizes& sizes, DType dtype,
+                   const std::optional<AttentionRectangles>& rectangles);
+
+  BackendOptions options_;
+  std::string cudnn_missing_;
+  std::unique_ptr<RectangleAttention> cudnn_;
+  std::set<std::string> decisions_;
+};
+
+}  // namespace rondo::cuda

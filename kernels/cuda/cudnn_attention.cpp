@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/cudnn_attention.hpp"
+
+#include <map>
+
+#include "kernels/cuda/attention_merge.hpp"
+#include "kernels/cuda/cudnn_graph.hpp"
+#include "kernels/cuda/device.hpp"
+#include "kernels/cuda/sm_version.hpp"
+
+namespace rondo::cuda {
+
+namespace {
+
+/// The first element of head `head` in row `row` of a [T, heads, D] tensor.
+void* element(const TensorView& view, std::int64_t row, std::int64_t head) {
+  const std::int64_t index = first_element(row, head, view.shape[1], view.shape[2]);
+  return static_cast<char*>(view.data) + index * static_cast<std::int64_t>(size_of(view.dtype));
+}
+
+/// Scratch memory as cuDNN's workspaces are when they come from cudaMalloc. @pre inside a Scope
+void* take_workspace(Arena& scratch, std::size_t bytes) {
+  constexpr std::uintptr_t kAlignment = 256;
+  const auto address = reinterpret_cast<std::uintptr_t>(scratch.take(bytes + kAlignment));
+  return reinterpret_cast<void*>((address + kAlignment - 1) / kAlignment * kAlignment);
+}
+
+class CudnnAttention final : public RectangleAttention {
+ public:
+  void forward(Stream& stream, const BlockAttentionForwardArgs& args, const AttentionRectangles& rectangles) override {
+    const AttentionSizes sizes = rondo::check(args);
+    handle_.set_stream(native(stream));
+    for (const AttentionRectangle& rectangle : rectangles) {
+      const CudnnGraph& plan = plan_for(problem_of(AttentionPass::Forward, sizes, rectangle, args.scale));
+      Arena::Scope scope(args.scratch);
+      const SoftmaxCarry partial{
+          .out = args.scratch.take(DType::Fp32, {rectangle.num_queries, sizes.heads, sizes.head_dim}),  // [t, N, D]
+          .lse = args.scratch.take(DType::Fp32, {sizes.heads, rectangle.num_queries})};                 // [N, t]
+      // carry <- carry (+) softmax(scale q k^T) v
+      plan.run(handle_,
+               {{CudnnTensor::Q, element(args.q, rectangle.query_begin, 0)},
+                {CudnnTensor::K, element(args.k, rectangle.key_begin, 0)},
+                {CudnnTensor::V, element(args.v, rectangle.key_begin, 0)},
+                {CudnnTensor::Out, partial.out.data},
+                {CudnnTensor::Lse, partial.lse.data}},
+               take_workspace(args.scratch, plan.workspace_bytes()));
+      merge_partial(stream, partial, args.carry, rectangle.query_begin);
+    }
+  }
+
+  void backward(Stream& stream, const BlockAttentionBackwardArgs& args,
+                const AttentionRectangles& rectangles) override {
+    const AttentionSizes sizes = rondo::check(args);
+    ensure(static_cast<bool>(args.out), "cuDNN's backward takes the attention's output");
+    handle_.set_stream(native(stream));
+    for (const AttentionRectangle& rectangle : rectangles) {
+      const CudnnProblem problem = problem_of(AttentionPass::Backward, sizes, rectangle, args.scale);
+      const CudnnGraph& plan = plan_for(problem);
+      for (std::int64_t member = 0; member < problem.members(); ++member) {
+        backward_of(stream, args, rectangle, problem, plan, member);
+      }
+    }
+  }
+
+ private:
+  // One query head of each group, so cuDNN sees as many query heads as key heads.
+  void backward_of(Stream& stream, const BlockAttentionBackwardArgs& args, const AttentionRectangle& rectangle,
+                   const CudnnProblem& problem, const CudnnGraph& plan, std::int64_t member) {
+    Arena& scratch = args.scratch;
+    Arena::Scope scope(scratch);
+    const std::int64_t queries = rectangle.num_queries, keys = rectangle.num_keys;
+    const std::int64_t heads = problem.kv_heads, dim = problem.head_dim;
+    const HeadStride group{.first = member, .step = problem.members()};
+    const TensorView lse = scratch.take(DType::Fp32, {heads, queries});       // [G, t]
+    const TensorView d_q = scratch.take(DType::Fp32, {queries, heads, dim});  // [t, G, D]
+    const TensorView d_k = scratch.take(DType::Fp32, {keys, heads, dim});     // [u, G, D]
+    const TensorView d_v = scratch.take(DType::Fp32, {keys, heads, dim});     // [u, G, D]
+    pack_rows(stream, args.lse, lse, rectangle.query_begin, group);
+    // P = exp(scale q k^T - lse): the probabilities over all keys, so the gradients of the rectangles add up
+    plan.run(handle_,
+             {{CudnnTensor::Q, element(args.q, rectangle.query_begin, member)},
+              {CudnnTensor::K, element(args.k, rectangle.key_begin, 0)},
+              {CudnnTensor::V, element(args.v, rectangle.key_begin, 0)},
+              {CudnnTensor::Out, element(args.out, rectangle.query_begin, member)},
+              {CudnnTensor::DOut, element(args.d_out, rectangle.query_begin, member)},
+              {CudnnTensor::Lse, lse.data},
+              {CudnnTensor::DQ, d_q.data},
+              {CudnnTensor::DK, d_k.data},
+              {CudnnTensor::DV, d_v.data}},
+             take_workspace(scratch, plan.workspace_bytes()));
+    add_heads(stream, d_q, args.d_q, rectangle.query_begin, group);
+    add_heads(stream, d_k, args.d_k, rectangle.key_begin, {});
+    add_heads(stream, d_v, args.d_v, rectangle.key_begin, {});
+  }
+
+  static CudnnProblem problem_of(AttentionPass pass, const AttentionSizes& sizes, const AttentionRectangle& rectangle,
+                                 double scale) {
+    return {.pass = pass,
+            .kind = rectangle.kind,
+            .num_queries = rectangle.num_queries,
+            .num_keys = rectangle.num_keys,
+            .heads = sizes.heads,
+            .kv_heads = sizes.kv_heads,
+            .head_dim = sizes.head_dim,
+            .scale = scale};
+  }
+
+  const CudnnGraph& plan_for(const CudnnProblem& problem) {
+    if (const auto found = plans_.find(problem); found != plans_.end()) return found->second;
+    return plans_.emplace(problem, CudnnGraph::built(problem, sm_version_, handle_)).first->second;
+  }
+
+  CudnnHandle handle_;
+  int sm_version_ = sm_version_of_current_gpu();
+  std::map<CudnnProblem, CudnnGraph> plans_;
+};
+
+}  // namespace
+
+std::unique_ptr<RectangleAttention> make_cudnn_attention(std::string& why_not) {
+  why_not = why_no_cudnn();
+  return why_not.empty() ? std::make_unique<CudnnAttention>() : nullptr;
+}
+
+std::string describe_cudnn() { return why_no_cudnn().empty() ? "cuDNN " + cudnn_version() : "none, " + why_no_cudnn(); }
+
+}  // namespace rondo::cuda

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Block attention by cuDNN's fused engines: rectangle by rectangle, each partial result merged or added in one pass.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/attention.hpp"
+#include "kernels/cuda/attention_rectangles.hpp"
+
+namespace rondo::cuda {
+
+class RectangleAttention {
+ public:
+  virtual ~RectangleAttention() = default;
+  /// As Backend::block_attention_forward; the rectangles are those of the arguments' mask and runs.
+  virtual void forward(Stream& stream, const BlockAttentionForwardArgs& args,
+                       const AttentionRectangles& rectangles) = 0;
+  /// As Backend::block_attention_backward. @pre args.out is there
+  virtual void backward(Stream& stream, const BlockAttentionBackwardArgs& args,
+                        const AttentionRectangles& rectangles) = 0;
+};
+
+/// For the current GPU; plans are made when a shape is first seen. @returns null, and why, where cuDNN cannot be used
+std::unique_ptr<RectangleAttention> make_cudnn_attention(std::string& why_not);
+
+/// "cuDNN 9.19.0", or why it cannot be used. Needs no GPU.
+std::string describe_cudnn();
+
+}  // namespace rondo::cuda
