@@ -4,7 +4,7 @@
 
     tests/mutants/mutants.py --build build/release [NAME...]
 
-A mutant is compiled alone, linked with the objects of a finished build into a librondo.so of its own, and the test runs
+A mutant is compiled, linked with the objects of a finished build into a librondo.so of its own, and the test runs
 with that library. Sources and build stay as they are. Needs the tests to be built.
 """
 import argparse
@@ -99,6 +99,16 @@ class Build:
                                 stdout=subprocess.PIPE, text=True).stdout
         self.link = listed.strip().splitlines()[-1]
 
+    def unit_of(self, source):
+        """What the build compiles for `source`: itself, or a file that includes it."""
+        if source in self.commands:
+            return source
+        for unit in filter(lambda file: "/Unity/" in file, self.commands):
+            with open(unit, encoding="utf-8") as file:
+                if f'"{source}"' in file.read():
+                    return unit
+        raise ValueError(f"{source} is not part of the build")
+
     def mutate(self, mutant, folder):
         """A librondo.so with the mutant in `folder`."""
         source = os.path.join(ROOT, mutant.file)
@@ -109,12 +119,19 @@ class Build:
         mutated = os.path.join(folder, os.path.basename(mutant.file))
         with open(mutated, "w", encoding="utf-8") as file:
             file.write(text.replace(mutant.old, mutant.new))
-        entry = self.commands[source]
+        compiled = self.unit_of(source)
+        if compiled != source:  # CMake's unity build: a file that includes several sources
+            with open(compiled, encoding="utf-8") as file:
+                unit = file.read().replace(f'"{source}"', f'"{mutated}"')
+            mutated = os.path.join(folder, "unit.cpp")
+            with open(mutated, "w", encoding="utf-8") as file:
+                file.write(unit)
+        entry = self.commands[compiled]
         command = shlex.split(entry["command"])
         original = command[command.index("-o") + 1]
         made = mutated + ".o"
         command[command.index("-o") + 1] = made
-        command = [mutated if word == source else word for word in command]
+        command = [mutated if word == compiled else word for word in command]
         run_or_raise([*command, "-w"], entry["directory"])
         link = shlex.split(self.link.replace(original, made).replace("-o lib/librondo.so",
                                                                      f"-o {folder}/librondo.so"))
