@@ -30,13 +30,18 @@ class CudaDevice final : public Device {
   std::string name() const override { return name_; }
   void* allocate(std::size_t bytes) override;
   void free(void* memory) noexcept override;
+  void* allocate_pinned(std::size_t bytes) override;
+  void free_pinned(void* memory) noexcept override;
   void copy(Stream& stream, void* to, const void* from, std::size_t bytes) override;
   void fill_zero(Stream& stream, void* to, std::size_t bytes) override;
   void fill(Stream& stream, const TensorView& to, double value) override;
   std::unique_ptr<Stream> make_stream(StreamRole role) override;
   std::unique_ptr<Event> make_event() override;
+  std::unique_ptr<Event> make_timed_event() override;
   void record(Event& event, Stream& stream) override;
   void wait(Stream& stream, Event& event) override;
+  bool is_done(Event& event) override;
+  double seconds_between(Event& from, Event& to) override;
   void synchronize(Stream& stream) override;
 
  private:

@@ -59,8 +59,12 @@ class Device {
   /// At least 64-byte aligned. Buffer is the only caller.
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void free(void* memory) noexcept = 0;
+  /// Host memory that copies need not wait for (pinned); ordinary memory on a CPU. HostBuffer is the only caller.
+  virtual void* allocate_pinned(std::size_t bytes) = 0;
+  virtual void free_pinned(void* memory) noexcept = 0;
 
-  /// Asynchronous on `stream`; either side may be host or device memory.
+  /// Asynchronous on `stream`; either side may be host or device memory. Host memory that is not pinned has been read, or
+  /// written, when the call returns.
   virtual void copy(Stream& stream, void* to, const void* from, std::size_t bytes) = 0;
   virtual void fill_zero(Stream& stream, void* to, std::size_t bytes) = 0;
   /// Every element of a floating-point tensor = value.
@@ -68,10 +72,16 @@ class Device {
 
   virtual std::unique_ptr<Stream> make_stream(StreamRole role) = 0;
   virtual std::unique_ptr<Event> make_event() = 0;
+  /// An event that can also be asked when the stream came to it.
+  virtual std::unique_ptr<Event> make_timed_event() = 0;
   virtual void record(Event& event, Stream& stream) = 0;
   /// Work given to `stream` from now on starts after the event.
   virtual void wait(Stream& stream, Event& event) = 0;
-  /// The host waits until all work of the stream is done.
+  /// Has the stream come to the event? Never waits.
+  virtual bool is_done(Event& event) = 0;
+  /// From one timed event to a later one. @pre both are done  @returns 0 on a CPU, whose time the host knows
+  virtual double seconds_between(Event& from, Event& to) = 0;
+  /// The host waits until all work of the stream is done; it calls the stream's progress() meanwhile.
   virtual void synchronize(Stream& stream) = 0;
 
   MemoryLedger& memory() { return memory_; }
@@ -86,13 +96,18 @@ class CpuDevice final : public Device {
   std::string name() const override { return "cpu"; }
   void* allocate(std::size_t bytes) override;
   void free(void* memory) noexcept override;
+  void* allocate_pinned(std::size_t bytes) override { return allocate(bytes); }
+  void free_pinned(void* memory) noexcept override { free(memory); }
   void copy(Stream& stream, void* to, const void* from, std::size_t bytes) override;
   void fill_zero(Stream& stream, void* to, std::size_t bytes) override;
   void fill(Stream& stream, const TensorView& to, double value) override;
   std::unique_ptr<Stream> make_stream(StreamRole role) override;
   std::unique_ptr<Event> make_event() override;
+  std::unique_ptr<Event> make_timed_event() override { return make_event(); }
   void record(Event& event, Stream& stream) override;
   void wait(Stream& stream, Event& event) override;
+  bool is_done(Event&) override { return true; }
+  double seconds_between(Event&, Event&) override { return 0; }
   void synchronize(Stream& stream) override;
 };
 
@@ -119,6 +134,25 @@ class Buffer {
   std::size_t bytes_ = 0;
   MemoryUse use_ = MemoryUse::Workspace;
   TensorView view_;
+};
+
+/// Owned host memory, pinned where the device can use that. Move-only; contents are undefined at first.
+class HostBuffer {
+ public:
+  HostBuffer() = default;
+  HostBuffer(Device& device, std::size_t bytes)
+      : data_(static_cast<std::byte*>(device.allocate_pinned(bytes)), Free{&device}), bytes_(bytes) {}
+
+  std::byte* data() const { return data_.get(); }
+  std::size_t size_bytes() const { return bytes_; }
+
+ private:
+  struct Free {
+    Device* device;
+    void operator()(std::byte* memory) const noexcept { device->free_pinned(memory); }
+  };
+  std::unique_ptr<std::byte, Free> data_{nullptr, Free{nullptr}};
+  std::size_t bytes_ = 0;
 };
 
 }  // namespace rondo

@@ -21,6 +21,8 @@ constexpr int kMostOpen = 16;
 std::array<std::atomic<const char*>, kMostOpen> open_names{};
 std::atomic<int> num_open{0};
 
+TraceObserver trace_observer;
+
 KeptEvents& kept_events() {
   static KeptEvents kept;
   return kept;
@@ -37,9 +39,11 @@ TraceScope::TraceScope(const char* name) : name_(name), start_(std::chrono::stea
   const int depth = num_open.load(std::memory_order_relaxed);
   if (depth < kMostOpen) open_names[static_cast<std::size_t>(depth)].store(name, std::memory_order_relaxed);
   num_open.store(depth + 1, std::memory_order_release);
+  if (trace_observer.begin != nullptr) trace_observer.begin(name);
 }
 
 TraceScope::~TraceScope() {
+  if (trace_observer.end != nullptr) trace_observer.end();
   num_open.fetch_sub(1, std::memory_order_relaxed);
   const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   auto& regions = trace_regions();
@@ -49,6 +53,8 @@ TraceScope::~TraceScope() {
   region->total_s += elapsed_s;
   if (kept_events().keep) kept_events().events.push_back({name_, start_, elapsed_s});
 }
+
+void observe_traces(const TraceObserver& observer) { trace_observer = observer; }
 
 void keep_trace_events(bool keep) { kept_events().keep = keep; }
 

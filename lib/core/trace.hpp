@@ -38,6 +38,13 @@ class TraceScope {
   std::chrono::steady_clock::time_point start_;
 };
 
+/// Told of every scope that begins and ends from now on, by its thread; for a profiler. Functions that may be null.
+struct TraceObserver {
+  void (*begin)(const char* name) = nullptr;
+  void (*end)() = nullptr;
+};
+void observe_traces(const TraceObserver& observer);
+
 /// The scopes that are open now, outermost first: "a > b > c". Any thread may ask.
 std::string open_scopes();
 

@@ -74,7 +74,9 @@ StoredModelInfo read_model_info(const fs::path& step_folder) {
 
 std::vector<NamedTensor> stored_weights(ParameterSet& parameters) {
   std::vector<NamedTensor> list;
-  for (const Parameter& p : parameters.parameters()) list.push_back(replicated("parameters/" + p.name, p.value));
+  for (const Parameter& p : parameters.parameters()) {
+    list.push_back(replicated("parameters/" + p.name, p.value, &parameters.host_access()));
+  }
   return list;
 }
 

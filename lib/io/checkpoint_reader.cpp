@@ -118,15 +118,16 @@ void CheckpointReader::read_rows(const NamedTensor& into) const {
     const RowRange rows = rows_of_chunk(*expected, chunk);
     const std::int64_t first = std::max(rows.first, wanted.first);
     const std::int64_t end = std::min(rows.first + rows.count, wanted.first + wanted.count);
-    std::byte* at = to + static_cast<std::size_t>(first - wanted.first) * row_bytes;
-    if (end - first == rows.count) {
-      read_chunk(dataset, *expected, chunk, at);
-    } else {
+    const auto read_part = [&](std::byte* at) {
+      if (end - first == rows.count) return read_chunk(dataset, *expected, chunk, at);
       scratch.resize(static_cast<std::size_t>(rows.count) * row_bytes);
       read_chunk(dataset, *expected, chunk, scratch.data());
       std::memcpy(at, scratch.data() + static_cast<std::size_t>(first - rows.first) * row_bytes,
                   static_cast<std::size_t>(end - first) * row_bytes);
-    }
+    };
+    std::byte* at = to + static_cast<std::size_t>(first - wanted.first) * row_bytes;
+    const std::size_t bytes = static_cast<std::size_t>(end - first) * row_bytes;
+    into.access == nullptr ? read_part(at) : into.access->write(at, bytes, read_part);
   }
 }
 

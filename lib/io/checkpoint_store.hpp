@@ -11,23 +11,30 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
+#include "core/host_access.hpp"
 #include "core/tensor_view.hpp"
 
 namespace rondo {
 
-/// Rows of one tensor in host memory: those this rank owns, or is to receive. All rows on every rank where states are
+/// Rows of one tensor: those this rank owns, or is to receive. All rows on every rank where states are
 /// replicated; ranges of whole chunks (checkpoint_chunk_rows) where they are sharded; none is allowed.
 struct NamedTensor {
   std::string name;
   Shape global_shape;  // 1 to 4 dimensions, none 0
   DType dtype = DType::Fp32;
   std::int64_t first_row = 0;
-  TensorView rows;  // [rows, global_shape[1], ...]
+  TensorView rows;               // [rows, global_shape[1], ...]
+  HostAccess* access = nullptr;  // how the host reaches the rows, which outlives this; null: they are in host memory
 };
 
 /// All rows on every rank.
-inline NamedTensor replicated(const std::string& name, const TensorView& tensor) {
-  return {.name = name, .global_shape = tensor.shape, .dtype = tensor.dtype, .first_row = 0, .rows = tensor};
+inline NamedTensor replicated(const std::string& name, const TensorView& tensor, HostAccess* access = nullptr) {
+  return {.name = name,
+          .global_shape = tensor.shape,
+          .dtype = tensor.dtype,
+          .first_row = 0,
+          .rows = tensor,
+          .access = access};
 }
 
 /// All calls with a communicator are collective: every rank brings the same step, names, shapes and metadata, and all

@@ -71,9 +71,11 @@ std::vector<ChunkRun> share_out(const CheckpointDataset& dataset, const std::vec
   return runs;
 }
 
-const std::byte* memory_of(const NamedTensor& tensor, std::int64_t row) {
-  const std::int64_t row_bytes = tensor.global_shape.row_count() * static_cast<std::int64_t>(size_of(tensor.dtype));
-  return static_cast<const std::byte*>(tensor.rows.data) + (row - tensor.first_row) * row_bytes;
+/// Rows that this rank holds, in host memory until the next call. @pre not of none
+const std::byte* host_rows(const NamedTensor& tensor, const RowRange& rows) {
+  const TensorView wanted = tensor.rows.rows(rows.first - tensor.first_row, rows.count);
+  if (tensor.access != nullptr) return tensor.access->read(wanted.data, wanted.size_bytes());
+  return static_cast<const std::byte*>(wanted.data);
 }
 
 /// Digests of the chunks that this rank writes, brought to all ranks in the order of the plan.
@@ -90,8 +92,8 @@ void fill_digests(const Communicator& ranks, std::span<const NamedTensor> tensor
     if (writer != ranks.rank()) return;
     const RowRange rows = rows_of_chunk(plan.datasets[index], chunk);
     const std::int64_t count = rows.count * tensors[index].global_shape.row_count();
-    const Digest digest = digest_of(memory_of(tensors[index], rows.first),
-                                    static_cast<std::size_t>(count) * size_of(tensors[index].dtype));
+    const Digest digest =
+        digest_of(host_rows(tensors[index], rows), static_cast<std::size_t>(count) * size_of(tensors[index].dtype));
     mine.append(reinterpret_cast<const char*>(&digest), sizeof(digest));
   });
   const std::vector<std::string> all = ranks.all_gather(mine);
@@ -156,7 +158,7 @@ void write_tensor(const SharedFile& shared, Hdf5File& file, const NamedTensor& t
       rows.count = last.first + last.count - rows.first;
     }
     shared.together([&] {
-      target->write_rows(std::span(&rows, 1), rows.count == 0 ? nullptr : memory_of(tensor, rows.first),
+      target->write_rows(std::span(&rows, 1), rows.count == 0 ? nullptr : host_rows(tensor, rows),
                          rows.count * dataset.shape.row_count(), type);
     });
   }

@@ -36,7 +36,7 @@ std::vector<ParameterSet::Declaration> ParameterSet::declarations(const Transfor
 }
 
 ParameterSet::ParameterSet(Execution& execution, const TransformerShape& shape, DType compute, ParameterUse use)
-    : execution_(execution), shape_(shape), compute_(compute) {
+    : execution_(execution), shape_(shape), compute_(compute), host_access_(execution.device, execution.compute) {
   const std::vector<Declaration> list = declarations(shape);
   for (const Declaration& d : list) num_values_ += padded(d.shape.count());
   values_ = Buffer(execution.device, master_dtype(), {num_values_}, MemoryUse::Parameters);

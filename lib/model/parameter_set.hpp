@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/device.hpp"
+#include "core/host_access.hpp"
 #include "model/transformer_shape.hpp"
 #include "runtime/execution.hpp"
 
@@ -72,6 +73,8 @@ class ParameterSet {
 
   std::vector<Parameter>& parameters() { return parameters_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
+  /// For who reads and writes parameters, and what belongs to them, from the host.
+  HostAccess& host_access() { return host_access_; }
   /// All gradients as one vector, for one reduction.
   TensorView all_gradients() const { return gradients_.view(); }
   std::int64_t num_values() const { return num_values_; }
@@ -93,6 +96,7 @@ class ParameterSet {
   DType compute_;
   std::int64_t num_values_ = 0;
   Buffer values_, gradients_, compute_copies_;
+  HostAccess host_access_;
   std::vector<Parameter> parameters_;
 };
 

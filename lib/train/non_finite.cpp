@@ -6,7 +6,6 @@
 #include <limits>
 #include <spdlog/fmt/fmt.h>
 
-#include "train/gradients.hpp"
 #include "train/trainer.hpp"
 
 namespace rondo {
@@ -41,7 +40,7 @@ std::string document_names(const TokenCorpus& corpus, const LoadedSequence& sequ
 }  // namespace
 
 void Trainer::stop_if_not_finite(double my_loss) {
-  const std::optional<std::string> gradient = non_finite_origin(execution_, parameters_);
+  const std::optional<std::string> gradient = sums_.non_finite_origin();
   const bool bad = !std::isfinite(my_loss) || gradient.has_value();
   if (!runtime_.world().any(bad)) return;
   const std::int64_t step = state_.progress.step + 1;

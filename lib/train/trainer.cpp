@@ -9,7 +9,6 @@
 #include "core/trace.hpp"
 #include "io/checkpoint_reader.hpp"
 #include "model/shape_of.hpp"
-#include "train/gradients.hpp"
 #include "train/initial_weights.hpp"
 #include "train/schedule.hpp"
 
@@ -39,6 +38,7 @@ Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& c
       parameters_(execution_, shape_, dtype_of_compute(config.precision.compute)),
       optimizer_(execution_, parameters_),
       model_(execution_, shape_, parameters_, ActivationPolicy::KeepAttention),
+      sums_(execution_, parameters_),
       state_(parameters_, optimizer_),
       loader_(corpus, Split::Train,
               {.sequence_length = config.data.sequence_length,
@@ -52,7 +52,6 @@ Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& c
   tokens_ = token_buffer(execution_.device, tokens, DType::Int32);
   targets_ = token_buffer(execution_.device, tokens, DType::Int32);
   losses_ = token_buffer(execution_.device, tokens, parameters_.master_dtype());
-  loss_sum_ = token_buffer(execution_.device, 1, DType::Fp64);
   if (corpus.num_tokens(Split::Validation) > 0) {
     evaluator_ = std::make_unique<Evaluator>(
         runtime_, model_,
@@ -99,23 +98,22 @@ StepReport Trainer::step() {
   const std::int64_t step = state_.progress.step + 1;
 
   parameters_.zero_gradients();
+  sums_.clear();
   LossSum mine;
-  for (std::int64_t round = 0; round < num_rounds(); ++round) {
-    const LossSum sum = forward_backward(round);
-    mine.loss += sum.loss;
-    mine.num_targets += sum.num_targets;
-    mine.attended_pairs += sum.attended_pairs;
-  }
+  for (std::int64_t round = 0; round < num_rounds(); ++round) forward_backward(round, mine);
+  sums_.take_squares(StepSums::Of::ThisRank);
+  runtime_.world_transport().all_reduce(execution_.compute, parameters_.all_gradients(), execution_.scratch);
+  sums_.take_squares(StepSums::Of::AllRanks);
+  sums_.fetch();  // the one place of a step where the host waits for the device
+  mine.loss = sums_.loss();
   stop_if_not_finite(mine.loss);
   const double exposed_s = execution_.ring.transport.exposed_s() - exposed_before_s;
 
   // loss = sum over all ranks / all targets; so is the gradient
   const LossSum all = sum_over_ranks(mine);
-  runtime_.world_transport().all_reduce(execution_.compute, parameters_.all_gradients(), execution_.scratch);
   const double per_target = 1.0 / static_cast<double>(std::max<std::int64_t>(1, all.num_targets));
-  const double norm = per_target * gradient_norm(execution_, parameters_);
+  const double norm = per_target * sums_.gradient_norm();
   optimizer_.update(config_.train, step, per_target * clip_factor(norm, config_.train.clip_norm));
-  execution_.device.synchronize(execution_.compute);
 
   TrainingProgress& progress = state_.progress;
   const std::int64_t tokens = config_.train.batch_sequences * config_.data.sequence_length;
@@ -149,15 +147,12 @@ void Trainer::load(std::int64_t round) {
   execution_.device.copy(execution_.compute, targets_.data(), sequence_.targets.data(), targets_.size_bytes());
 }
 
-Trainer::LossSum Trainer::forward_backward(std::int64_t round) {
+void Trainer::forward_backward(std::int64_t round, LossSum& sum) {
   load(round);
   model_.forward_backward(*span_, {tokens_.view(), targets_.view()}, losses_.view());
-  double loss = 0;
-  execution_.device.fill_zero(execution_.compute, loss_sum_.data(), loss_sum_.size_bytes());
-  execution_.backend.sum(execution_.compute, {losses_.view(), SumArgs::Power::One, loss_sum_.view().as<double>()});
-  execution_.device.copy(execution_.compute, &loss, loss_sum_.data(), sizeof(loss));
-  execution_.device.synchronize(execution_.compute);
-  return {loss, sequence_.num_targets_local, span_->attended_pairs()};
+  sums_.add_losses(losses_.view());
+  sum.num_targets += sequence_.num_targets_local;
+  sum.attended_pairs += span_->attended_pairs();
 }
 
 Trainer::LossSum Trainer::sum_over_ranks(const LossSum& mine) const {

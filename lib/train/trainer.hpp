@@ -18,6 +18,7 @@
 #include "runtime/runtime.hpp"
 #include "train/step_actions.hpp"
 #include "train/step_report.hpp"
+#include "train/step_sums.hpp"
 #include "train/training_state.hpp"
 
 namespace rondo {
@@ -61,7 +62,7 @@ class Trainer {
   /// Sequences of a step that this rank's ring works on.
   std::int64_t num_rounds() const { return config_.train.batch_sequences / runtime_.grid().data_size(); }
   void load(std::int64_t round);
-  LossSum forward_backward(std::int64_t round);
+  void forward_backward(std::int64_t round, LossSum& sum);
   LossSum sum_over_ranks(const LossSum& mine) const;
   void stop_if_not_finite(double my_loss);
   void obey(const StepActions& actions, const StepReport& report);
@@ -81,6 +82,7 @@ class Trainer {
   ParameterSet parameters_;
   AdamW optimizer_;
   Transformer model_;
+  StepSums sums_;
   TrainingState state_;
   DataLoader loader_;
   std::unique_ptr<Evaluator> evaluator_;  // none when there is no validation part
@@ -89,7 +91,7 @@ class Trainer {
   StepPlanner planner_;
 
   LoadedSequence sequence_;  // this rank's share of the sequence at hand
-  Buffer tokens_, targets_, losses_, loss_sum_;
+  Buffer tokens_, targets_, losses_;
   std::unique_ptr<Span> span_;
   double smoothed_step_s_ = 0;
 };

@@ -11,8 +11,9 @@ std::vector<NamedTensor> TrainingState::tensors() const {
   std::vector<NamedTensor> list = stored_weights(parameters_);
   for (std::size_t i = 0; i < parameters_.parameters().size(); ++i) {
     const std::string& name = parameters_.parameters()[i].name;
-    list.push_back(replicated("moment_1/" + name, optimizer_.moments()[i].moment_1));
-    list.push_back(replicated("moment_2/" + name, optimizer_.moments()[i].moment_2));
+    const Moments& moments = optimizer_.moments()[i];
+    list.push_back(replicated("moment_1/" + name, moments.moment_1, &parameters_.host_access()));
+    list.push_back(replicated("moment_2/" + name, moments.moment_2, &parameters_.host_access()));
   }
   return list;
 }

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <gtest/gtest.h>
 
-#include "train/gradients.hpp"
+#include "train/step_sums.hpp"
 
 namespace rondo {
 namespace {

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/step_sums.hpp"
+
+#include <cmath>
+
+#include "core/trace.hpp"
+
+namespace rondo {
+
+StepSums::StepSums(Execution& execution, const ParameterSet& parameters)
+    : execution_(execution),
+      parameters_(parameters),
+      num_parameters_(static_cast<std::int64_t>(parameters.parameters().size())),
+      sums_(execution.device, DType::Fp64, {1 + 2 * num_parameters_}, MemoryUse::Workspace),
+      host_sums_(execution.device, sums_.size_bytes()) {}
+
+void StepSums::clear() { execution_.device.fill_zero(execution_.compute, sums_.data(), sums_.size_bytes()); }
+
+void StepSums::add_losses(const TensorView& losses) {
+  execution_.backend.sum(execution_.compute, {losses, SumArgs::Power::One, sums_.view().as<double>()});
+}
+
+void StepSums::take_squares(Of whose) {
+  TraceScope trace("step_sums.take_squares");
+  double* sum = sums_.view().as<double>() + first_of(whose);
+  for (const Parameter& parameter : parameters_.parameters()) {
+    execution_.backend.sum(execution_.compute, {parameter.gradient, SumArgs::Power::Two, sum++});
+  }
+}
+
+void StepSums::fetch() {
+  TraceScope trace("step_sums.fetch");
+  execution_.device.copy(execution_.compute, host_sums_.data(), sums_.data(), sums_.size_bytes());
+  execution_.device.synchronize(execution_.compute);
+}
+
+double StepSums::at(std::int64_t index) const { return reinterpret_cast<const double*>(host_sums_.data())[index]; }
+
+double StepSums::gradient_norm() const {
+  double total = 0;
+  for (std::int64_t i = 0; i < num_parameters_; ++i) total += at(first_of(Of::AllRanks) + i);
+  return std::sqrt(total);
+}
+
+std::optional<std::string> StepSums::non_finite_origin() const {
+  const Parameter* origin = nullptr;
+  for (std::int64_t i = 0; i < num_parameters_; ++i) {
+    const Parameter& parameter = parameters_.parameters()[static_cast<std::size_t>(i)];
+    const bool is_finite = std::isfinite(at(first_of(Of::ThisRank) + i));
+    if (!is_finite && (origin == nullptr || parameter.layer >= origin->layer)) origin = &parameter;
+  }
+  return origin == nullptr ? std::nullopt : std::optional(origin->name);
+}
+
+double clip_factor(double norm, double clip_norm) { return clip_norm > 0 && norm > clip_norm ? clip_norm / norm : 1.0; }
+
+}  // namespace rondo
