@@ -149,7 +149,7 @@ Result time_pass(Runtime& runtime, const RingOptions& options, const Span& span,
     if (pass.flop_factor == 1) empty();
   };
 
-  const Transport& transport = execution.ring.transport;
+  Transport& transport = execution.ring.transport;
   const std::uint64_t sent_before = transport.sent_bytes();
   std::vector<double> exposed;
   const Timing wall = measure_on_ranks(world, options.run, prepare, [&] {

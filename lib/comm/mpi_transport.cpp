@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "comm/mpi_handle.hpp"
+#include "comm/reduction_parts.hpp"
 #include "comm/transport.hpp"
 
 namespace rondo {
@@ -52,14 +53,11 @@ class MpiTransport final : public Transport {
 
   void all_reduce(Stream&, const TensorView& data, Arena& scratch) override {
     if (size_ == 1 || data.count() == 0) return;
-    const TensorView flat = data.reshaped({data.count()});
-    const auto slab = static_cast<std::int64_t>(slab_bytes() / size_of(data.dtype));
-    for (std::int64_t first = 0; first < flat.shape[0]; first += slab) {
-      const TensorView piece = flat.rows(first, std::min(slab, flat.shape[0] - first));
+    for_each_slab(data, slab_bytes(size_), [&](const TensorView& slab) {
       Arena::Scope scope(scratch);
-      reduce_own_part(piece, scratch);
-      gather_parts(piece);
-    }
+      reduce_own_part(slab, scratch);
+      gather_parts(slab);
+    });
   }
 
   void broadcast(Stream&, const TensorView& data, int root) override {
@@ -128,16 +126,7 @@ class MpiTransport final : public Transport {
     }
   }
 
-  // What is summed at a time: scratch is that large, for any model and for up to 256 ranks.
-  std::size_t slab_bytes() const {
-    return std::max(std::size_t{16} << 20, static_cast<std::size_t>(size_) * (std::size_t{64} << 10));
-  }
-
-  TensorView part_of(const TensorView& flat, int part) const {
-    const std::int64_t length = (flat.shape[0] + size_ - 1) / size_;
-    const std::int64_t first = std::min(flat.shape[0], part * length);
-    return flat.rows(first, std::min(length, flat.shape[0] - first));
-  }
+  TensorView part_of(const TensorView& slab, int part) const { return rondo::part_of(slab, part, size_); }
 
   // Every rank sums one part of the data over all ranks, in rank order whichever message comes first.
   void reduce_own_part(const TensorView& flat, Arena& scratch) {

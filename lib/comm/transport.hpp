@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data plane: tensors between the ranks of one group, over MPI or within one rank. One transport a
+// The data plane: tensors between the ranks of one group, over MPI, over NCCL or within one rank. One transport a
 // stream, never shared between streams.
 #pragma once
 
@@ -58,8 +58,9 @@ class Transport {
   /// Moves what is under way; called from kernels between tiles. Cheap when nothing is under way.
   virtual void progress() = 0;
 
-  /// Time that wait() spent waiting, since the start: communication that arithmetic did not hide.
-  double exposed_s() const { return exposed_s_; }
+  /// Time that streams, or the host, spent in wait(), since the start: communication that arithmetic did not hide. On a GPU of
+  /// the exchanges that are over.
+  virtual double exposed_s() { return exposed_s_; }
   /// Bytes sent by this rank since the start.
   std::uint64_t sent_bytes() const { return sent_bytes_; }
 
@@ -71,7 +72,10 @@ class Transport {
 };
 
 std::unique_ptr<Transport> make_self_transport(Device& device);
-/// @pre CPU memory; GPU memory is staged by the module's transport
+/// @pre the tensors are in host memory
 std::unique_ptr<Transport> make_mpi_transport(const Communicator& group);
+/// MPI between GPUs, or ranks that share one: messages go through pinned host memory in pieces, copied on `copies`, a stream
+/// of this transport alone. The results are those of the MPI transport.
+std::unique_ptr<Transport> make_staged_transport(const Communicator& group, Device& device, Stream& copies);
 
 }  // namespace rondo

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a sum over ranks is cut up: in slabs, and each slab in one part a rank, which that rank sums in rank order.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+
+#include "core/tensor_view.hpp"
+
+namespace rondo {
+
+/// What is summed at a time: scratch is that large, for any model and for up to 256 ranks.
+inline std::size_t slab_bytes(int num_ranks) {
+  return std::max(std::size_t{16} << 20, static_cast<std::size_t>(num_ranks) * (std::size_t{64} << 10));
+}
+
+/// Calls body(slab) with the slabs of `data`, one-dimensional, in order.
+inline void for_each_slab(const TensorView& data, std::size_t bytes,
+                          const std::function<void(const TensorView&)>& body) {
+  const TensorView flat = data.reshaped({data.count()});
+  const auto length = static_cast<std::int64_t>(bytes / size_of(data.dtype));
+  for (std::int64_t first = 0; first < flat.shape[0]; first += length) {
+    body(flat.rows(first, std::min(length, flat.shape[0] - first)));
+  }
+}
+
+/// The part of a slab that a rank sums; may be empty.
+inline TensorView part_of(const TensorView& slab, int part, int num_ranks) {
+  const std::int64_t length = (slab.shape[0] + num_ranks - 1) / num_ranks;
+  const std::int64_t first = std::min(slab.shape[0], part * length);
+  return slab.rows(first, std::min(length, slab.shape[0] - first));
+}
+
+}  // namespace rondo

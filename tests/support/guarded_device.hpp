@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// A GPU of the tests, on any machine: memory that only the device's own operations can touch, so that host code which does
+// is stopped by a fault and named, and streams that copy as late as a GPU could.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "core/device.hpp"
+#include "kernels/backend.hpp"
+
+namespace rondo::test {
+
+/// One region of addresses; nobody can read or write it outside of an Open scope.
+class GuardedMemory {
+ public:
+  explicit GuardedMemory(std::size_t bytes);
+  ~GuardedMemory();
+  GuardedMemory(const GuardedMemory&) = delete;
+  GuardedMemory& operator=(const GuardedMemory&) = delete;
+
+  /// Every byte is 0xff at first: what was not written is not a number. @throws DeviceError when the region is full
+  void* allocate(std::size_t bytes);
+  void free(void* memory);
+  bool holds(const void* address) const;
+
+  class Open {
+   public:
+    explicit Open(GuardedMemory& memory) : memory_(memory) {
+      if (memory_.num_open_++ == 0) memory_.protect(true);
+    }
+    ~Open() {
+      if (--memory_.num_open_ == 0) memory_.protect(false);
+    }
+    Open(const Open&) = delete;
+    Open& operator=(const Open&) = delete;
+
+   private:
+    GuardedMemory& memory_;
+  };
+
+ private:
+  void protect(bool is_open) const;
+
+  std::byte* first_;
+  std::size_t bytes_, used_bytes_ = 0;
+  int num_open_ = 0;
+  std::map<void*, std::size_t> sizes_;
+  std::multimap<std::size_t, void*> free_;
+};
+
+/// Work waits here until somebody waits for it.
+class GuardedStream final : public Stream {
+ public:
+  GuardedStream(StreamRole role, std::set<GuardedStream*>& alive) : Stream(role), alive_(alive) { alive_.insert(this); }
+  ~GuardedStream() override { alive_.erase(this); }
+  void push(std::function<void()> work) { queue_.push_back(std::move(work)); }
+  /// Does the oldest work. @returns whether there was any
+  bool step();
+  void drain() {
+    while (step()) {
+    }
+  }
+
+ private:
+  std::set<GuardedStream*>& alive_;
+  std::deque<std::function<void()>> queue_;
+};
+
+class GuardedDevice final : public Device {
+ public:
+  explicit GuardedDevice(std::size_t memory_bytes = std::size_t{1} << 30);
+
+  DeviceKind kind() const override { return DeviceKind::Cuda; }
+  std::string name() const override { return "guarded"; }
+  void* allocate(std::size_t bytes) override { return memory_.allocate(bytes); }
+  void free(void* memory) noexcept override;
+  void* allocate_pinned(std::size_t bytes) override;
+  void free_pinned(void* memory) noexcept override;
+  void copy(Stream& stream, void* to, const void* from, std::size_t bytes) override;
+  void fill_zero(Stream& stream, void* to, std::size_t bytes) override;
+  void fill(Stream& stream, const TensorView& to, double value) override;
+  std::unique_ptr<Stream> make_stream(StreamRole role) override;
+  std::unique_ptr<Event> make_event() override;
+  std::unique_ptr<Event> make_timed_event() override { return make_event(); }
+  void record(Event& event, Stream& stream) override;
+  void wait(Stream& stream, Event& event) override;
+  bool is_done(Event& event) override;
+  /// A second for every event that came to its turn on the way.
+  double seconds_between(Event& from, Event& to) override;
+  void synchronize(Stream& stream) override;
+
+  GuardedMemory& guarded_memory() { return memory_; }
+  /// The device that was made last, as CUDA has a current device.
+  static GuardedDevice& current();
+  std::uint64_t num_synchronizations() const { return num_synchronizations_; }
+
+ private:
+  /// Host memory that the device may read and write later on.
+  bool is_pinned(const void* address) const;
+
+  GuardedMemory memory_;
+  CpuDevice host_;
+  std::set<GuardedStream*> streams_;
+  std::map<const std::byte*, std::size_t> pinned_;
+  std::uint64_t num_synchronizations_ = 0;
+};
+
+/// The operations of the host's backends on memory of a GuardedDevice: `reference` for fp64, else `cpu`.
+std::unique_ptr<Backend> make_guarded_backend(Device& device);
+
+}  // namespace rondo::test
