@@ -47,4 +47,11 @@ const DeviceModule& device_module() {
   return module;
 }
 
+bool is_gpu_driver_installed() {
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (driver == nullptr) return false;
+  dlclose(driver);
+  return true;
+}
+
 }  // namespace rondo

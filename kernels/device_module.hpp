@@ -3,23 +3,57 @@
 // on CPUs never load CUDA's libraries. It exports one C symbol, rondo_device_module.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/device.hpp"
 #include "kernels/backend.hpp"
+#include "kernels/backend_options.hpp"
 
 namespace rondo {
+
+class Transport;  // comm/transport.hpp: the module's own lies over NCCL
+
+/// A GPU as its driver describes it.
+struct GpuInfo {
+  std::string name;
+  std::string pci_bus_id;  // "0000:17:00.0": what tells two GPUs of a host apart
+  std::uint64_t memory_bytes = 0;
+  int compute_capability = 0;  // 10 * major + minor
+};
+
+struct LibraryVersion {
+  std::string library;
+  std::string version;  // or why there is none
+};
+
+/// How a rank joins a group of ranks that has NCCL between them.
+struct NcclSetup {
+  Device& device;
+  Backend& backend;  // adds up what is reduced
+  Stream& stream;    // of the transport alone
+  std::string id;    // made by new_nccl_id on one rank of the group, the same on all
+  int rank, size;
+  int max_ctas = 0;  // thread blocks that NCCL may take from the arithmetic; 0: its own choice
+};
 
 struct DeviceModule {
   /// What the module was built from; it must be the build_id() of the library that opens it.
   const char* build_id;
   /// Devices that can be used by this process; 0 with a reason where there is none. Never throws.
   int (*num_devices)(std::string& why_none);
-  /// @throws DeviceError  @pre 0 <= ordinal < num_devices
+  /// CUDA's runtime and driver, and the libraries that answer. Never throws.
+  std::vector<LibraryVersion> (*versions)();
+  /// @throws DeviceError  @pre 0 <= ordinal < num_devices, here and below
+  GpuInfo (*device_info)(int ordinal);
   std::unique_ptr<Device> (*open_device)(int ordinal);
   /// @pre the device came from open_device and outlives the backend
-  std::unique_ptr<Backend> (*make_backend)(Device& device);
+  std::unique_ptr<Backend> (*make_backend)(Device& device, const BackendOptions& options);
+  /// Null in a module that was built without NCCL. The transport is made by all ranks of the group together.
+  std::string (*new_nccl_id)();
+  std::unique_ptr<Transport> (*make_nccl_transport)(const NcclSetup& setup);
 };
 
 /// Version, compiler and a digest of the interfaces that library and module share.
@@ -28,5 +62,8 @@ const char* build_id();
 /// Opens the module, once for the process. @throws DeviceError that says what to install or enable: the
 /// module is missing, cannot be loaded, or belongs to another build
 const DeviceModule& device_module();
+
+/// Is there a driver of NVIDIA on this host? Asked before the module is opened for `auto`: its libraries are large.
+bool is_gpu_driver_installed();
 
 }  // namespace rondo

@@ -45,7 +45,7 @@ class CudaBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(Device& device) {
+std::unique_ptr<Backend> make_backend(Device& device, const BackendOptions&) {
   ensure(device.kind() == DeviceKind::Cuda, "the CUDA backend works on the memory of a GPU");
   return std::make_unique<CudaBackend>();
 }

@@ -5,10 +5,11 @@
 #include <memory>
 
 #include "kernels/backend.hpp"
+#include "kernels/backend_options.hpp"
 
 namespace rondo::cuda {
 
 /// @pre the device is a GPU and outlives the backend
-std::unique_ptr<Backend> make_backend(Device& device);
+std::unique_ptr<Backend> make_backend(Device& device, const BackendOptions& options);
 
 }  // namespace rondo::cuda

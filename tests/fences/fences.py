@@ -34,6 +34,7 @@ ARROWS = {
     "config": ("core",),
     "comm": ("core",),
     "kernels": ("core",),
+    "kernels/cuda": ("core", "kernels", "comm"),  # a module of its own, with the transport over NCCL
     "io": ("core", "comm"),
     "runtime": ("core", "config", "comm", "kernels"),
     "model": ("core", "config", "comm", "kernels", "runtime"),
@@ -53,6 +54,8 @@ def layer_of(path):
     parts = path.split("/")
     if parts[0] == "lib" and len(parts) > 2:
         return parts[1]
+    if parts[:2] == ["kernels", "cuda"]:
+        return "kernels/cuda"
     return parts[0] if parts[0] in ARROWS else None
 
 

@@ -39,7 +39,7 @@ TEST(DeviceModule, SaysWhyThereIsNoDevice) {
 
 TEST(DeviceModule, ThrowsErrorsThatTheProgramCatches) {
   if (!RONDO_HAS_CUDA) GTEST_SKIP() << "built without a CUDA toolkit";
-  EXPECT_THROW(device_module().make_backend(cpu_device()), Error);
+  EXPECT_THROW(device_module().make_backend(cpu_device(), {}), Error);
   std::string why_none;
   const int beyond_the_last = device_module().num_devices(why_none);
   EXPECT_THROW(device_module().open_device(beyond_the_last), DeviceError);
@@ -52,7 +52,7 @@ class Gpu : public testing::TestWithParam<DType> {
     std::string why_none = "built without a CUDA toolkit";
     if (!RONDO_HAS_CUDA || device_module().num_devices(why_none) == 0) GTEST_SKIP() << "no GPU: " << why_none;
     device = device_module().open_device(0);
-    backend = device_module().make_backend(*device);
+    backend = device_module().make_backend(*device, {});
     stream = device->make_stream(StreamRole::Compute);
     scratch = std::make_unique<Arena>(*device, MemoryUse::Workspace);
   }

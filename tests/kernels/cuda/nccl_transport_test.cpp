@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// The transport over NCCL with several ranks, on a NCCL of the tests: what it asks for, in which order, and what it does when
+// a peer fails. Says nothing about NCCL itself or about GPUs.
+#include "kernels/cuda/nccl_transport.hpp"
+
+#include <array>
+#include <cmath>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/random.hpp"
+#include "model/ring_attention.hpp"
+#include "tests/kernels/cuda/fake_nccl.hpp"
+#include "tests/support/guarded_device.hpp"
+#include "tests/support/mpi_world.hpp"
+
+namespace rondo::test {
+namespace {
+
+using testing::ElementsAre;
+
+/// A GPU of the tests with a transport of its own.
+struct NcclRank {
+  explicit NcclRank(const Communicator& group) {
+    fake_nccl::use(group);
+    transport = cuda::make_nccl_transport({.device = device,
+                                           .backend = *backend,
+                                           .stream = *ring,
+                                           .id = cuda::new_nccl_id(),
+                                           .rank = group.rank(),
+                                           .size = group.size(),
+                                           .max_ctas = 6});
+  }
+
+  Buffer upload(const std::vector<float>& list) {
+    Buffer buffer(device, DType::Fp32, {static_cast<std::int64_t>(list.size())}, MemoryUse::Workspace);
+    device.copy(*compute, buffer.data(), list.data(), buffer.size_bytes());
+    return buffer;
+  }
+  std::vector<float> download(const Buffer& buffer) {
+    std::vector<float> list(buffer.size_bytes() / sizeof(float));
+    device.copy(*compute, list.data(), buffer.data(), buffer.size_bytes());
+    return list;
+  }
+
+  GuardedDevice device;
+  std::unique_ptr<Backend> backend = make_guarded_backend(device);
+  std::unique_ptr<Stream> compute = device.make_stream(StreamRole::Compute),
+                          ring = device.make_stream(StreamRole::Ring);
+  Arena scratch{device, MemoryUse::Workspace};
+  std::unique_ptr<Transport> transport;
+};
+
+// Values whose sums round differently in every order; quick to make.
+std::vector<float> values(int rank, std::int64_t count) {
+  const std::uint64_t seed = stream_of("nccl") + static_cast<std::uint64_t>(rank);
+  std::vector<float> list(static_cast<std::size_t>(count));
+  std::uint64_t state = seed;
+  for (float& value : list) {
+    state = 6364136223846793005U * state + 1442695040888963407U;
+    value = static_cast<float>(static_cast<std::int32_t>(state >> 32)) * 0x1p-24F;
+  }
+  return list;
+}
+
+TEST(NcclTransport, MakesOneGroupOfAnExchangeAlsoBetweenTwoRanks) {
+  with_ranks(2, [](const Communicator& group) {
+    NcclRank rank(group);
+    const int peer = 1 - group.rank();
+    const std::string to = std::to_string(peer);
+    const Buffer k = rank.upload(values(group.rank(), 4)), v = rank.upload(values(group.rank() + 2, 3));
+    const Buffer k_in = rank.upload(values(8, 4)), v_in = rank.upload(values(9, 3));
+    const std::array<Message, 2> sends{{{peer, k.view()}, {peer, v.view()}}};
+    const std::array<Message, 2> receives{{{peer, k_in.view()}, {peer, v_in.view()}}};
+    EXPECT_THAT(fake_nccl::take_calls(), ElementsAre("init, at most 6 CTAs"));
+    const std::uint64_t before = rank.device.num_synchronizations();
+    rank.transport->send_recv(*rank.compute, sends, receives).wait(*rank.compute);
+    EXPECT_THAT(fake_nccl::take_calls(), ElementsAre("group", "recv " + to + " 16", "recv " + to + " 12",
+                                                     "send " + to + " 16", "send " + to + " 12", "end"));
+    EXPECT_EQ(rank.device.num_synchronizations(), before) << "the host waits for nothing";
+    EXPECT_EQ(rank.transport->sent_bytes(), 28U);
+    EXPECT_EQ(rank.download(k_in), values(peer, 4));
+    EXPECT_EQ(rank.download(v_in), values(peer + 2, 3));
+  });
+}
+
+TEST(NcclTransport, SumsInRankOrderAsTheMpiTransportDoes) {
+  for (const int ranks : {2, 3, 4}) {
+    with_ranks(ranks, [&](const Communicator& group) {
+      NcclRank rank(group);
+      CpuDevice host;
+      Arena host_scratch(host, MemoryUse::Workspace);
+      const auto mpi = make_mpi_transport(group);
+      for (const std::int64_t length :
+           {std::int64_t{1}, std::int64_t{5}, std::int64_t{1000}, (std::int64_t{17} << 18) + 3}) {
+        std::vector<float> expected = values(group.rank(), length);
+        mpi->all_reduce(*rank.compute, {expected.data(), DType::Fp32, {length}}, host_scratch);
+        const Buffer data = rank.upload(values(group.rank(), length));
+        rank.transport->all_reduce(*rank.compute, data.view(), rank.scratch);
+        EXPECT_EQ(rank.download(data) == expected, true) << length << " values on " << ranks << " ranks";
+      }
+    });
+  }
+}
+
+TEST(NcclTransport, BroadcastsFromAnyRank) {
+  with_ranks(3, [](const Communicator& group) {
+    NcclRank rank(group);
+    const Buffer data = rank.upload(values(group.rank(), 100));
+    rank.transport->broadcast(*rank.compute, data.view(), 2);
+    EXPECT_EQ(rank.download(data), values(2, 100));
+  });
+}
+
+TEST(NcclTransport, WaitsForACommunicatorThatDoesNotBlock) {
+  with_ranks(2, [](const Communicator& group) {
+    fake_nccl::use(group);
+    fake_nccl::be_slow(3);
+    {
+      GuardedDevice device;
+      const auto backend = make_guarded_backend(device);
+      const auto ring = device.make_stream(StreamRole::Ring);
+      const auto transport = cuda::make_nccl_transport({.device = device,
+                                                        .backend = *backend,
+                                                        .stream = *ring,
+                                                        .id = cuda::new_nccl_id(),
+                                                        .rank = group.rank(),
+                                                        .size = group.size()});
+      EXPECT_EQ(fake_nccl::num_alive(), 1);
+      EXPECT_NO_THROW(transport->progress());
+    }
+    EXPECT_EQ(fake_nccl::num_alive(), 0);
+    EXPECT_EQ(fake_nccl::num_aborted(), 0);
+  });
+}
+
+TEST(NcclTransport, AbortsWhenAPeerHasFailedAndSaysSo) {
+  with_ranks(2, [](const Communicator& group) {
+    NcclRank rank(group);
+    group.barrier();
+    const Buffer data = rank.upload(values(0, 4));
+    const std::array<Message, 1> receives{{{1 - group.rank(), data.view()}}};
+    Pending arrival = rank.transport->send_recv(*rank.compute, {}, receives);  // and nobody sends
+    rank.compute->set_progress([&] { rank.transport->progress(); });
+    arrival.wait(*rank.compute);
+    fake_nccl::let_a_peer_fail();
+    try {
+      rank.device.synchronize(*rank.compute);
+      FAIL() << "the step must not be taken for done";
+    } catch (const CommError& error) {
+      EXPECT_THAT(error.message(), testing::HasSubstr("remote process exited"));
+      EXPECT_THAT(error.advice(), testing::HasSubstr("first error in the other ranks' output"));
+    }
+    EXPECT_EQ(fake_nccl::num_aborted(), 1);
+    EXPECT_EQ(fake_nccl::num_alive(), 0);
+  });
+}
+
+/// Exchanges of a forward and a backward pass, in every layout and mask: each rank's groups meet those of its peers, since
+/// NCCL runs them strictly in order. A wrong order would never end.
+TEST(NcclTransport, CarriesRingAttentionInEveryLayout) {
+  constexpr std::int64_t kTokens = 23, kHeads = 2, kDim = 4;
+  for (const int ranks : {2, 3, 4}) {
+    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+      for (const std::int64_t window : {0, 3}) {
+        with_ranks(ranks, [&](const Communicator& group) {
+          NcclRank rank(group);
+          Execution execution{rank.device, *rank.backend, *rank.compute, rank.scratch,
+                              Ring{*rank.transport, *rank.ring}};
+          const Span span(SequenceLayout(kTokens, ranks, layout), {.causal = true, .window = window}, group.rank());
+          const std::int64_t T = span.num_tokens();
+          const auto make = [&](int seed) { return rank.upload(values(seed, T * kHeads * kDim)); };
+          const auto shaped = [&](const Buffer& buffer) { return buffer.view().reshaped({T, kHeads, kDim}); };
+          const Buffer q = make(1), k = make(2), v = make(3), d_out = make(4), out = make(5), d_q = make(6),
+                       d_k = make(7), d_v = make(8);
+          const Buffer lse = rank.upload(values(9, T * kHeads));
+          const SoftmaxCarry carry{shaped(out), lse.view().reshaped({kHeads, T})};
+          RingAttention attention(execution, 0.5);
+          RingAttention::empty_carry(execution, carry);
+          attention.forward(span, shaped(q), {shaped(k), shaped(v)}, carry);
+          attention.backward(span, shaped(q), {shaped(k), shaped(v)}, carry, shaped(d_out), shaped(d_q),
+                             {shaped(d_k), shaped(d_v)});
+          rank.device.synchronize(*rank.compute);
+          for (const float value : rank.download(d_k)) ASSERT_TRUE(std::isfinite(value));
+        });
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace rondo::test
