@@ -119,7 +119,7 @@ void print_cost(const ConfigDraft& draft, const CheckOptions& options) {
   const RunConfig config = resolve(draft.config, {.world_size = options.ranks,
                                                   .vocabulary_size = corpus.vocabulary_size,
                                                   .has_bf16_units = cpu_has_bf16_matrix_units()});
-  require_machine({.device = config.parallel.device, .transport = config.parallel.transport});
+  require_transport({.device = config.parallel.device, .transport = config.parallel.transport});
   if (config.model.vocabulary_size == 0) {
     std::fprintf(stderr, "note: model.vocabulary_size is not known, so the figures leave out embedding and head\n");
   }

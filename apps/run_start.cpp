@@ -10,6 +10,7 @@
 #include "core/log.hpp"
 #include "io/data_loader.hpp"
 #include "model/shape_of.hpp"
+#include "plan/cost_estimate.hpp"
 
 namespace rondo {
 
@@ -30,6 +31,7 @@ RunConfig agreed_config(const Communicator& world, const ConfigOptions& options)
 
 void open_corpus(const Communicator& world, TrainingInput& input) {
   const std::string& path = input.config.data.corpus;
+  const DeviceDecision decision = choose_device(world, runtime_options(input.config));
   agree_on(world, [&] {
     if (!std::filesystem::exists(path)) {
       throw DataError("there is no such corpus", "data.corpus = " + path,
@@ -46,9 +48,12 @@ void open_corpus(const Communicator& world, TrainingInput& input) {
     }
     input.config = resolve(input.config, {.world_size = world.size(),
                                           .vocabulary_size = input.corpus->vocabulary_size(),
+                                          .has_cuda = decision.device == DeviceChoice::Cuda,
+                                          .has_nccl = decision.has_nccl,
                                           .has_bf16_units = cpu_has_bf16_matrix_units()});
     require_whole_sequence(*input.corpus, Split::Train, input.config.data.sequence_length);
-    require_machine(runtime_options(input.config));
+    require_transport(runtime_options(input.config));
+    if (input.config.parallel.device == decision.device) input.device_reason = decision.reason;
   });
 }
 
@@ -102,7 +107,8 @@ void take_up(const RunFolder& folder, const RunConfig& config, std::int64_t step
 
 void describe(const TrainingInput& start, const RunFolder& folder, const Runtime& runtime, std::int64_t first_step) {
   const RunConfig& config = start.config;
-  log::info("{}", runtime.description());
+  log::info("{}{}{}", runtime.description(), start.device_reason.empty() ? "" : "; ", start.device_reason);
+  for (const std::string& line : runtime.gpu_map()) log::info("{}", line);
   log::info("model: {} parameters, {} layers, d_model {}, {} heads, {}",
             figure_text(static_cast<double>(num_parameters(shape_of(config)))), config.model.layers,
             config.model.d_model, config.model.heads, word_of(config.precision.compute));
@@ -124,10 +130,24 @@ void say_what_next(const TrainingInput& start, const RunFolder& folder, std::int
 }
 
 RuntimeOptions runtime_options(const RunConfig& config) {
-  return {.device = config.parallel.device,
-          .transport = config.parallel.transport,
-          .ring = config.parallel.ring,
-          .threads = config.parallel.threads};
+  return {
+      .device = config.parallel.device,
+      .transport = config.parallel.transport,
+      .ring = config.parallel.ring,
+      .threads = config.parallel.threads,
+      .backend = {.deterministic = config.train.deterministic, .attention_kernel = config.parallel.attention_kernel}};
+}
+
+void require_gpu_memory(const Runtime& runtime, const RunConfig& config) {
+  agree_on(runtime.world(), [&] {
+    const auto needed = static_cast<std::uint64_t>(estimate_cost(config).memory_total_bytes());
+    const std::uint64_t available = runtime.gpu_memory_bytes();
+    if (available == 0 || needed < available) return;
+    throw DeviceError("this run needs " + bytes_text(needed) + " and workspace on every rank, and a rank has " +
+                          bytes_text(available) + " of GPU memory",
+                      host_name(),
+                      "use more ranks, a shorter sequence or a smaller model: rondo check says what takes it");
+  });
 }
 
 ExitRecord RunRecord::base() const {

@@ -28,6 +28,7 @@ struct TrainOptions {
 struct TrainingInput {
   RunConfig config;  // resolved
   std::unique_ptr<TokenCorpus> corpus;
+  std::string device_reason;  // why `auto` is the device that it is; empty if it was named
 };
 
 /// Collective, as start_run; knows of no run folder.
@@ -45,6 +46,8 @@ void describe(const TrainingInput& start, const RunFolder& folder, const Runtime
 void say_what_next(const TrainingInput& start, const RunFolder& folder, std::int64_t step);
 
 RuntimeOptions runtime_options(const RunConfig& config);
+/// Throws DeviceError, agreed by all ranks, when the model cannot fit in the memory of some rank's GPU. Collective.
+void require_gpu_memory(const Runtime& runtime, const RunConfig& config);
 
 /// Holds the run's folder until the process ends, and keeps its exit.json true: "running" from take_folder() on, and at the
 /// end how the run ended.

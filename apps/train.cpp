@@ -26,6 +26,7 @@ int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
   const TrainingInput start = start_run(world, options, folder);
   Runtime runtime(world, runtime_options(start.config));
   runtime.add_progress([&stop] { stop.poll(); });
+  require_gpu_memory(runtime, start.config);
 
   if (start.config.parallel.self_check) self_check(runtime, start.config);
 

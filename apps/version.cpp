@@ -6,6 +6,7 @@
 
 #include "apps/commands.hpp"
 #include "apps/commit.hpp"
+#include "kernels/device_module.hpp"
 
 namespace rondo {
 
@@ -42,11 +43,26 @@ std::string onednn_version() {
   return std::to_string(version->major) + "." + std::to_string(version->minor) + "." + std::to_string(version->patch);
 }
 
+// The module's libraries, or why no module can be opened: never an error.
+std::string gpu_versions() {
+  try {
+    std::string text;
+    for (const LibraryVersion& of : device_module().versions())
+      text += (text.empty() ? "" : ", ") + of.library + " " + of.version;
+    return text;
+  } catch (const Error& error) {
+    return "none: " + error.message();
+  } catch (const std::exception& error) {
+    return std::string("none: ") + error.what();
+  }
+}
+
 }  // namespace
 
 std::string version_text() {
   return std::string("rondo ") + RONDO_VERSION + " (" + RONDO_BUILD_TYPE + " build, commit " + RONDO_COMMIT +
-         ")\nMPI    " + mpi_version() + "\nHDF5   " + hdf5_version() + "\noneDNN " + onednn_version();
+         ")\nMPI    " + mpi_version() + "\nHDF5   " + hdf5_version() + "\noneDNN " + onednn_version() + "\nGPU    " +
+         gpu_versions();
 }
 
 }  // namespace rondo

@@ -29,7 +29,9 @@ void resolve_device(RunConfig& config, const Surroundings& surroundings) {
                                                        : ComputePrecision::Fp32;
   }
   TransportChoice& transport = config.parallel.transport;
-  if (transport == TransportChoice::Auto) transport = on_cuda ? TransportChoice::Nccl : TransportChoice::Mpi;
+  if (transport == TransportChoice::Auto) {
+    transport = on_cuda && surroundings.has_nccl ? TransportChoice::Nccl : TransportChoice::Mpi;
+  }
 }
 
 }  // namespace

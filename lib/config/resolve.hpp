@@ -11,8 +11,9 @@ namespace rondo {
 struct Surroundings {
   int world_size = 1;
   std::int64_t vocabulary_size = 0;  // of the corpus, 0: not known, model.vocabulary_size stays as it is
-  bool has_cuda = false;
-  bool has_bf16_units = false;  // matrix units of the CPU
+  bool has_cuda = false;             // every rank can use a GPU
+  bool has_nccl = true;              // between the GPUs, if there are any
+  bool has_bf16_units = false;       // matrix units of the CPU
 };
 
 /// Throws ConfigProblems when validate() does, or when the vocabulary does not hold the corpus's tokens.

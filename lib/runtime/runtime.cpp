@@ -7,52 +7,32 @@
 #include <vector>
 
 #include "comm/mpi_session.hpp"
-#include "kernels/cpu/backend.hpp"
-#include "kernels/reference/backend.hpp"
 
 namespace rondo {
 
 namespace {
 
-DeviceChoice agreed_device(const Communicator& world, const RuntimeOptions& options) {
-  agree_on(world, [&] { require_machine(options); });
-  return options.device == DeviceChoice::Auto ? DeviceChoice::Cpu : options.device;
-}
-
-std::unique_ptr<Backend> make_backend(DeviceChoice choice, Device& device, int threads) {
-  if (choice == DeviceChoice::Reference) return make_reference_backend(device);
-  return make_cpu_backend(device, {.threads = threads});
-}
-
-std::unique_ptr<Transport> make_transport(const Communicator& group, Device& device) {
-  return group.size() == 1 ? make_self_transport(device) : make_mpi_transport(group);
+DeviceDecision agreed_device(const Communicator& world, const RuntimeOptions& options) {
+  agree_on(world, [&] { require_transport(options); });
+  return choose_device(world, options);
 }
 
 }  // namespace
 
-void require_machine(const RuntimeOptions& options) {
-  if (options.device == DeviceChoice::Cuda) {
-    throw DeviceError("no GPU can be used: this build has no complete CUDA module", "device cuda",
-                      "use the device cpu, or auto");
-  }
-  if (options.transport == TransportChoice::Nccl) {
-    throw ConfigError("transport nccl needs parallel.device = \"cuda\"", "parallel.transport",
-                      "use \"auto\" or \"mpi\"");
-  }
-}
-
 Runtime::Runtime(const Communicator& world, const RuntimeOptions& options)
-    : device_choice_(agreed_device(world, options)),
+    : decision_(agreed_device(world, options)),
       threads_(options.threads > 0 ? options.threads : cores_per_rank(world)),
       grid_(world, options.ring),
-      device_(std::make_unique<CpuDevice>()),
-      backend_(make_backend(device_choice_, *device_, threads_)),
-      compute_(device_->make_stream(StreamRole::Compute)),
-      ring_transport_(make_transport(grid_.ring(), *device_)),
-      world_transport_(make_transport(grid_.world(), *device_)),
-      scratch_(std::make_unique<Arena>(*device_, MemoryUse::Workspace)),
-      execution_{*device_, *backend_, *compute_, *scratch_, Ring{*ring_transport_, *compute_}} {
+      machine_(open_machine(world, options, decision_, threads_)),
+      compute_(machine_.device->make_stream(StreamRole::Compute)),
+      ring_stream_(machine_.device->make_stream(StreamRole::Ring)),
+      reduce_stream_(machine_.device->make_stream(StreamRole::Reduce)),
+      ring_transport_(make_transport(world, grid_.ring(), machine_, *ring_stream_)),
+      world_transport_(make_transport(world, grid_.world(), machine_, *reduce_stream_)),
+      scratch_(std::make_unique<Arena>(*machine_.device, MemoryUse::Workspace)),
+      execution_{*machine_.device, *machine_.backend, *compute_, *scratch_, Ring{*ring_transport_, *ring_stream_}} {
   add_progress([this] { ring_transport_->progress(); });
+  if (machine_.module != nullptr) add_progress([this] { world_transport_->progress(); });  // it may meet errors
   compute_->set_progress([this] {
     for (const auto& hook : progress_) hook();
   });
@@ -64,9 +44,14 @@ void Runtime::add_progress(std::function<void()> hook) { progress_.push_back(std
 
 std::string Runtime::description() const {
   const int ranks = grid_.world().size();
-  return backend_->name() + " on " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks") + " (data " +
+  std::string between;
+  if (!machine_.map.empty() && ranks > 1) {
+    between = machine_.transport == TransportChoice::Nccl ? ", NCCL between GPUs" : ", MPI between GPUs";
+  }
+  return machine_.backend->name() + " on " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks") + " (data " +
          std::to_string(grid_.data_size()) + " x ring " + std::to_string(grid_.ring().size()) + "), " +
-         std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads") + " a rank";
+         std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads") + " a rank" + between +
+         (decision_.reason.empty() ? "" : "; " + decision_.reason);
 }
 
 int cores_per_rank(const Communicator& world) {

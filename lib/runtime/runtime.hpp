@@ -10,20 +10,10 @@
 
 #include "comm/communicator.hpp"
 #include "comm/process_grid.hpp"
-#include "config/parallel_config.hpp"
 #include "runtime/execution.hpp"
+#include "runtime/machine.hpp"
 
 namespace rondo {
-
-struct RuntimeOptions {
-  DeviceChoice device = DeviceChoice::Auto;
-  TransportChoice transport = TransportChoice::Auto;
-  int ring = 0;     // ranks of one ring, 0: all
-  int threads = 0;  // of one rank, 0: the cores that it may use, shared with the ranks that may use them too
-};
-
-/// Throws DeviceError or ConfigError for a device or a transport that this build does not have.
-void require_machine(const RuntimeOptions& options);
 
 class Runtime {
  public:
@@ -44,18 +34,21 @@ class Runtime {
   void add_progress(std::function<void()> hook);
 
   /// The device that Auto stands for, and the threads of this rank.
-  DeviceChoice device_choice() const { return device_choice_; }
+  DeviceChoice device_choice() const { return decision_.device; }
   int threads() const { return threads_; }
-  /// One line: device, backend, threads, grid.
+  /// One line: device, backend, transport, threads, grid.
   std::string description() const;
+  /// Which rank computes on which GPU, a line a host; empty on CPUs.
+  const std::vector<std::string>& gpu_map() const { return machine_.map; }
+  /// Memory of this rank's share of its GPU; 0 on CPUs.
+  std::uint64_t gpu_memory_bytes() const { return machine_.memory_bytes; }
 
  private:
-  DeviceChoice device_choice_;
+  DeviceDecision decision_;
   int threads_;
   ProcessGrid grid_;
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Stream> compute_;
+  Machine machine_;
+  std::unique_ptr<Stream> compute_, ring_stream_, reduce_stream_;
   std::unique_ptr<Transport> ring_transport_, world_transport_;
   std::unique_ptr<Arena> scratch_;
   Execution execution_;

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole runs on GPUs of the tests: no host code touches device memory, every copy is waited for where it must be, and the
+// results are those of the host, bit by bit.
+#include <gtest/gtest.h>
+#include <limits>
+
+#include "infer/generator.hpp"
+#include "infer/stored_model.hpp"
+#include "io/checkpoint_reader.hpp"
+#include "model/ring_check.hpp"
+#include "tests/support/guarded_device.hpp"
+#include "tests/support/guarded_module.hpp"
+#include "tests/train/training_world.hpp"
+
+namespace rondo::test {
+namespace {
+
+enum class Place { Host, Gpu };
+
+RuntimeOptions runtime_options(Place place, const RunConfig& config, int ring) {
+  if (place == Place::Host) return {.device = config.parallel.device, .ring = ring, .threads = 1};
+  return {.device = DeviceChoice::Cuda,
+          .transport = TransportChoice::Mpi,
+          .ring = ring,
+          .threads = 1,
+          .module = &guarded_module()};
+}
+
+/// Corpus, runtime and trainer of one group on one place.
+struct Training {
+  Training(const Communicator& group, Place place, const std::filesystem::path& folder,
+           const std::filesystem::path& checkpoints, const std::vector<std::string>& changes)
+      : config(tiny_config(folder / "corpus.h5", group.size(), changes)),
+        corpus(config.data.corpus),
+        stop(group),
+        runtime(group, runtime_options(place, config, config.parallel.ring)),
+        trainer(runtime, config, corpus, stop, checkpoints) {
+    trainer.begin();
+  }
+
+  std::vector<double> losses(int steps) {
+    std::vector<double> list;
+    for (int step = 0; step < steps; ++step) {
+      const StepReport report = trainer.step();
+      list.insert(list.end(), {report.loss, report.gradient_norm});
+    }
+    return list;
+  }
+  std::string state_bytes() {
+    std::string bytes;
+    HostAccess access(runtime.execution().device, runtime.execution().compute);
+    for (const NamedTensor& tensor : trainer.state().tensors()) {
+      const std::byte* memory = access.read(tensor.rows.data, tensor.rows.size_bytes());
+      bytes.append(reinterpret_cast<const char*>(memory), tensor.rows.size_bytes());
+    }
+    return bytes;
+  }
+
+  RunConfig config;
+  TokenCorpus corpus;
+  StopSignal stop;
+  Runtime runtime;
+  Trainer trainer;
+};
+
+const std::vector<std::string> kFp32{"parallel.device=cpu", "precision.compute=fp32", "data.sequence_length=41"};
+const std::vector<std::string> kBf16{"parallel.device=cpu", "precision.compute=bf16", "data.sequence_length=41"};
+const std::vector<std::string> kFp64{"data.sequence_length=41"};
+
+class GuardedRun : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (world_.rank() == 0) make_corpus(folder_.path());
+    world_.barrier();
+  }
+  std::filesystem::path nowhere() const { return folder_.path() / "nowhere"; }
+  std::filesystem::path checkpoints(const std::string& name) const { return folder_.path() / name; }
+
+  void expect_same_steps(int ranks, const std::vector<std::string>& changes) {
+    with_ranks(ranks, [&](const Communicator& group) {
+      Training host(group, Place::Host, folder_.path(), nowhere(), changes);
+      Training gpu(group, Place::Gpu, folder_.path(), nowhere(), changes);
+      EXPECT_EQ(gpu.losses(3), host.losses(3)) << ranks << " ranks";
+      EXPECT_EQ(gpu.state_bytes() == host.state_bytes(), true) << ranks << " ranks";
+    });
+  }
+
+  Communicator world_ = world();
+  SharedFolder folder_{world_};
+};
+
+TEST_F(GuardedRun, TrainsAsOnTheHostInEveryPrecision) {
+  for (const auto& changes : {kFp64, kFp32, kBf16}) {
+    for (const int ranks : {1, 2, 4}) expect_same_steps(ranks, changes);
+  }
+}
+
+TEST_F(GuardedRun, TrainsAsOnTheHostInTwoRingsWithRounds) {
+  std::vector<std::string> changes = kFp32;
+  changes.insert(changes.end(), {"parallel.ring=2", "train.batch_sequences=4"});
+  expect_same_steps(4, changes);
+}
+
+TEST_F(GuardedRun, WaitsForTheDeviceOnceAStep) {
+  std::vector<std::string> changes = kFp32;
+  changes.push_back("train.batch_sequences=4");
+  with_ranks(2, [&](const Communicator& group) {
+    Training gpu(group, Place::Gpu, folder_.path(), nowhere(), changes);
+    gpu.losses(2);
+    const auto& device = dynamic_cast<GuardedDevice&>(gpu.runtime.execution().device);
+    const std::uint64_t before = device.num_synchronizations();
+    gpu.losses(3);
+    EXPECT_EQ(device.num_synchronizations() - before, 3U);
+  });
+}
+
+TEST_F(GuardedRun, StopsAtNumbersThatAreNone) {
+  with_ranks(2, [&](const Communicator& group) {
+    Training gpu(group, Place::Gpu, folder_.path(), nowhere(), kFp32);
+    const Execution& e = gpu.runtime.execution();
+    e.device.fill(e.compute, gpu.trainer.parameters().parameters().front().value,
+                  std::numeric_limits<double>::quiet_NaN());
+    try {
+      gpu.trainer.step();
+      FAIL() << "a step with such a weight must not be made";
+    } catch (const AgreedError& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::NonFinite);
+      EXPECT_NE(error.message().find("layer 0"), std::string::npos) << error.message();
+    }
+  });
+}
+
+// What one place saves the other goes on with, with another number of ranks too; evaluations are made on the way.
+TEST_F(GuardedRun, GoesOnFromTheHostsCheckpointAndTheOtherWayRound) {
+  std::vector<std::string> half = kFp32;
+  half.insert(half.end(), {"train.warmup_steps=0", "train.schedule=constant", "evaluate.every_steps=1"});
+  std::vector<std::string> changes = half;
+  half.emplace_back("train.steps=2");
+  changes.emplace_back("train.steps=4");
+  const auto train = [&](int ranks, Place place, const std::string& name, const std::vector<std::string>& settings) {
+    std::string state;
+    with_ranks(ranks, [&](const Communicator& group) {
+      Training run(group, place, folder_.path(), checkpoints(name), settings);
+      EXPECT_EQ(run.trainer.run(), TrainOutcome::Finished);
+      state = run.state_bytes();
+    });
+    world_.barrier();
+    return state;
+  };
+  if (world_.rank() == 0) {
+    for (const char* name : {"host", "gpu-host", "host-gpu"}) std::filesystem::create_directories(checkpoints(name));
+  }
+  world_.barrier();
+  const std::string expected = train(2, Place::Host, "host", changes);
+  train(2, Place::Gpu, "gpu-host", half);
+  train(2, Place::Host, "host-gpu", half);
+  EXPECT_EQ(train(2, Place::Host, "gpu-host", changes) == expected, true);
+  EXPECT_EQ(train(2, Place::Gpu, "host-gpu", changes) == expected, true);
+
+  if (world_.rank() != 0) return;
+  std::vector<std::vector<std::int32_t>> texts;
+  for (const Place place : {Place::Host, Place::Gpu}) {
+    const Communicator self = Communicator::self();
+    const StoredModelInfo info = read_model_info(find_checkpoint(self, checkpoints("host-gpu")));
+    Runtime runtime(self, runtime_options(place, info.config, 1));
+    StoredModel model(runtime.execution(), self, info);
+    Generator generator(runtime.execution(), model.transformer(), *info.tokenizer,
+                        {.sampling = {}, .prefill_chunk_tokens = 3});
+    std::vector<std::int32_t>& text = texts.emplace_back();
+    const std::vector<std::int32_t> prompt{'r', 'i', 'n', 'g', ' '};
+    generator.generate(prompt, 12, [&](std::int32_t token) {
+      text.push_back(token);
+      return true;
+    });
+  }
+  EXPECT_EQ(texts[0], texts[1]);
+}
+
+TEST_F(GuardedRun, PassesTheSelfCheck) {
+  with_ranks(4, [&](const Communicator& group) {
+    Runtime ring(group, {.device = DeviceChoice::Cuda, .threads = 1, .module = &guarded_module()});
+    Runtime one(Communicator::self(), {.device = DeviceChoice::Reference, .threads = 1});
+    const RingCheck check{.dtype = DType::Bf16, .layout = LayoutKind::Zigzag, .heads = 4, .kv_heads = 2, .head_dim = 8};
+    EXPECT_NO_THROW(check_ring(group, ring.execution(), one.execution(), check));
+    EXPECT_NE(ring.description().find("MPI between GPUs"), std::string::npos) << ring.description();
+    EXPECT_EQ(ring.gpu_map().size(), 1U);
+  });
+}
+
+TEST_F(GuardedRun, IsWhatAutoMeansWhereEveryRankHasAGpu) {
+  const RuntimeOptions options{.threads = 1, .module = &guarded_module()};
+  const DeviceDecision decision = choose_device(world_, options);
+  EXPECT_EQ(decision.device, DeviceChoice::Cuda);
+  EXPECT_EQ(decision.reason, "auto: every rank has a GPU");
+}
+
+TEST(GuardedMemoryDeathTest, EndsAProcessThatTouchesItFromOutside) {
+  if (world().rank() != 0) return;
+  EXPECT_DEATH(
+      {
+        GuardedDevice device;
+        const Buffer buffer(device, 64, MemoryUse::Workspace);
+        *static_cast<volatile char*>(buffer.data()) = 1;
+      },
+      "host code touched device memory");
+}
+
+}  // namespace
+}  // namespace rondo::test
