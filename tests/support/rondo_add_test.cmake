@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# rondo_add_test(NAME SOURCES file... [RANKS n] [LABELS label...] [LAYERS layer...] [LINKS library...] [TIMEOUT s] [SANITIZE])
+# rondo_add_test(NAME SOURCES file... [RANKS n] [LABELS label...] [LAYERS layer...] [LINKS library...] [TIMEOUT s] [SANITIZE] [GPU])
 #
 # Makes the GoogleTest program NAME and the ctest entry of the same name, labelled `unit` unless LABELS says otherwise.
 #   RANKS     starts it under mpirun with that many ranks, label ranks_<n>; tests/support/mpi_main.cpp is its main
@@ -7,6 +7,7 @@
 #   LINKS     further libraries, e.g. HDF5::HDF5
 #   TIMEOUT   seconds, 120 if not given; six times as many under a sanitizer
 #   SANITIZE  also runs under the sanitizers: label `sanitize`, built by the target rondo_sanitize_tests
+#   GPU       has cases for a GPU, which are skipped where there is none: goes into the bundle for jobs/gpu-check.sh
 
 # The layers see the test only through librondo and their headers; tests/support is included from the root.
 add_library(rondo_mpi_main STATIC EXCLUDE_FROM_ALL ${CMAKE_CURRENT_LIST_DIR}/mpi_main.cpp ${CMAKE_CURRENT_LIST_DIR}/rank_listener.cpp)
@@ -35,7 +36,7 @@ function(rondo_test_environment name ranks)
 endfunction()
 
 function(rondo_add_test name)
-  cmake_parse_arguments(TEST "SANITIZE" "RANKS;TIMEOUT" "SOURCES;LABELS;LAYERS;LINKS" ${ARGN})
+  cmake_parse_arguments(TEST "SANITIZE;GPU" "RANKS;TIMEOUT" "SOURCES;LABELS;LAYERS;LINKS" ${ARGN})
   if(TEST_UNPARSED_ARGUMENTS OR NOT TEST_SOURCES)
     message(FATAL_ERROR "rondo_add_test(${name}): no SOURCES, or unknown arguments: ${TEST_UNPARSED_ARGUMENTS}")
   endif()
@@ -74,6 +75,12 @@ function(rondo_add_test name)
   if(TEST_SANITIZE)
     list(APPEND TEST_LABELS sanitize)
     add_dependencies(rondo_sanitize_tests ${name})
+  endif()
+  if(TEST_GPU)
+    if(NOT TEST_RANKS)
+      set(TEST_RANKS 0)
+    endif()
+    set_property(GLOBAL APPEND PROPERTY RONDO_GPU_TESTS "${name} ${TEST_RANKS}")
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT ${TEST_TIMEOUT})
   rondo_test_environment(${name} "${TEST_RANKS}")
