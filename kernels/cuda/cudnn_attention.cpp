@@ -122,6 +122,6 @@ std::unique_ptr<RectangleAttention> make_cudnn_attention(std::string& why_not) {
   return why_not.empty() ? std::make_unique<CudnnAttention>() : nullptr;
 }
 
-std::string describe_cudnn() { return why_no_cudnn().empty() ? "cuDNN " + cudnn_version() : "none, " + why_no_cudnn(); }
+std::string describe_cudnn() { return why_no_cudnn().empty() ? cudnn_version() : why_no_cudnn(); }
 
 }  // namespace rondo::cuda

@@ -24,7 +24,7 @@ class RectangleAttention {
 /// For the current GPU; plans are made when a shape is first seen. @returns null, and why, where cuDNN cannot be used
 std::unique_ptr<RectangleAttention> make_cudnn_attention(std::string& why_not);
 
-/// "cuDNN 9.19.0", or why it cannot be used. Needs no GPU.
+/// "9.19.0", or why cuDNN cannot be used. Needs no GPU.
 std::string describe_cudnn();
 
 }  // namespace rondo::cuda

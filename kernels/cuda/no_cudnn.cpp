@@ -9,6 +9,6 @@ std::unique_ptr<RectangleAttention> make_cudnn_attention(std::string& why_not) {
   return nullptr;
 }
 
-std::string describe_cudnn() { return "none, the module was built without cuDNN"; }
+std::string describe_cudnn() { return "not in this build"; }
 
 }  // namespace rondo::cuda

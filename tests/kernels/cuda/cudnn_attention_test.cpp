@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// What surrounds cuDNN's attention - rectangles, offsets, groups of heads, the passes that merge and add - against the
+// reference backend, with a stand-in for cuDNN and the kernels emulated.
+#include "kernels/cuda/cudnn_attention.hpp"
+
+#include <cmath>
+#include <gtest/gtest.h>
+
+#include "core/sequence_layout.hpp"
+#include "kernels/reference/backend.hpp"
+#include "tests/support/attention.hpp"
+#include "tests/support/tolerance.hpp"
+
+namespace rondo::test {
+namespace {
+
+/// The three functions of attention, as attention_by_blocks calls them.
+class SurroundedCudnn {
+ public:
+  void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) {
+    cudnn_->forward(stream, args, rectangles(args.mask, args.query_runs, args.key_runs));
+  }
+  void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) {
+    cudnn_->backward(stream, args, rectangles(args.mask, args.query_runs, args.key_runs));
+  }
+  void attention_delta(Stream& stream, const AttentionDeltaArgs& args) { reference_->attention_delta(stream, args); }
+
+ private:
+  static cuda::AttentionRectangles rectangles(const AttentionMaskView& mask, const TokenRuns& queries,
+                                              const TokenRuns& keys) {
+    const auto found = cuda::rectangles_of(mask, queries, keys);
+    ensure(found.has_value(), "the test's masks are made of rectangles");
+    return *found;
+  }
+
+  std::string why_not_;
+  std::unique_ptr<cuda::RectangleAttention> cudnn_ = cuda::make_cudnn_attention(why_not_);
+  std::unique_ptr<Backend> reference_ = make_reference_backend(cpu_device());
+};
+
+struct Sizes {
+  std::int64_t tokens, heads, kv_heads, dim;
+};
+
+void expect_like_reference(const Sizes& sizes, const AttentionMask& mask, int ring, LayoutKind kind) {
+  SCOPED_TRACE(testing::Message() << sizes.tokens << " tokens, heads " << sizes.heads << ":" << sizes.kv_heads
+                                  << ", dim " << sizes.dim << ", " << ring << " ranks, " << name_of(kind));
+  const auto input = AttentionInput::random(DType::Bf16, sizes.tokens, sizes.heads, sizes.kv_heads, sizes.dim, 3);
+  const double scale = 1 / std::sqrt(static_cast<double>(sizes.dim));
+  const SequenceLayout layout(sizes.tokens, ring, kind);
+  std::vector<TokenRuns> shares;
+  for (int rank = 0; rank < ring; ++rank) shares.push_back(layout.runs(rank));
+  const auto reference = make_reference_backend(cpu_device());
+  SurroundedCudnn cudnn;
+  const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
+  const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
+  const AttentionResult result = attention_by_blocks(cudnn, input, mask, scale, shares, shares);
+  EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
+  EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
+  EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
+  EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
+  EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+}
+
+TEST(CudnnAttention, MatchesTheReferenceInEveryLayout) {
+  for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+    for (const int ring : {1, 2, 3}) {
+      expect_like_reference({.tokens = 37, .heads = 4, .kv_heads = 2, .dim = 16}, AttentionMask({.causal = true}, 37),
+                            ring, kind);
+    }
+  }
+}
+
+TEST(CudnnAttention, MatchesTheReferenceForGroupedHeadsOfEverySize) {
+  const AttentionMask mask({.causal = true}, 24);
+  for (const std::int64_t kv_heads : {1, 2, 8}) {
+    for (const std::int64_t dim : {8, 24, 64, 136}) {  // a row has fewer, just as many and more vectors than a warp
+      expect_like_reference({.tokens = 24, .heads = 8, .kv_heads = kv_heads, .dim = dim}, mask, 2, LayoutKind::Zigzag);
+    }
+  }
+}
+
+TEST(CudnnAttention, MatchesTheReferenceForDocumentsAndWithoutACausalMask) {
+  const Sizes sizes{.tokens = 30, .heads = 2, .kv_heads = 1, .dim = 8};
+  expect_like_reference(sizes, AttentionMask({.causal = true}, 30, {0, 11, 30}), 2, LayoutKind::Zigzag);
+  expect_like_reference(sizes, AttentionMask({.causal = false}, 30), 3, LayoutKind::Contiguous);
+  expect_like_reference(sizes, AttentionMask({.causal = false}, 30, {0, 10, 30}), 3, LayoutKind::Contiguous);
+}
+
+}  // namespace
+}  // namespace rondo::test
