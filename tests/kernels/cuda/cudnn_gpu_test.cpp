@@ -17,8 +17,8 @@ class CudnnOnGpu {
  public:
   CudnnOnGpu()
       : device_(device_module().open_device(0)),
-        backend_(device_module().make_backend(
-            *device_, {.deterministic = false, .attention_kernel = AttentionKernel::Cudnn})) {}
+        backend_(device_module().make_backend(*device_,
+                                              {.deterministic = false, .attention_kernel = AttentionKernel::Cudnn})) {}
 
   void block_attention_forward(Stream&, const BlockAttentionForwardArgs& args) {
     const Buffer q = upload(args.q), k = upload(args.k), v = upload(args.v), out = upload(args.carry.out),
