@@ -47,7 +47,7 @@ function(rondo_find_gpu_library variable header name soname folder)
   endforeach()
   find_path(RONDO_${variable}_INCLUDE_DIR ${header} HINTS ${roots} ${CUDAToolkit_INCLUDE_DIRS} ${rondo_header_paths}
     PATH_SUFFIXES include)
-  find_library(RONDO_${variable}_LIBRARY NAMES ${name} ${soname} HINTS ${roots} ${CUDAToolkit_LIBRARY_DIR} ${rondo_library_paths}
+  find_library(RONDO_${variable}_LIBRARY NAMES ${name} ${soname} NAMES_PER_DIR HINTS ${roots} ${CUDAToolkit_LIBRARY_DIR} ${rondo_library_paths}
     PATH_SUFFIXES lib lib64)  # wheels have only the file with a version
   mark_as_advanced(RONDO_${variable}_INCLUDE_DIR RONDO_${variable}_LIBRARY)
 endfunction()
