@@ -27,14 +27,13 @@ template <typename E, typename Sum> struct ForwardTensors {
 
 template <typename E, typename Sum>
 __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const BlockGeometry block) {
-  extern __shared__ double shared_memory[];
   __shared__ Sum reduction[kWarps];
   const AttentionSizes& sizes = block.sizes;
   const std::int64_t dim = sizes.head_dim, row = blockIdx.x, query = row / sizes.heads, head = row % sizes.heads;
   const std::int64_t group = head / (sizes.heads / sizes.kv_heads);
-  Sum* q = reinterpret_cast<Sum*>(shared_memory);  // [D]
-  Sum* block_out = q + dim;                        // [D]
-  Sum* p = block_out + dim;                        // [kThreads]
+  Sum* q = dynamic_shared<Sum>();  // [D]
+  Sum* block_out = q + dim;        // [D]
+  Sum* p = block_out + dim;        // [kThreads]
   for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
     q[d] = load(tensors.q[row * dim + d]);
     block_out[d] = 0;

@@ -44,13 +44,12 @@ __device__ Gradients<Sum> gradients_of(const Q* q, const Q* d_out, const K* k, c
 /// One block of threads a query and head: d_q += sum over keys of scale ds k.
 template <typename E, typename Sum>
 __global__ void d_q_kernel(const BackwardTensors<E, Sum> tensors, const BlockGeometry block) {
-  extern __shared__ double shared_memory[];
   const AttentionSizes& sizes = block.sizes;
   const std::int64_t dim = sizes.head_dim, row = blockIdx.x, query = row / sizes.heads, head = row % sizes.heads;
   const std::int64_t group = head / (sizes.heads / sizes.kv_heads);
-  Sum* q = reinterpret_cast<Sum*>(shared_memory);  // [D]
-  Sum* d_out = q + dim;                            // [D]
-  Sum* ds = d_out + dim;                           // [kThreads]
+  Sum* q = dynamic_shared<Sum>();  // [D]
+  Sum* d_out = q + dim;            // [D]
+  Sum* ds = d_out + dim;           // [kThreads]
   for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
     q[d] = load(tensors.q[row * dim + d]);
     d_out[d] = load(tensors.d_out[row * dim + d]);
@@ -86,15 +85,14 @@ __global__ void d_q_kernel(const BackwardTensors<E, Sum> tensors, const BlockGeo
 /// queries that see the key and all heads of its group.
 template <typename E, typename Sum>
 __global__ void d_kv_kernel(const BackwardTensors<E, Sum> tensors, const BlockGeometry block) {
-  extern __shared__ double shared_memory[];
   const AttentionSizes& sizes = block.sizes;
   const std::int64_t dim = sizes.head_dim, row = blockIdx.x, group = row % sizes.kv_heads;
   const std::int64_t heads_of_group = sizes.heads / sizes.kv_heads;
   const std::int64_t position = block.key_runs.global_of(row / sizes.kv_heads);
-  Sum* k = reinterpret_cast<Sum*>(shared_memory);  // [D]
-  Sum* v = k + dim;                                // [D]
-  Sum* p = v + dim;                                // [kThreads]
-  Sum* ds = p + kThreads;                          // [kThreads]
+  Sum* k = dynamic_shared<Sum>();  // [D]
+  Sum* v = k + dim;                // [D]
+  Sum* p = v + dim;                // [kThreads]
+  Sum* ds = p + kThreads;          // [kThreads]
   for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
     k[d] = load(tensors.k[row * dim + d]);
     v[d] = load(tensors.v[row * dim + d]);

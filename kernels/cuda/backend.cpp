@@ -1,25 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/backend.hpp"
 
+#include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/operations.hpp"
 
 namespace rondo::cuda {
 
 namespace {
 
-[[noreturn]] void missing(const char* operation) {
-  throw DeviceError(std::string("not in this module yet: ") + operation, "", "set parallel.device = \"cpu\"");
-}
-
+/// Calls belong on the compute stream: products share a workspace, and so do sums.
 class CudaBackend final : public Backend {
  public:
+  explicit CudaBackend(Device& device)
+      : matmul_(device), sum_workspace_(device, DType::Fp64, {kSumWorkspace}, MemoryUse::Workspace) {}
+
   std::string name() const override { return "cuda"; }
 
+  void matmul(Stream& stream, const MatmulArgs& args) override { matmul_(stream, args); }
   void rms_norm_forward(Stream& stream, const RmsNormForwardArgs& args) override {
     cuda::rms_norm_forward(stream, args);
   }
   void rms_norm_backward(Stream& stream, const RmsNormBackwardArgs& args) override {
     cuda::rms_norm_backward(stream, args);
+  }
+  void embedding_forward(Stream& stream, const EmbeddingForwardArgs& args) override {
+    cuda::embedding_forward(stream, args);
+  }
+  void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) override {
+    cuda::embedding_backward(stream, args);
+  }
+  void qkv_split_forward(Stream& stream, const QkvSplitForwardArgs& args) override {
+    cuda::qkv_split_forward(stream, args);
+  }
+  void qkv_split_backward(Stream& stream, const QkvSplitBackwardArgs& args) override {
+    cuda::qkv_split_backward(stream, args);
   }
   void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override {
     cuda::block_attention_forward(stream, args);
@@ -28,26 +42,26 @@ class CudaBackend final : public Backend {
     cuda::block_attention_backward(stream, args);
   }
   void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override { cuda::attention_delta(stream, args); }
+  void swiglu_forward(Stream& stream, const SwigluForwardArgs& args) override { cuda::swiglu_forward(stream, args); }
+  void swiglu_backward(Stream& stream, const SwigluBackwardArgs& args) override { cuda::swiglu_backward(stream, args); }
+  void cross_entropy(Stream& stream, const CrossEntropyArgs& args) override { cuda::cross_entropy(stream, args); }
+  void convert(Stream& stream, const ConvertArgs& args) override { cuda::convert(stream, args); }
+  void add(Stream& stream, const AddArgs& args) override { cuda::add(stream, args); }
+  void sum(Stream& stream, const SumArgs& args) override {
+    cuda::sum(stream, args, sum_workspace_.view().as<double>());
+  }
+  void adamw(Stream& stream, const AdamWArgs& args) override { cuda::adamw(stream, args); }
 
-  void matmul(Stream&, const MatmulArgs&) override { missing("matmul"); }
-  void embedding_forward(Stream&, const EmbeddingForwardArgs&) override { missing("embedding_forward"); }
-  void embedding_backward(Stream&, const EmbeddingBackwardArgs&) override { missing("embedding_backward"); }
-  void qkv_split_forward(Stream&, const QkvSplitForwardArgs&) override { missing("qkv_split_forward"); }
-  void qkv_split_backward(Stream&, const QkvSplitBackwardArgs&) override { missing("qkv_split_backward"); }
-  void swiglu_forward(Stream&, const SwigluForwardArgs&) override { missing("swiglu_forward"); }
-  void swiglu_backward(Stream&, const SwigluBackwardArgs&) override { missing("swiglu_backward"); }
-  void cross_entropy(Stream&, const CrossEntropyArgs&) override { missing("cross_entropy"); }
-  void convert(Stream&, const ConvertArgs&) override { missing("convert"); }
-  void add(Stream&, const AddArgs&) override { missing("add"); }
-  void sum(Stream&, const SumArgs&) override { missing("sum"); }
-  void adamw(Stream&, const AdamWArgs&) override { missing("adamw"); }
+ private:
+  Matmul matmul_;
+  Buffer sum_workspace_;
 };
 
 }  // namespace
 
 std::unique_ptr<Backend> make_backend(Device& device, const BackendOptions&) {
   ensure(device.kind() == DeviceKind::Cuda, "the CUDA backend works on the memory of a GPU");
-  return std::make_unique<CudaBackend>();
+  return std::make_unique<CudaBackend>(device);
 }
 
 }  // namespace rondo::cuda

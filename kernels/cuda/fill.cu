@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/cuda/elements.cuh"
+#include <bit>
+
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/operations.hpp"
+#include "kernels/cuda/packs.cuh"
 #include "kernels/dispatch.hpp"
 
 namespace rondo::cuda {
@@ -10,19 +12,25 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <typename E> __global__ void fill_kernel(E* to, std::int64_t count, E value) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < count) to[i] = value;
+template <typename E> __global__ void fill_kernel(E* to, std::int64_t count, E value, bool wide) {
+  constexpr int kPack = kPackOf<E>;
+  const std::int64_t first = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kPack;
+  if (first >= count) return;
+  Pack<E, kPack> pack;
+#pragma unroll
+  for (int i = 0; i < kPack; ++i) pack.values[i] = value;
+  store_pack(to + first, pack, count - first, wide);
 }
 
 }  // namespace
 
 void fill(Stream& stream, const TensorView& to, double value) {
   with_storage_type(to.dtype, [&]<typename T>() {
-    const T rounded = static_cast<T>(static_cast<Accumulator<T>>(value));
-    const std::int64_t count = to.count();
-    launch(fill_kernel<T>, stream, {.blocks = (count + kThreads - 1) / kThreads, .threads = kThreads}, to.as<T>(),
-           count, rounded);
+    using E = Element<T>;
+    const std::int64_t count = to.count(), packs = (count + kPackOf<E> - 1) / kPackOf<E>;
+    const auto rounded = std::bit_cast<E>(static_cast<T>(static_cast<Accumulator<T>>(value)));
+    launch(fill_kernel<E>, stream, {.blocks = (packs + kThreads - 1) / kThreads, .threads = kThreads}, elements<T>(to),
+           count, rounded, are_aligned(elements<T>(to)));
   });
 }
 

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of matrix products that needs no GPU.
+#include "kernels/cuda/matmul.hpp"
+
+namespace rondo::cuda {
+
+ColumnMajorProduct column_major(const MatmulSizes& sizes, Transpose transpose_a, Transpose transpose_b) {
+  const auto [m, n, k] = sizes;
+  const bool a_turned = transpose_a == Transpose::Yes, b_turned = transpose_b == Transpose::Yes;
+  // A row-major [rows, columns] is a column-major [columns, rows]; a transposition that is asked for stays one.
+  return {.first = {.rows = b_turned ? k : n, .columns = b_turned ? n : k, .is_transposed = b_turned},
+          .second = {.rows = a_turned ? m : k, .columns = a_turned ? k : m, .is_transposed = a_turned},
+          .rows = n,
+          .columns = m,
+          .depth = k};
+}
+
+}  // namespace rondo::cuda

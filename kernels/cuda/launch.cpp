@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <map>
+#include <utility>
+
+#include "kernels/cuda/check.hpp"
+
+namespace rondo::cuda {
+
+void allow_shared_memory(const void* kernel, std::size_t bytes) {
+  static std::map<std::pair<const void*, int>, std::size_t> allowed;  // as CUDA has it, for the whole process
+  int device = 0;
+  check(cudaGetDevice(&device));
+  std::size_t& most = allowed[{kernel, device}];
+  if (bytes <= most) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  most = bytes;
+}
+
+}  // namespace rondo::cuda
