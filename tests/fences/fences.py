@@ -16,7 +16,7 @@ CEILING_LINES = 500
 HEADER_FENCES = [
     (r"mpi\.h|comm/mpi_handle\.hpp", ("lib/comm/", "lib/io/hdf5", "tests/")),
     (r"hdf5(_hl)?\.h|H5\w+\.h", ("lib/io/", "tests/")),
-    (r"nccl\.h|cuda\w*\.(h|hpp|cuh)|cuda/.*|cublas\w*\.h|cudnn\w*\.h|nvtx3/.*|mma\.h|cute/.*", ("kernels/cuda/", "tests/kernels/cuda/")),
+    (r"nccl\.h|cuda\w*\.(h|hpp|cuh)|cuda/.*|cublas\w*\.h|cudnn\w*\.h|nvtx3/.*|mma\.h|cute/.*", ("kernels/cuda/", "tests/kernels/cuda/", "tests/support/cuda_emulation/")),
     (r"(oneapi/dnnl/)?dnnl\w*\.h(pp)?", ("kernels/cpu/",)),
     (r"(toml\+\+/)?toml\.h(pp)?", ("lib/config/",)),
     (r"CLI/.*", ("apps/",)),

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/kernels/cuda/emulated_device.hpp"
+
+#include <cstring>
+
+#include "kernels/cuda/check.hpp"
+#include "kernels/cuda/device.hpp"
+#include "kernels/cuda/operations.hpp"
+#include "tests/support/cuda_emulation/guarded_memory.hpp"
+
+// What kernels/cuda/device.cpp and check.cpp are on a GPU.
+namespace rondo::cuda {
+
+cudaStream_t native(const Stream&) { return nullptr; }
+
+void check(cudaError_t status, std::source_location caller) {
+  if (status != cudaSuccess) {
+    throw DeviceError("the emulation refuses this call", std::string(caller.file_name()) + ":" + std::to_string(caller.line()));
+  }
+}
+
+}  // namespace rondo::cuda
+
+namespace rondo::test {
+
+namespace {
+
+class EmulatedDevice final : public Device {
+ public:
+  DeviceKind kind() const override { return DeviceKind::Cuda; }
+  std::string name() const override { return "emulated GPU"; }
+  void* allocate(std::size_t bytes) override { return emulation::allocate_guarded(bytes); }
+  void free(void* memory) noexcept override { emulation::free_guarded(memory); }
+  void* allocate_pinned(std::size_t bytes) override { return allocate(bytes); }
+  void free_pinned(void* memory) noexcept override { free(memory); }
+  void copy(Stream&, void* to, const void* from, std::size_t bytes) override { std::memmove(to, from, bytes); }
+  void fill_zero(Stream&, void* to, std::size_t bytes) override { std::memset(to, 0, bytes); }
+  void fill(Stream& stream, const TensorView& to, double value) override { cuda::fill(stream, to, value); }
+  std::unique_ptr<Stream> make_stream(StreamRole role) override { return std::make_unique<Stream>(role); }
+  std::unique_ptr<Event> make_event() override { return std::make_unique<Event>(); }
+  std::unique_ptr<Event> make_timed_event() override { return make_event(); }
+  void record(Event&, Stream&) override {}
+  void wait(Stream&, Event&) override {}
+  bool is_done(Event&) override { return true; }
+  double seconds_between(Event&, Event&) override { return 0; }
+  void synchronize(Stream&) override {}
+};
+
+class EmulatedBackend final : public Backend {
+ public:
+  explicit EmulatedBackend(Device& device)
+      : sum_workspace_(device, DType::Fp64, {cuda::kSumWorkspace}, MemoryUse::Workspace) {}
+
+  std::string name() const override { return "emulated cuda"; }
+
+  void matmul(Stream&, const MatmulArgs&) override { throw DeviceError("cublasLt cannot be emulated"); }
+  void rms_norm_forward(Stream& stream, const RmsNormForwardArgs& args) override { cuda::rms_norm_forward(stream, args); }
+  void rms_norm_backward(Stream& stream, const RmsNormBackwardArgs& args) override { cuda::rms_norm_backward(stream, args); }
+  void embedding_forward(Stream& stream, const EmbeddingForwardArgs& args) override { cuda::embedding_forward(stream, args); }
+  void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) override { cuda::embedding_backward(stream, args); }
+  void qkv_split_forward(Stream& stream, const QkvSplitForwardArgs& args) override { cuda::qkv_split_forward(stream, args); }
+  void qkv_split_backward(Stream& stream, const QkvSplitBackwardArgs& args) override { cuda::qkv_split_backward(stream, args); }
+  void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override { cuda::block_attention_forward(stream, args); }
+  void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) override { cuda::block_attention_backward(stream, args); }
+  void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override { cuda::attention_delta(stream, args); }
+  void swiglu_forward(Stream& stream, const SwigluForwardArgs& args) override { cuda::swiglu_forward(stream, args); }
+  void swiglu_backward(Stream& stream, const SwigluBackwardArgs& args) override { cuda::swiglu_backward(stream, args); }
+  void cross_entropy(Stream& stream, const CrossEntropyArgs& args) override { cuda::cross_entropy(stream, args); }
+  void convert(Stream& stream, const ConvertArgs& args) override { cuda::convert(stream, args); }
+  void add(Stream& stream, const AddArgs& args) override { cuda::add(stream, args); }
+  void sum(Stream& stream, const SumArgs& args) override {
+    cuda::sum(stream, args, sum_workspace_.view().as<double>());
+  }
+  void adamw(Stream& stream, const AdamWArgs& args) override { cuda::adamw(stream, args); }
+
+ private:
+  Buffer sum_workspace_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_emulated_device() { return std::make_unique<EmulatedDevice>(); }
+std::unique_ptr<Backend> make_emulated_backend(Device& device) { return std::make_unique<EmulatedBackend>(device); }
+
+}  // namespace rondo::test

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs CUDA kernels on the CPU, so that the same .cu files are tested where there is no GPU: each thread of a block is a
+// fiber, blocks run one after the other, barriers and warp functions switch fibers. The headers beside this file stand
+// in for CUDA's own.
+//
+// It proves that indices, bounds, barriers, shuffles and arithmetic are right for the sizes that a test asks for. It
+// fails on divergence (threads that wait at different places, or have ended while others wait), on memory that was
+// never written (all memory starts as NaN) and on addresses outside of every buffer (guarded_memory.hpp). Running in
+// both orders shows most missing barriers and blocks that rely on each other. It knows no memory model and no races
+// within a warp, nothing about registers, limits of the hardware or speed, and rounds like this CPU: only a GPU shows those.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <source_location>
+#include <stdexcept>
+#include <string>
+
+namespace rondo::emulation {
+
+struct Index3 { unsigned x = 1, y = 1, z = 1; };
+
+struct GridShape {
+  Index3 grid, block;
+  std::size_t shared_bytes = 0;
+};
+
+/// A kernel that would hang or be undefined on a GPU: says where its threads were.
+struct KernelError : std::logic_error {
+  using std::logic_error::logic_error;
+};
+
+/// In which order the threads of a block, and the blocks of a grid, get their turn.
+enum class Order { Ascending, Descending };
+void set_order(Order order);
+
+/// Calls body() as every thread of every block; returns when all have ended.
+/// @param kernel an address in the program or library whose static `__shared__` variables the kernel uses
+/// @throws KernelError at divergence
+void run_grid(const GridShape& shape, const void* kernel, const std::function<void()>& body);
+
+// What follows is called by emulated threads.
+
+/// Dynamic shared memory of the block, NaN at first.
+void* dynamic_shared();
+
+struct Votes { int count = 0, threads = 0; };
+/// Returns when all threads of the block have called: how many of them voted yes.
+Votes meet_block(const char* function, bool vote, const std::source_location& where);
+
+constexpr unsigned kAllLanes = 0xffffffffU;
+int lane_index();
+/// See warp_exchange; `operands` of lane i is handed to compute as lanes[i], null outside of the mask.
+void meet_warp(const char* function, unsigned mask, void* operands, std::size_t bytes,
+               const std::function<void(void* const* lanes)>& compute, const std::source_location& where);
+
+/// The base of every function of a warp, e.g. shuffles or a matrix product: all lanes of the mask deposit operands, the
+/// last to come computes for all, all pick up. `compute(lanes)` gets a std::array<Operands*, 32>, null outside of the
+/// mask; it reads and writes the operands of every lane, and each lane finds its results in its own.
+///
+///   struct Operands { const float* in; float out; } mine{...};
+///   warp_exchange("my_function", kAllLanes, mine, [](auto& lanes) { for (auto* lane : lanes) lane->out = ...; });
+template <typename Operands, typename Compute>
+void warp_exchange(const char* function, unsigned mask, Operands& operands, Compute&& compute,
+                   const std::source_location& where = std::source_location::current()) {
+  const auto typed = [&](void* const* lanes) {
+    std::array<Operands*, 32> all;
+    for (std::size_t lane = 0; lane < 32; ++lane) all[lane] = static_cast<Operands*>(lanes[lane]);
+    compute(all);
+  };
+  meet_warp(function, mask, &operands, sizeof(Operands), typed, where);
+}
+
+/// Asynchronous copies to shared memory, as cp.async: nothing arrives before the group is waited for.
+void copy_later(void* to, const void* from, std::size_t bytes);
+void commit_copies();
+/// Returns when at most so many of the committed groups of this thread are still on their way.
+void wait_for_copies(int groups_left);
+
+}  // namespace rondo::emulation
