@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain block attention forward: one block of threads a query and head walks the keys that the query sees in
-// tiles, with a running softmax, and merges with the carry at the end.
+// Plain block attention forward, for what the fused kernels do not take: one block of threads a query and head walks the keys
+// that the query sees in tiles, with a running softmax, and merges with the carry at the end. And delta, for both.
 #include <limits>
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/fused_attention.hpp"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/operations.hpp"
 #include "kernels/dispatch.hpp"
@@ -40,7 +41,7 @@ __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const Block
   }
   Sum largest = kEmpty<Sum>, total = 0;
   bool sees_keys = false;
-  const KeyInterval seen = block.mask.keys_of(block.query_runs.global_of(query));
+  const KeyInterval seen = block.visible[query];
   for (int run = 0; run < block.key_runs.num_runs; ++run) {
     const TokenRun& keys = block.key_runs.runs[run];
     const KeyInterval inside = clip_to_run(seen, keys);
@@ -91,38 +92,27 @@ __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const Block
   if (threadIdx.x == 0) *lse = top + log(both);
 }
 
-/// delta[n, t] = sum over d of out d_out
+/// delta[n, t] = sum over d of out d_out, a row a warp
 template <typename E, typename Sum>
 __global__ void delta_kernel(const Sum* out, const E* d_out, Sum* delta, std::int64_t tokens, std::int64_t heads,
                              std::int64_t dim) {
-  __shared__ Sum reduction[kWarps];
-  const std::int64_t row = blockIdx.x;
+  const std::int64_t row = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
+  if (row >= tokens * heads) return;
   Sum sum = 0;
-  for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) sum += out[row * dim + d] * load(d_out[row * dim + d]);
-  sum = block_sum(sum, reduction);
-  if (threadIdx.x == 0) delta[row % heads * tokens + row / heads] = sum;
+  for (std::int64_t d = threadIdx.x % 32; d < dim; d += 32) sum += out[row * dim + d] * load(d_out[row * dim + d]);
+  sum = warp_reduce(sum, Add{});
+  if (threadIdx.x % 32 == 0) delta[row % heads * tokens + row / heads] = sum;
 }
 
 }  // namespace
 
-AttentionMaskView device_mask(Stream& stream, const AttentionMaskView& mask, Arena& scratch) {
-  if (mask.document_offsets == nullptr) return mask;
-  AttentionMaskView on_device = mask;
-  const TensorView offsets = scratch.take(DType::Int64, {mask.num_documents + 1});
-  // From pageable memory: CUDA has read the offsets when the call returns.
-  check(cudaMemcpyAsync(offsets.data, mask.document_offsets, offsets.size_bytes(), cudaMemcpyHostToDevice,
-                        native(stream)));
-  on_device.document_offsets = offsets.as<std::int64_t>();
-  return on_device;
-}
-
 void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) {
+  if (fused_attention_takes(args)) return fused_attention_forward(stream, args);
   const AttentionSizes sizes = rondo::check(args);
   Arena::Scope scope(args.scratch);
   const BlockGeometry block{.sizes = sizes,
-                            .query_runs = device_runs(args.query_runs),
                             .key_runs = device_runs(args.key_runs),
-                            .mask = device_mask(stream, args.mask, args.scratch)};
+                            .visible = visible_keys(stream, args.query_runs, args.mask, args.scratch)};
   with_storage_type(args.q.dtype, [&]<typename T>() {
     using E = Element<T>;
     using Sum = Accumulator<T>;
@@ -145,8 +135,8 @@ void attention_delta(Stream& stream, const AttentionDeltaArgs& args) {
   with_storage_type(args.d_out.dtype, [&]<typename T>() {
     using E = Element<T>;
     using Sum = Accumulator<T>;
-    launch(delta_kernel<E, Sum>, stream, {.blocks = tokens * heads, .threads = kThreads}, args.out.as<Sum>(),
-           elements<T>(args.d_out), args.delta.as<Sum>(), tokens, heads, dim);
+    launch(delta_kernel<E, Sum>, stream, {.blocks = (tokens * heads + kWarps - 1) / kWarps, .threads = kThreads},
+           args.out.as<Sum>(), elements<T>(args.d_out), args.delta.as<Sum>(), tokens, heads, dim);
   });
 }
 

@@ -8,15 +8,16 @@
 
 namespace rondo::cuda {
 
-/// The mask with its document offsets copied to scratch memory of the device, in stream order. @pre inside a
-/// Scope
-AttentionMaskView device_mask(Stream& stream, const AttentionMaskView& mask, Arena& scratch);
+/// The key positions that each of the T queries sees, computed on the device in stream order. Document offsets travel as
+/// parameters of the kernel, so the host neither waits nor has to keep them. @pre inside a Scope, which keeps the memory
+const KeyInterval* visible_keys(Stream& stream, const TokenRuns& query_runs, const AttentionMaskView& mask,
+                                Arena& scratch);
 
 /// What all attention kernels take besides their tensors.
 struct BlockGeometry {
   AttentionSizes sizes;
-  DeviceRuns query_runs, key_runs;
-  AttentionMaskView mask;
+  DeviceRuns key_runs;
+  const KeyInterval* visible;  // [T]
 };
 
 }  // namespace rondo::cuda

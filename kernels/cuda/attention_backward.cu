@@ -3,6 +3,7 @@
 // walks the queries of each key for d_k and d_v. Both compute the probabilities again from the final
 // log-sum-exp.
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/fused_attention.hpp"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/operations.hpp"
 #include "kernels/dispatch.hpp"
@@ -56,7 +57,7 @@ __global__ void d_q_kernel(const BackwardTensors<E, Sum> tensors, const BlockGeo
   }
   const Sum lse = tensors.lse[head * sizes.num_queries + query];
   const Sum delta = tensors.delta[head * sizes.num_queries + query];
-  const KeyInterval seen = block.mask.keys_of(block.query_runs.global_of(query));
+  const KeyInterval seen = block.visible[query];
   for (int run = 0; run < block.key_runs.num_runs; ++run) {
     const TokenRun& keys = block.key_runs.runs[run];
     const KeyInterval inside = clip_to_run(seen, keys);
@@ -101,7 +102,7 @@ __global__ void d_kv_kernel(const BackwardTensors<E, Sum> tensors, const BlockGe
     const std::int64_t query = first + threadIdx.x;
     bool sees = false;
     if (query < sizes.num_queries) {
-      const KeyInterval seen = block.mask.keys_of(block.query_runs.global_of(query));
+      const KeyInterval seen = block.visible[query];
       sees = seen.begin <= position && position < seen.end;
     }
     if (__syncthreads_or(sees) == 0) continue;
@@ -134,12 +135,12 @@ __global__ void d_kv_kernel(const BackwardTensors<E, Sum> tensors, const BlockGe
 }  // namespace
 
 void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) {
+  if (fused_attention_takes(args)) return fused_attention_backward(stream, args);
   const AttentionSizes sizes = rondo::check(args);
   Arena::Scope scope(args.scratch);
   const BlockGeometry block{.sizes = sizes,
-                            .query_runs = device_runs(args.query_runs),
                             .key_runs = device_runs(args.key_runs),
-                            .mask = device_mask(stream, args.mask, args.scratch)};
+                            .visible = visible_keys(stream, args.query_runs, args.mask, args.scratch)};
   with_storage_type(args.q.dtype, [&]<typename T>() {
     using E = Element<T>;
     using Sum = Accumulator<T>;
