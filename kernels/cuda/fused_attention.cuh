@@ -3,6 +3,7 @@
 #pragma once
 
 #include <limits>
+#include <type_traits>
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/mask_tiles.cuh"
@@ -15,15 +16,16 @@ inline constexpr float kLog2E = 1.4426950408889634F;
 inline constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
 /// The smallest limit of all GPUs from sm_80 on: 99 KiB of shared memory for a block of threads (sm_86, sm_89).
-inline constexpr int kMostSharedBytes = 99 * 1024;
+inline constexpr int kMostSharedBytes = 98 * 1024;  // and 1 KiB for static variables
 
-/// Calls body.operator()<D>() with a head dimension that the fused kernels are compiled for; false if there is none.
+/// Calls body(std::integral_constant<int, D>) with a head dimension that the fused kernels are compiled for; false if there is
+/// none.
 template <typename Body> bool with_fused_head_dim(std::int64_t head_dim, Body&& body) {
   switch (head_dim) {
-    case 32: body.template operator()<32>(); return true;
-    case 64: body.template operator()<64>(); return true;
-    case 96: body.template operator()<96>(); return true;
-    case 128: body.template operator()<128>(); return true;
+    case 32: body(std::integral_constant<int, 32>{}); return true;
+    case 64: body(std::integral_constant<int, 64>{}); return true;
+    case 96: body(std::integral_constant<int, 96>{}); return true;
+    case 128: body(std::integral_constant<int, 128>{}); return true;
     default: return false;
   }
 }

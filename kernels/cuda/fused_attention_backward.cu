@@ -302,7 +302,8 @@ void fused_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& 
                                 .d_k = args.d_k.as<float>(),
                                 .d_v = args.d_v.as<float>(),
                                 .scale = static_cast<float>(args.scale)};
-  const bool has_kernel = with_fused_head_dim(sizes.head_dim, [&]<int kDim>() {
+  const bool has_kernel = with_fused_head_dim(sizes.head_dim, [&](auto dim) {
+    constexpr int kDim = dim;
     using Queries = QueryTiling<kDim>;
     using Keys = KeyTiling<kDim>;
     const std::int64_t query_tiles = (sizes.num_queries + Queries::kQueries - 1) / Queries::kQueries;

@@ -28,7 +28,7 @@ struct ForwardTensors {
   const __nv_bfloat16* v;
   float* out;
   float* lse;
-  float scale;
+  float scale, scale_log2e;  // both from the host: a parameter needs no register
 };
 
 /// The running softmax of 16 kRows rows of a warp. A lane has 2 kRows rows, which it shares with three other lanes.
@@ -40,7 +40,8 @@ template <int kDim> struct RunningSoftmax {
 
   /// Scores of a tile of keys become p = exp(scale score - maximum); what came before is scaled down if the maximum grows.
   /// A masked score is -inf and so is the maximum of a row that has seen nothing: its p must be 0, not exp(-inf + inf).
-  template <int kColumns> __device__ void add_scores(SumFragment (&scores)[kRows][kColumns], float scale) {
+  template <int kColumns>
+  __device__ void add_scores(SumFragment (&scores)[kRows][kColumns], float scale, float scale_log2e) {
     RONDO_UNROLL
     for (int m = 0; m < kRows; ++m) {
       RONDO_UNROLL
@@ -61,7 +62,7 @@ template <int kDim> struct RunningSoftmax {
           RONDO_UNROLL
           for (int e = 2 * half; e < 2 * half + 2; ++e) {
             // One rounding: scale log2(e) score - base
-            scores[m][n].x[e] = exp2_fast(fmaf(scores[m][n].x[e], scale * kLog2E, -base));
+            scores[m][n].x[e] = exp2_fast(fmaf(scores[m][n].x[e], scale_log2e, -base));
             total += scores[m][n].x[e];
           }
         }
@@ -178,7 +179,7 @@ __global__ void __launch_bounds__(ForwardTiling<kDim>::kThreads)
     if (more) copy_keys(k, tensors.k, tile);
 
     // p = softmax(scale s), out += p v
-    softmax.add_scores(scores, tensors.scale);
+    softmax.add_scores(scores, tensors.scale, tensors.scale_log2e);
     add_product_of_columns<kDim>(softmax.out, scores, v);
   }
   store_carry(softmax, tensors, sizes, head, first + warp_row, count - warp_row);
@@ -197,8 +198,10 @@ void fused_attention_forward(Stream& stream, const BlockAttentionForwardArgs& ar
                                .v = elements<bf16>(args.v),
                                .out = args.carry.out.as<float>(),
                                .lse = args.carry.lse.as<float>(),
-                               .scale = static_cast<float>(args.scale)};
-  const bool has_kernel = with_fused_head_dim(sizes.head_dim, [&]<int kDim>() {
+                               .scale = static_cast<float>(args.scale),
+                               .scale_log2e = static_cast<float>(args.scale) * kLog2E};
+  const bool has_kernel = with_fused_head_dim(sizes.head_dim, [&](auto dim) {
+    constexpr int kDim = dim;
     using Tiling = ForwardTiling<kDim>;
     const std::int64_t num_tiles = (sizes.num_queries + Tiling::kQueries - 1) / Tiling::kQueries;
     launch(fused_forward_kernel<kDim>, stream,
