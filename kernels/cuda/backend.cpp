@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/backend.hpp"
 
+#include "kernels/cuda/block_attention.hpp"
 #include "kernels/cuda/matmul.hpp"
 #include "kernels/cuda/operations.hpp"
 
@@ -11,8 +12,10 @@ namespace {
 /// Calls belong on the compute stream: products share a workspace, and so do sums.
 class CudaBackend final : public Backend {
  public:
-  explicit CudaBackend(Device& device)
-      : matmul_(device), sum_workspace_(device, DType::Fp64, {kSumWorkspace}, MemoryUse::Workspace) {}
+  CudaBackend(Device& device, const BackendOptions& options)
+      : attention_(options),
+        matmul_(device),
+        sum_workspace_(device, DType::Fp64, {kSumWorkspace}, MemoryUse::Workspace) {}
 
   std::string name() const override { return "cuda"; }
 
@@ -36,10 +39,10 @@ class CudaBackend final : public Backend {
     cuda::qkv_split_backward(stream, args);
   }
   void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override {
-    cuda::block_attention_forward(stream, args);
+    attention_.forward(stream, args);
   }
   void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) override {
-    cuda::block_attention_backward(stream, args);
+    attention_.backward(stream, args);
   }
   void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override { cuda::attention_delta(stream, args); }
   void swiglu_forward(Stream& stream, const SwigluForwardArgs& args) override { cuda::swiglu_forward(stream, args); }
@@ -53,15 +56,16 @@ class CudaBackend final : public Backend {
   void adamw(Stream& stream, const AdamWArgs& args) override { cuda::adamw(stream, args); }
 
  private:
+  BlockAttention attention_;
   Matmul matmul_;
   Buffer sum_workspace_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(Device& device, const BackendOptions&) {
+std::unique_ptr<Backend> make_backend(Device& device, const BackendOptions& options) {
   ensure(device.kind() == DeviceKind::Cuda, "the CUDA backend works on the memory of a GPU");
-  return std::make_unique<CudaBackend>(device);
+  return std::make_unique<CudaBackend>(device, options);
 }
 
 }  // namespace rondo::cuda
