@@ -39,8 +39,7 @@ template <typename Sum> struct RunningSum {
   __device__ void add(Sum x) { total += exp(x - (largest == -kInfinity<Sum> ? Sum{0} : largest)); }
 };
 
-template <int kRowThreads, typename Sum, typename E>
-__global__ void loss_kernel(const LossTensors<Sum, E> tensors) {
+template <int kRowThreads, typename Sum, typename E> __global__ void loss_kernel(const LossTensors<Sum, E> tensors) {
   constexpr int kPack = kPackOf<Sum>;
   __shared__ Sum shared[kRowBlock / 32];
   const std::int64_t t = row_group<kRowThreads>(), vocabulary = tensors.vocabulary;

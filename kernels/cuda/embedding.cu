@@ -11,8 +11,8 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 128;           // of a backward block: as many packs of columns
-constexpr int kWalked = 8;              // tokens that each thread looks at in one stride of the walk
+constexpr int kThreads = 128;  // of a backward block: as many packs of columns
+constexpr int kWalked = 8;     // tokens that each thread looks at in one stride of the walk
 constexpr int kStride = kThreads * kWalked;
 constexpr int kListed = 4 * kStride;    // tokens on the list before their gradients are added
 constexpr std::int64_t kBlocks = 2048;  // of the grid, about
@@ -41,7 +41,7 @@ template <typename E, typename Sum> struct BackwardTensors {
   const E* d_out;
   Sum* d_table;
   std::int64_t num_tokens, vocabulary, dim;
-  std::int64_t buckets;  // a power of two: a block owns the rows that are equal to its bucket modulo it
+  std::int64_t buckets;   // a power of two: a block owns the rows that are equal to its bucket modulo it
   bool wide, is_aligned;  // columns, tokens
 };
 

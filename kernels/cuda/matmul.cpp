@@ -18,9 +18,9 @@ namespace {
 
 void check(cublasStatus_t status, std::source_location caller = std::source_location::current()) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw DeviceError(std::string("cublasLt: ") + cublasLtGetStatusString(status) + " (" + cublasLtGetStatusName(status) +
-                        ")",
-                    std::string(caller.file_name()) + ":" + std::to_string(caller.line()));
+  throw DeviceError(
+      std::string("cublasLt: ") + cublasLtGetStatusString(status) + " (" + cublasLtGetStatusName(status) + ")",
+      std::string(caller.file_name()) + ":" + std::to_string(caller.line()));
 }
 
 /// A handle of cublasLt that is destroyed with its owner.
@@ -152,16 +152,16 @@ void Matmul::operator()(Stream& stream, const MatmulArgs& args) {
     return;
   }
   const MatmulKey key{.m = sizes.m,
-                .n = sizes.n,
-                .k = sizes.k,
-                .a_turned = args.transpose_a == Transpose::Yes,
-                .b_turned = args.transpose_b == Transpose::Yes,
-                .accumulate = args.accumulate,
-                .type = args.a.dtype,
-                .result_type = args.c.dtype,
-                .a_alignment = alignment_of(args.a.data),
-                .b_alignment = alignment_of(args.b.data),
-                .c_alignment = alignment_of(args.c.data)};
+                      .n = sizes.n,
+                      .k = sizes.k,
+                      .a_turned = args.transpose_a == Transpose::Yes,
+                      .b_turned = args.transpose_b == Transpose::Yes,
+                      .accumulate = args.accumulate,
+                      .type = args.a.dtype,
+                      .result_type = args.c.dtype,
+                      .a_alignment = alignment_of(args.a.data),
+                      .b_alignment = alignment_of(args.b.data),
+                      .c_alignment = alignment_of(args.c.data)};
   const MatmulPlan& plan = plans_->plan(key, column_major(sizes, args.transpose_a, args.transpose_b));
   const float beta = args.accumulate ? 1.0F : 0.0F, one = 1.0F;
   const double beta_fp64 = beta, one_fp64 = one;

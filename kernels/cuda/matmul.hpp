@@ -17,7 +17,7 @@ struct ColumnMajorProduct {
     std::int64_t rows, columns;  // as stored, column by column; the leading dimension is `rows`
     bool is_transposed;
   };
-  Operand first, second;  // b and a
+  Operand first, second;              // b and a
   std::int64_t rows, columns, depth;  // of the result [n, m], and the length of its sums
 };
 

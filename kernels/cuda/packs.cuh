@@ -24,8 +24,7 @@ using Word = typename WordOf<kCount * sizeof(E) % 16 == 0 ? 16 : static_cast<int
 
 /// The elements from `from` on, of which there are `count`; zeros behind the last.
 /// @param wide the address is a multiple of the pack's alignment
-template <int kCount, typename E>
-__device__ Pack<E, kCount> load_pack(const E* from, std::int64_t count, bool wide) {
+template <int kCount, typename E> __device__ Pack<E, kCount> load_pack(const E* from, std::int64_t count, bool wide) {
   Pack<E, kCount> pack;
   if (wide && count >= kCount) {
     constexpr int kWords = sizeof(pack) / sizeof(Word<E, kCount>);

@@ -157,8 +157,8 @@ void qkv_split_forward(Stream& stream, const QkvSplitForwardArgs& args) {
     using Sum = Accumulator<T>;
     const Heads<E> split{.q = elements<T>(args.q), .k = elements<T>(args.k), .v = elements<T>(args.v)};
     const E* packed = elements<T>(args.qkv);
-    const SplitShape shape = split_shape(args.q.shape, args.k.shape[1], kPackOf<E>,
-                                         are_aligned(split.q, split.k, split.v, packed));
+    const SplitShape shape =
+        split_shape(args.q.shape, args.k.shape[1], kPackOf<E>, are_aligned(split.q, split.k, split.v, packed));
     launch(split_kernel<true, E, E, Sum>, stream, shape_of_launch<Sum>(shape), split, Heads<const E>{}, nullptr, packed,
            shape, turns);
   });

@@ -6,8 +6,8 @@
 
 namespace rondo::cuda {
 
-inline constexpr int kRowBlock = 256;       // threads of a block, whether it has one row or eight
-inline constexpr int kRegisterPacks = 4;    // packs of a row that each thread keeps in registers
+inline constexpr int kRowBlock = 256;     // threads of a block, whether it has one row or eight
+inline constexpr int kRegisterPacks = 4;  // packs of a row that each thread keeps in registers
 
 /// Threads of the group that has a row of so many elements.
 template <typename E> int threads_of_row(std::int64_t columns) {
@@ -37,7 +37,8 @@ template <int kRowThreads> __device__ std::int64_t row_group() {
 
 /// body(first element, j) for every pack of this thread. Packs j < kRegisterPacks are unrolled, so that arrays indexed by
 /// j stay in registers; all others have j = kRegisterPacks.
-template <int kRowThreads, int kPack, typename Body> __device__ void for_packs_of_row(std::int64_t columns, Body&& body) {
+template <int kRowThreads, int kPack, typename Body>
+__device__ void for_packs_of_row(std::int64_t columns, Body&& body) {
   const std::int64_t lane = static_cast<int>(threadIdx.x) % kRowThreads;
 #pragma unroll
   for (int j = 0; j < kRegisterPacks; ++j) {

@@ -52,7 +52,7 @@ __global__ void chunk_sums_kernel(const Summands<T> summands, double* chunk_sums
     }
     __syncwarp();
     if (column + kTile < kSumChunk) fetch(column + kTile);
-    // Behind the last element there are zeros, which change no sum. Nothing is fused: the bits are promised.
+      // Behind the last element there are zeros, which change no sum. Nothing is fused: the bits are promised.
 #pragma unroll
     for (int j = 0; j < kTile; ++j) {
       const auto value = static_cast<double>(tile[lane][j]);

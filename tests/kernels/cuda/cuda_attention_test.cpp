@@ -41,8 +41,7 @@ TEST_F(CudaAttention, FitsTheTolerance) {
                                                             .carry = {.out = out[0].view(), .lse = out[1].view()},
                                                             .scratch = place.scratch});
     }
-    place.backend.attention_delta(*place.stream,
-                                  {.out = out[0].view(), .d_out = d_out.view(), .delta = out[2].view()});
+    place.backend.attention_delta(*place.stream, {.out = out[0].view(), .d_out = d_out.view(), .delta = out[2].view()});
     for (const bool is_odd : {true, false}) {
       place.backend.block_attention_backward(*place.stream, {.q = q.view(),
                                                              .k = half(k, is_odd),

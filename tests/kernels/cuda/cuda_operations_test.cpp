@@ -31,8 +31,8 @@ class CudaOperations : public CudaWorld {
       out.push_back(place.put(Tensor(held, shape)));
       out.push_back(place.put(input(rounded, held, shape, 4)));
       out.push_back(place.put(Tensor::filled(accumulator_of(held), {shape[1]}, 0.5)));
-      place.backend.rms_norm_forward(
-          *place.stream, {.x = x.view(), .weight = weight.view(), .y = out[0].view(), .epsilon = 1e-5});
+      place.backend.rms_norm_forward(*place.stream,
+                                     {.x = x.view(), .weight = weight.view(), .y = out[0].view(), .epsilon = 1e-5});
       place.backend.rms_norm_backward(*place.stream, {.d_y = d_y.view(),
                                                       .x = x.view(),
                                                       .weight = weight.view(),
@@ -89,10 +89,9 @@ TEST_F(CudaOperations, CrossEntropyFitsTheTolerance) {
                                                     .losses = out[0].view(),
                                                     .d_logits = out[1].view(),
                                                     .gradient_scale = 0.125});
-        place.backend.cross_entropy(*place.stream, {.logits = logits.view(),
-                                                    .targets = targets.view(),
-                                                    .losses = out[2].view(),
-                                                    .d_logits = {}});
+        place.backend.cross_entropy(
+            *place.stream,
+            {.logits = logits.view(), .targets = targets.view(), .losses = out[2].view(), .d_logits = {}});
         return place.get_all(out);
       });
     }
@@ -136,10 +135,9 @@ TEST_F(CudaOperations, IdsOutsideOfTheVocabularyGiveNaN) {
     results.push_back(place.put(Tensor(DType::Fp32, {2})));
     results.push_back(place.put(Tensor(DType::Fp32, {2, 5})));
     results.push_back(place.put(Tensor(DType::Bf16, {2, 9})));
-    place.backend.cross_entropy(*place.stream, {.logits = logits.view(),
-                                                .targets = ids.view(),
-                                                .losses = results[0].view(),
-                                                .d_logits = results[1].view()});
+    place.backend.cross_entropy(
+        *place.stream,
+        {.logits = logits.view(), .targets = ids.view(), .losses = results[0].view(), .d_logits = results[1].view()});
     place.backend.embedding_forward(*place.stream,
                                     {.tokens = ids.view(), .table = table.view(), .out = results[2].view()});
     return place.get_all(results);
@@ -206,8 +204,11 @@ TEST_F(CudaOperations, SplitWithoutFrequenciesCopies) {
 
 TEST_F(CudaOperations, EmbeddingIsEqualToTheReference) {
   // Few rows with many tokens each, many rows, more tokens than one list holds, columns that fill several blocks.
-  struct Case { std::int64_t tokens, vocabulary, columns; };
-  for (const Case& size : {Case{1, 1, 1}, Case{300, 7, 203}, Case{9001, 4, 8}, Case{1100, 130, 24}, Case{40, 3, 1096}}) {
+  struct Case {
+    std::int64_t tokens, vocabulary, columns;
+  };
+  for (const Case& size :
+       {Case{1, 1, 1}, Case{300, 7, 203}, Case{9001, 4, 8}, Case{1100, 130, 24}, Case{40, 3, 1096}}) {
     for (const DType type : {DType::Fp64, DType::Fp32, DType::Bf16}) {
       expect_equal_to_reference([&](Place& place) {
         Tensor tokens(DType::Int32, {size.tokens});
@@ -262,7 +263,8 @@ TEST_F(CudaOperations, PassesOverUnalignedRowsAreEqualToTheReference) {
 
 TEST_F(CudaOperations, ConversionRoundsOnceAndKeepsSpecialValues) {
   // The last two lie so close to the middle of two bf16 that an fp32 in between would round them the wrong way.
-  const std::vector<double> values{kInfinity, -kInfinity, -0.0, 1e300, 1e-320, 1 + 0x1p-8 + 0x1p-40, 1 + 3 * 0x1p-8 - 0x1p-40};
+  const std::vector<double> values{
+      kInfinity, -kInfinity, -0.0, 1e300, 1e-320, 1 + 0x1p-8 + 0x1p-40, 1 + 3 * 0x1p-8 - 0x1p-40};
   const auto count = static_cast<std::int64_t>(values.size());
   expect_equal_to_reference([&](Place& place) {
     const Buffer x = place.put(Tensor(DType::Fp64, {count}, values));

@@ -15,7 +15,8 @@ cudaStream_t native(const Stream&) { return nullptr; }
 
 void check(cudaError_t status, std::source_location caller) {
   if (status != cudaSuccess) {
-    throw DeviceError("the emulation refuses this call", std::string(caller.file_name()) + ":" + std::to_string(caller.line()));
+    throw DeviceError("the emulation refuses this call",
+                      std::string(caller.file_name()) + ":" + std::to_string(caller.line()));
   }
 }
 
@@ -54,14 +55,30 @@ class EmulatedBackend final : public Backend {
   std::string name() const override { return "emulated cuda"; }
 
   void matmul(Stream&, const MatmulArgs&) override { throw DeviceError("cublasLt cannot be emulated"); }
-  void rms_norm_forward(Stream& stream, const RmsNormForwardArgs& args) override { cuda::rms_norm_forward(stream, args); }
-  void rms_norm_backward(Stream& stream, const RmsNormBackwardArgs& args) override { cuda::rms_norm_backward(stream, args); }
-  void embedding_forward(Stream& stream, const EmbeddingForwardArgs& args) override { cuda::embedding_forward(stream, args); }
-  void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) override { cuda::embedding_backward(stream, args); }
-  void qkv_split_forward(Stream& stream, const QkvSplitForwardArgs& args) override { cuda::qkv_split_forward(stream, args); }
-  void qkv_split_backward(Stream& stream, const QkvSplitBackwardArgs& args) override { cuda::qkv_split_backward(stream, args); }
-  void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override { cuda::block_attention_forward(stream, args); }
-  void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) override { cuda::block_attention_backward(stream, args); }
+  void rms_norm_forward(Stream& stream, const RmsNormForwardArgs& args) override {
+    cuda::rms_norm_forward(stream, args);
+  }
+  void rms_norm_backward(Stream& stream, const RmsNormBackwardArgs& args) override {
+    cuda::rms_norm_backward(stream, args);
+  }
+  void embedding_forward(Stream& stream, const EmbeddingForwardArgs& args) override {
+    cuda::embedding_forward(stream, args);
+  }
+  void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) override {
+    cuda::embedding_backward(stream, args);
+  }
+  void qkv_split_forward(Stream& stream, const QkvSplitForwardArgs& args) override {
+    cuda::qkv_split_forward(stream, args);
+  }
+  void qkv_split_backward(Stream& stream, const QkvSplitBackwardArgs& args) override {
+    cuda::qkv_split_backward(stream, args);
+  }
+  void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override {
+    cuda::block_attention_forward(stream, args);
+  }
+  void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) override {
+    cuda::block_attention_backward(stream, args);
+  }
   void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override { cuda::attention_delta(stream, args); }
   void swiglu_forward(Stream& stream, const SwigluForwardArgs& args) override { cuda::swiglu_forward(stream, args); }
   void swiglu_backward(Stream& stream, const SwigluBackwardArgs& args) override { cuda::swiglu_backward(stream, args); }

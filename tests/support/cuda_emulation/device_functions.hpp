@@ -29,7 +29,8 @@ inline int __syncthreads_and(int vote, const std::source_location& where = std::
 inline void __syncwarp(unsigned mask = rondo::emulation::kAllLanes,
                        const std::source_location& where = std::source_location::current()) {
   int nothing = 0;
-  rondo::emulation::warp_exchange("__syncwarp", mask, nothing, [](auto&) {}, where);
+  rondo::emulation::warp_exchange(
+      "__syncwarp", mask, nothing, [](auto&) {}, where);
 }
 
 namespace rondo::emulation {
@@ -37,7 +38,10 @@ namespace rondo::emulation {
 /// Every lane gets the value of the lane that it asks for. Reading a lane outside of the mask gives NaN, or -1.
 template <typename T>
 T shuffle(const char* function, unsigned mask, T value, int source, const std::source_location& where) {
-  struct Operands { T value, received; int source; } mine{value, value, source};
+  struct Operands {
+    T value, received;
+    int source;
+  } mine{value, value, source};
   warp_exchange(
       function, mask, mine,
       [](auto& lanes) {
@@ -67,13 +71,15 @@ template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32,
                   const std::source_location& where = std::source_location::current()) {
   const int lane = rondo::emulation::lane_index(), source = lane ^ bits;
-  return rondo::emulation::shuffle("__shfl_xor_sync", mask, value, source / width == lane / width ? source : lane, where);
+  return rondo::emulation::shuffle("__shfl_xor_sync", mask, value, source / width == lane / width ? source : lane,
+                                   where);
 }
 template <typename T>
 T __shfl_up_sync(unsigned mask, T value, unsigned distance, int width = 32,
                  const std::source_location& where = std::source_location::current()) {
   const int lane = rondo::emulation::lane_index(), source = lane - static_cast<int>(distance);
-  return rondo::emulation::shuffle("__shfl_up_sync", mask, value, source >= lane / width * width ? source : lane, where);
+  return rondo::emulation::shuffle("__shfl_up_sync", mask, value, source >= lane / width * width ? source : lane,
+                                   where);
 }
 template <typename T>
 T __shfl_down_sync(unsigned mask, T value, unsigned distance, int width = 32,
@@ -85,7 +91,10 @@ T __shfl_down_sync(unsigned mask, T value, unsigned distance, int width = 32,
 
 inline unsigned __ballot_sync(unsigned mask, int vote,
                               const std::source_location& where = std::source_location::current()) {
-  struct Operands { bool vote; unsigned votes; } mine{vote != 0, 0};
+  struct Operands {
+    bool vote;
+    unsigned votes;
+  } mine{vote != 0, 0};
   rondo::emulation::warp_exchange(
       "__ballot_sync", mask, mine,
       [](auto& lanes) {

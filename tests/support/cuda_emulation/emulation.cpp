@@ -187,11 +187,12 @@ struct StaticShared {
 
 void say_where(int) {
   char text[160];
-  const int length = std::snprintf(text, sizeof text,
-                                   "emulated kernel: block %u, thread %d touched memory outside of every buffer\n",
-                                   blockIdx.x, block().current);
+  const int length =
+      std::snprintf(text, sizeof text, "emulated kernel: block %u, thread %d touched memory outside of every buffer\n",
+                    blockIdx.x, block().current);
   // Only what is safe in a handler; the default action then ends the program.
-  if (length > 0) [[maybe_unused]] const auto written = write(2, text, static_cast<std::size_t>(length));
+  if (length > 0) [[maybe_unused]]
+    const auto written = write(2, text, static_cast<std::size_t>(length));
   std::signal(SIGSEGV, SIG_DFL);
   std::raise(SIGSEGV);
 }

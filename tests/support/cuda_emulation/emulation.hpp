@@ -18,7 +18,9 @@
 
 namespace rondo::emulation {
 
-struct Index3 { unsigned x = 1, y = 1, z = 1; };
+struct Index3 {
+  unsigned x = 1, y = 1, z = 1;
+};
 
 struct GridShape {
   Index3 grid, block;
@@ -44,7 +46,9 @@ void run_grid(const GridShape& shape, const void* kernel, const std::function<vo
 /// Dynamic shared memory of the block, NaN at first.
 void* dynamic_shared();
 
-struct Votes { int count = 0, threads = 0; };
+struct Votes {
+  int count = 0, threads = 0;
+};
 /// Returns when all threads of the block have called: how many of them voted yes.
 Votes meet_block(const char* function, bool vote, const std::source_location& where);
 
