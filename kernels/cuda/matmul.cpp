@@ -16,7 +16,7 @@ namespace rondo::cuda {
 
 namespace {
 
-void check(cublasStatus_t status, std::source_location caller = std::source_location::current()) {
+void check_cublas(cublasStatus_t status, std::source_location caller = std::source_location::current()) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
   throw DeviceError(
       std::string("cublasLt: ") + cublasLtGetStatusString(status) + " (" + cublasLtGetStatusName(status) + ")",
@@ -72,12 +72,12 @@ struct MatmulKey {
 };
 
 void describe(LtLayout& layout, DType type, std::int64_t rows, std::int64_t columns) {
-  check(cublasLtMatrixLayoutCreate(layout.place(), blas_type_of(type), static_cast<std::uint64_t>(rows),
-                                   static_cast<std::uint64_t>(columns), rows));
+  check_cublas(cublasLtMatrixLayoutCreate(layout.place(), blas_type_of(type), static_cast<std::uint64_t>(rows),
+                                          static_cast<std::uint64_t>(columns), rows));
 }
 
 template <typename Value> void set(LtPreference& preference, cublasLtMatmulPreferenceAttributes_t name, Value value) {
-  check(cublasLtMatmulPreferenceSetAttribute(preference.get(), name, &value, sizeof value));
+  check_cublas(cublasLtMatmulPreferenceSetAttribute(preference.get(), name, &value, sizeof value));
 }
 
 struct MatmulPlan {
@@ -88,11 +88,11 @@ struct MatmulPlan {
   MatmulPlan(cublasLtHandle_t library, const MatmulKey& key, const ColumnMajorProduct& product) {
     const bool is_fp64 = key.type == DType::Fp64;
     // fp32 operands keep their 24 bits (no TF32), bf16 operands are summed in fp32.
-    check(cublasLtMatmulDescCreate(operation.place(), is_fp64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
-                                   is_fp64 ? CUDA_R_64F : CUDA_R_32F));
+    check_cublas(cublasLtMatmulDescCreate(operation.place(), is_fp64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
+                                          is_fp64 ? CUDA_R_64F : CUDA_R_32F));
     const auto turn = [&](cublasLtMatmulDescAttributes_t name, bool is_transposed) {
       const cublasOperation_t value = is_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-      check(cublasLtMatmulDescSetAttribute(operation.get(), name, &value, sizeof value));
+      check_cublas(cublasLtMatmulDescSetAttribute(operation.get(), name, &value, sizeof value));
     };
     turn(CUBLASLT_MATMUL_DESC_TRANSA, product.first.is_transposed);
     turn(CUBLASLT_MATMUL_DESC_TRANSB, product.second.is_transposed);
@@ -101,7 +101,7 @@ struct MatmulPlan {
     describe(result, key.result_type, product.rows, product.columns);
 
     LtPreference preference;
-    check(cublasLtMatmulPreferenceCreate(preference.place()));
+    check_cublas(cublasLtMatmulPreferenceCreate(preference.place()));
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{Matmul::kWorkspaceBytes});
     // Partial sums are added in fp32 and in a fixed order; never in the type of the result.
     set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
@@ -111,8 +111,8 @@ struct MatmulPlan {
     set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.c_alignment);
     cublasLtMatmulHeuristicResult_t best{};
     int found = 0;
-    check(cublasLtMatmulAlgoGetHeuristic(library, operation.get(), first.get(), second.get(), result.get(),
-                                         result.get(), preference.get(), 1, &best, &found));
+    check_cublas(cublasLtMatmulAlgoGetHeuristic(library, operation.get(), first.get(), second.get(), result.get(),
+                                                result.get(), preference.get(), 1, &best, &found));
     if (found == 0) {
       throw DeviceError("cublasLt has no algorithm for a product of " + std::to_string(key.m) + " x " +
                         std::to_string(key.k) + " by " + std::to_string(key.k) + " x " + std::to_string(key.n));
@@ -126,7 +126,7 @@ struct MatmulPlan {
 /// The plans made so far. Which one a product gets depends on its shape alone, never on timing.
 class Matmul::Plans {
  public:
-  Plans() { check(cublasLtCreate(library_.place())); }
+  Plans() { check_cublas(cublasLtCreate(library_.place())); }
 
   cublasLtHandle_t library() const { return library_.get(); }
   const MatmulPlan& plan(const MatmulKey& key, const ColumnMajorProduct& product) {
@@ -168,9 +168,9 @@ void Matmul::operator()(Stream& stream, const MatmulArgs& args) {
   const bool is_fp64 = args.a.dtype == DType::Fp64;
   const void* factor = is_fp64 ? static_cast<const void*>(&one_fp64) : &one;
   const void* kept = is_fp64 ? static_cast<const void*>(&beta_fp64) : &beta;
-  check(cublasLtMatmul(plans_->library(), plan.operation.get(), factor, args.b.data, plan.first.get(), args.a.data,
-                       plan.second.get(), kept, args.c.data, plan.result.get(), args.c.data, plan.result.get(),
-                       &plan.algorithm, workspace_.data(), kWorkspaceBytes, native(stream)));
+  check_cublas(cublasLtMatmul(plans_->library(), plan.operation.get(), factor, args.b.data, plan.first.get(),
+                              args.a.data, plan.second.get(), kept, args.c.data, plan.result.get(), args.c.data,
+                              plan.result.get(), &plan.algorithm, workspace_.data(), kWorkspaceBytes, native(stream)));
 }
 
 }  // namespace rondo::cuda
