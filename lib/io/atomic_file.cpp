@@ -40,6 +40,15 @@ class OpenFile {
       text.remove_prefix(static_cast<std::size_t>(written));
     }
   }
+  void cut_to(std::size_t bytes) const {
+    if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) throw_errno(kind_, "ftruncate", path_, errno);
+  }
+  /// On the disk, which may be more than the file's length.
+  std::size_t allocated_bytes() const {
+    struct stat status {};
+    if (::fstat(descriptor_, &status) != 0) throw_errno(kind_, "fstat", path_, errno);
+    return static_cast<std::size_t>(status.st_blocks) * 512;
+  }
   std::string read(std::size_t most_bytes) const {
     std::string text;
     char block[1 << 16];
@@ -98,6 +107,15 @@ void replace_file(const fs::path& path, std::string_view text, ErrorKind kind) {
     throw;
   }
   sync_folder(path.parent_path(), kind);
+}
+
+void overwrite_file(const fs::path& path, std::string_view text, ErrorKind kind) {
+  OpenFile file(path, O_WRONLY, kind);
+  if (text.size() > file.allocated_bytes()) throw_errno(kind, "write", path, ENOSPC);
+  file.write(text);
+  file.cut_to(text.size());
+  file.sync();
+  file.close();
 }
 
 std::string read_file(const fs::path& path, std::size_t most_bytes, ErrorKind kind) {

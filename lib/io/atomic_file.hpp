@@ -21,6 +21,9 @@ inline constexpr std::string_view kPartialSuffix = ".partial";
 void write_new_file(const std::filesystem::path& path, std::string_view text, ErrorKind kind = ErrorKind::Data);
 /// Replaces `path`: readers find the old text or the new one, also after a crash.
 void replace_file(const std::filesystem::path& path, std::string_view text, ErrorKind kind = ErrorKind::Data);
+/// Writes `text` over the old text of a file, in the blocks that it has: for a full disk, which has no room for a new file.
+/// A crash may leave half of each. @throws when it does not fit there
+void overwrite_file(const std::filesystem::path& path, std::string_view text, ErrorKind kind = ErrorKind::Data);
 /// The whole file. @throws when it is longer than `most_bytes`
 std::string read_file(const std::filesystem::path& path, std::size_t most_bytes, ErrorKind kind = ErrorKind::Data);
 

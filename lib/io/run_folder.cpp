@@ -182,8 +182,14 @@ void RunFolder::beat(std::int64_t step) const {
 void RunFolder::write_exit(const ExitRecord& record) const noexcept {
   try {
     std::string text = to_json(record);
-    if (record.exit_code != 0) text = first_of(path_ / "exit.first", text);
-    replace_file(path_ / "exit.json", text);
+    try {
+      if (record.exit_code != 0) text = first_of(path_ / "exit.first", text);
+      replace_file(path_ / "exit.json", text);
+    } catch (const DataError&) {
+      // A full disk has no room for a new file; the record of the start has a place. What names a cause stays there.
+      const auto there = nlohmann::json::parse(read_file(path_ / "exit.json", kMostConfigBytes));
+      if (there.at("cause") == "running") overwrite_file(path_ / "exit.json", text);
+    }
   } catch (const std::exception& error) {
     log::error("cannot write {}/exit.json: {}", path_.string(), error.what());
   }

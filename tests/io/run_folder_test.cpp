@@ -2,10 +2,12 @@
 // The run folder: one live process, exit records of which the first error stays, metrics without duplicates.
 #include "io/run_folder.hpp"
 
+#include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -50,6 +52,25 @@ TEST_F(RunFolders, KeepTheFirstErrorOfAnAttempt) {
   EXPECT_EQ(exit_record()["cause"], "running");
   run.write_exit(failed("the next attempt's error", 0));
   EXPECT_EQ(exit_record()["message"], "the next attempt's error");
+}
+
+TEST_F(RunFolders, KeepARecordOnAFullDisk) {
+  if (::mount("tmpfs", folder_.path().c_str(), "tmpfs", 0, "size=64k") != 0)
+    GTEST_SKIP() << "only root can mount a small disk";
+  {
+    const RunFolder run(path_);
+    ExitRecord running;
+    running.cause = "running";
+    run.write_running(running);
+    std::ofstream filler(folder_.path() / "filler", std::ios::binary);
+    while (filler << std::string(4096, 'x') << std::flush) {
+    }
+    run.write_exit(failed("the disk is full", 0));
+    EXPECT_EQ(exit_record()["message"], "the disk is full");
+    run.write_exit(failed("a victim of it", 1));
+    EXPECT_EQ(exit_record()["message"], "the disk is full") << "the first error stays";
+  }
+  EXPECT_EQ(::umount2(folder_.path().c_str(), MNT_DETACH), 0);
 }
 
 TEST_F(RunFolders, LetAVictimFinishWhatTheFirstWasKilledIn) {
