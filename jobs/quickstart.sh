@@ -59,7 +59,7 @@ jobs/setup.sh
 
 say "Building the program"
 cmake --preset release -DRONDO_TESTS=OFF -DRONDO_CUDA=OFF >build/configure.log || { cat build/configure.log >&2; exit 1; }
-cmake --build --preset release
+cmake --build --preset release --parallel "$cores"  # more at once than there are cores takes longer
 
 if [ -z "$text" ]; then
   text=data/perl-manual

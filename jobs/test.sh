@@ -30,7 +30,7 @@ sanitizer() {  # preset name test...
   local preset=$1 name=$2
   shift 2
   phase "$name: configure" cmake --preset "$preset" || return
-  phase "$name: build" cmake --build --preset "$preset" --target "$@" || return
+  phase "$name: build" cmake --build --preset "$preset" --parallel "$cores" --target "$@" || return
   phase "$name: tests" run_tests "$preset" -R "^($(IFS='|'; echo "$*"))\$"
 }
 
@@ -38,7 +38,7 @@ main() {
   phase "install what is missing" jobs/setup.sh --tests || return
   phase "format" jobs/format.sh --check
   phase "configure" cmake --preset ci || return
-  phase "build" cmake --build --preset ci || return
+  phase "build" cmake --build --preset ci --parallel "$cores" || return
   phase "tests" run_tests ci -LE mutants  # on request: ctest --test-dir build/ci -L mutants
   local ranks=(agreement_test ring_attention_2_ranks_test model_ring_2_ranks_test trainer_2_ranks_test)
   sanitizer debug "address and undefined behaviour" core_test ring_schedule_test cpu_attention_test checkpoint_test "${ranks[@]}"
