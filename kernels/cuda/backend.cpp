@@ -2,63 +2,32 @@
 #include "kernels/cuda/backend.hpp"
 
 #include "kernels/cuda/block_attention.hpp"
+#include "kernels/cuda/kernel_backend.hpp"
 #include "kernels/cuda/matmul.hpp"
-#include "kernels/cuda/operations.hpp"
 
 namespace rondo::cuda {
 
 namespace {
 
-/// Calls belong on the compute stream: products share a workspace, and so do sums.
-class CudaBackend final : public Backend {
+/// Products share a workspace, so they too belong on the compute stream.
+class CudaBackend final : public KernelBackend {
  public:
   CudaBackend(Device& device, const BackendOptions& options)
-      : attention_(options),
-        matmul_(device),
-        sum_workspace_(device, DType::Fp64, {kSumWorkspace}, MemoryUse::Workspace) {}
+      : KernelBackend(device), attention_(options), matmul_(device) {}
 
   std::string name() const override { return "cuda"; }
 
   void matmul(Stream& stream, const MatmulArgs& args) override { matmul_(stream, args); }
-  void rms_norm_forward(Stream& stream, const RmsNormForwardArgs& args) override {
-    cuda::rms_norm_forward(stream, args);
-  }
-  void rms_norm_backward(Stream& stream, const RmsNormBackwardArgs& args) override {
-    cuda::rms_norm_backward(stream, args);
-  }
-  void embedding_forward(Stream& stream, const EmbeddingForwardArgs& args) override {
-    cuda::embedding_forward(stream, args);
-  }
-  void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) override {
-    cuda::embedding_backward(stream, args);
-  }
-  void qkv_split_forward(Stream& stream, const QkvSplitForwardArgs& args) override {
-    cuda::qkv_split_forward(stream, args);
-  }
-  void qkv_split_backward(Stream& stream, const QkvSplitBackwardArgs& args) override {
-    cuda::qkv_split_backward(stream, args);
-  }
   void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override {
     attention_.forward(stream, args);
   }
   void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) override {
     attention_.backward(stream, args);
   }
-  void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override { cuda::attention_delta(stream, args); }
-  void swiglu_forward(Stream& stream, const SwigluForwardArgs& args) override { cuda::swiglu_forward(stream, args); }
-  void swiglu_backward(Stream& stream, const SwigluBackwardArgs& args) override { cuda::swiglu_backward(stream, args); }
-  void cross_entropy(Stream& stream, const CrossEntropyArgs& args) override { cuda::cross_entropy(stream, args); }
-  void convert(Stream& stream, const ConvertArgs& args) override { cuda::convert(stream, args); }
-  void add(Stream& stream, const AddArgs& args) override { cuda::add(stream, args); }
-  void sum(Stream& stream, const SumArgs& args) override {
-    cuda::sum(stream, args, sum_workspace_.view().as<double>());
-  }
-  void adamw(Stream& stream, const AdamWArgs& args) override { cuda::adamw(stream, args); }
 
  private:
   BlockAttention attention_;
   Matmul matmul_;
-  Buffer sum_workspace_;
 };
 
 }  // namespace

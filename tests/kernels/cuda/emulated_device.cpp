@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/check.hpp"
 #include "kernels/cuda/device.hpp"
-#include "kernels/cuda/operations.hpp"
+#include "kernels/cuda/kernel_backend.hpp"
 #include "tests/support/cuda_emulation/guarded_memory.hpp"
 
 // What kernels/cuda/device.cpp and check.cpp are on a GPU.
@@ -47,51 +47,12 @@ class EmulatedDevice final : public Device {
   void synchronize(Stream&) override {}
 };
 
-class EmulatedBackend final : public Backend {
+class EmulatedBackend final : public cuda::KernelBackend {
  public:
-  explicit EmulatedBackend(Device& device)
-      : sum_workspace_(device, DType::Fp64, {cuda::kSumWorkspace}, MemoryUse::Workspace) {}
+  using KernelBackend::KernelBackend;
 
   std::string name() const override { return "emulated cuda"; }
-
   void matmul(Stream&, const MatmulArgs&) override { throw DeviceError("cublasLt cannot be emulated"); }
-  void rms_norm_forward(Stream& stream, const RmsNormForwardArgs& args) override {
-    cuda::rms_norm_forward(stream, args);
-  }
-  void rms_norm_backward(Stream& stream, const RmsNormBackwardArgs& args) override {
-    cuda::rms_norm_backward(stream, args);
-  }
-  void embedding_forward(Stream& stream, const EmbeddingForwardArgs& args) override {
-    cuda::embedding_forward(stream, args);
-  }
-  void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) override {
-    cuda::embedding_backward(stream, args);
-  }
-  void qkv_split_forward(Stream& stream, const QkvSplitForwardArgs& args) override {
-    cuda::qkv_split_forward(stream, args);
-  }
-  void qkv_split_backward(Stream& stream, const QkvSplitBackwardArgs& args) override {
-    cuda::qkv_split_backward(stream, args);
-  }
-  void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override {
-    cuda::block_attention_forward(stream, args);
-  }
-  void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) override {
-    cuda::block_attention_backward(stream, args);
-  }
-  void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override { cuda::attention_delta(stream, args); }
-  void swiglu_forward(Stream& stream, const SwigluForwardArgs& args) override { cuda::swiglu_forward(stream, args); }
-  void swiglu_backward(Stream& stream, const SwigluBackwardArgs& args) override { cuda::swiglu_backward(stream, args); }
-  void cross_entropy(Stream& stream, const CrossEntropyArgs& args) override { cuda::cross_entropy(stream, args); }
-  void convert(Stream& stream, const ConvertArgs& args) override { cuda::convert(stream, args); }
-  void add(Stream& stream, const AddArgs& args) override { cuda::add(stream, args); }
-  void sum(Stream& stream, const SumArgs& args) override {
-    cuda::sum(stream, args, sum_workspace_.view().as<double>());
-  }
-  void adamw(Stream& stream, const AdamWArgs& args) override { cuda::adamw(stream, args); }
-
- private:
-  Buffer sum_workspace_;
 };
 
 }  // namespace
