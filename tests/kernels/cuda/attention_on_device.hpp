@@ -33,7 +33,8 @@ class AttentionOnDevice {
     Place place(device_, backend_);
     const Buffer q = upload(place, args.q), k = upload(place, args.k), v = upload(place, args.v),
                  d_out = upload(place, args.d_out), lse = upload(place, args.lse), delta = upload(place, args.delta),
-                 d_q = upload(place, args.d_q), d_k = upload(place, args.d_k), d_v = upload(place, args.d_v);
+                 d_q = upload(place, args.d_q), d_k = upload(place, args.d_k), d_v = upload(place, args.d_v),
+                 out = args.out ? upload(place, args.out) : Buffer();
     backend_.block_attention_backward(*place.stream, {.q = q.view(),
                                                       .k = k.view(),
                                                       .v = v.view(),
@@ -47,7 +48,8 @@ class AttentionOnDevice {
                                                       .d_q = d_q.view(),
                                                       .d_k = d_k.view(),
                                                       .d_v = d_v.view(),
-                                                      .scratch = place.scratch});
+                                                      .scratch = place.scratch,
+                                                      .out = args.out ? out.view() : TensorView()});
     download(place, d_q, args.d_q);
     download(place, d_k, args.d_k);
     download(place, d_v, args.d_v);
