@@ -1,0 +1,369 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Infini-attention (Munkhdalai, Faruqui, Gopal, arXiv 2404.07143) in fp64, token by token from the equations, forward
+and backward: the definition that Rondo's kernels are tested against. Sequential and never fast.
+
+Tensors of one sequence: q [S,N,D], k and v [S,G,D] not turned, beta [N]; query head n uses key head n // (N/G).
+Documents start and end at document_offsets and do not see each other. Token i of a document is in segment
+i // segment_tokens. With
+
+    m = max(0, i // segment_tokens - window_segments)
+
+it attends by softmax to the tokens m * segment_tokens .. i of its document, turned by their rotary angles, and reads
+the memory into which segments 0 .. m - 1 were written: every token of its past is in exactly one of the two.
+
+INPUT and OUTPUT are folders with one .npy file a tensor. Input: q, k, v, beta, optionally d_out [S,N,D],
+document_offsets [documents + 1] and inverse_frequencies [D/2]. Output: out, local, read [S,N,D], denominator [S,N], the
+memory [G,D,D] and normaliser [G,D] that the next token would read and, with d_out, d_q, d_k, d_v and d_beta.
+"""
+import argparse
+import dataclasses
+import os
+
+import numpy as np
+
+RULES = ("linear", "delta", "delta_corrected")
+ALL = float("inf")  # window_segments: exact attention
+
+
+@dataclasses.dataclass
+class Options:
+    segment_tokens: int
+    window_segments: float  # a whole number or ALL
+    rule: str
+    # [D/2], or empty: no turning
+    inverse_frequencies: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+
+    def segments_written(self, index):
+        """m: the segments that the memory holds for the token at `index` of its document."""
+        return int(max(0, index // self.segment_tokens - self.window_segments))
+
+
+@dataclasses.dataclass
+class State:
+    """What a document carries on: its next token needs nothing else of its past. The memory holds the first
+    m = segments_written(index) segments; keys (not turned) and values are of tokens m * segment_tokens .. index - 1.
+    The gradient of a state is a State too, whose index and position mean nothing."""
+    memory: np.ndarray      # [G, D, D], rows by key, columns by value
+    normaliser: np.ndarray  # [G, D]
+    keys: np.ndarray        # [index - m * segment_tokens, G, D]
+    values: np.ndarray      # [index - m * segment_tokens, G, D]
+    index: int = 0          # of the next token in its document
+    position: int = 0       # of the next token in its sequence, for the rotary angles
+
+
+def empty_state(kv_heads, dim, position=0):
+    nothing = np.zeros((0, kv_heads, dim))
+    return State(np.zeros((kv_heads, dim, dim)), np.zeros((kv_heads, dim)), nothing, nothing, 0, position)
+
+
+# ----------------------------------------------------------------------------------------------------------- pieces
+
+
+def sigma(x):
+    """ELU(x) + 1 without its cancellation."""
+    return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
+
+
+def sigma_slope(x):
+    return np.where(x > 0, 1.0, np.exp(np.minimum(x, 0)))
+
+
+def sigmoid(x):
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def rotate(x, positions, inverse_frequencies):
+    """x [T, heads, D]: pair (i, i + D/2) turns by position * inverse_frequencies[i]. Its gradient turns back."""
+    if len(inverse_frequencies) == 0:
+        return x
+    angles = positions[:, None, None] * inverse_frequencies
+    first, second = np.split(x, 2, axis=-1)
+    return np.concatenate([first * np.cos(angles) - second * np.sin(angles),
+                           second * np.cos(angles) + first * np.sin(angles)], axis=-1)
+
+
+def recall(memory, normaliser, feature):
+    """feature M / (feature . z) and its denominator. Nothing, without gradient, where the denominator is 0."""
+    denominator = feature @ normaliser
+    if denominator == 0:
+        return np.zeros_like(feature), 0.0
+    return (feature @ memory) / denominator, denominator
+
+
+def recall_backward(memory, normaliser, feature, d_recalled):
+    """d_memory, d_normaliser and d_feature of recall."""
+    recalled, denominator = recall(memory, normaliser, feature)
+    if denominator == 0:
+        return np.zeros_like(memory), np.zeros_like(normaliser), np.zeros_like(feature)
+    d_product = d_recalled / denominator  # product: feature M
+    d_denominator = -(d_recalled @ recalled) / denominator
+    return (np.outer(feature, d_product), feature * d_denominator,
+            memory @ d_product + normaliser * d_denominator)
+
+
+def new_part(normaliser, feature):
+    """gamma = clip(1 - feature . z / |feature|^2, 0, 1): how much of a key the memory does not hold yet (Rodkin et al.,
+    arXiv 2407.04841)."""
+    known, squared = feature @ normaliser, feature @ feature
+    return 1 - known / squared if known < squared else 0.0
+
+
+def new_part_backward(normaliser, feature, d_gamma):
+    """d_normaliser and d_feature of gamma. No feature is negative, so only the clip at 0 ever cuts."""
+    known, squared = feature @ normaliser, feature @ feature
+    if known >= squared:
+        return np.zeros_like(normaliser), np.zeros_like(feature)
+    return (-d_gamma * feature / squared, d_gamma * (2 * known / squared**2 * feature - normaliser / squared))
+
+
+def write(memory, normaliser, k, v, rule):
+    """The memory [D, D] and normaliser [D] of one head after one more segment, k and v [tokens, D]. All its tokens meet
+    the old memory."""
+    new_memory, new_normaliser = memory.copy(), normaliser.copy()
+    for phi, value in zip(sigma(k), v):
+        if rule == "linear":  # equation 8
+            new_memory += np.outer(phi, value)
+        else:  # equation 9
+            new_memory += np.outer(phi, value - recall(memory, normaliser, phi)[0])
+        gamma = new_part(normaliser, phi) if rule == "delta_corrected" else 1.0
+        new_normaliser += gamma * phi
+    return new_memory, new_normaliser
+
+
+def write_backward(memory, normaliser, k, v, rule, d_new_memory, d_new_normaliser):
+    """d_memory, d_normaliser, d_k and d_v of write."""
+    d_memory, d_normaliser = d_new_memory.copy(), d_new_normaliser.copy()
+    d_features, d_v = np.zeros_like(k), np.zeros_like(v)
+    for t, phi in enumerate(sigma(k)):
+        recalled = np.zeros_like(v[t]) if rule == "linear" else recall(memory, normaliser, phi)[0]
+        d_residual = phi @ d_new_memory
+        d_phi = d_new_memory @ (v[t] - recalled)
+        d_v[t] = d_residual
+        if rule != "linear":
+            by_recall = recall_backward(memory, normaliser, phi, -d_residual)
+            d_memory, d_normaliser, d_phi = d_memory + by_recall[0], d_normaliser + by_recall[1], d_phi + by_recall[2]
+        if rule == "delta_corrected":
+            by_gamma = new_part_backward(normaliser, phi, d_new_normaliser @ phi)
+            d_normaliser, d_phi = d_normaliser + by_gamma[0], d_phi + by_gamma[1]
+            d_phi = d_phi + new_part(normaliser, phi) * d_new_normaliser
+        else:
+            d_phi = d_phi + d_new_normaliser
+        d_features[t] = d_phi
+    return d_memory, d_normaliser, d_features * sigma_slope(k), d_v
+
+
+def attend(q, keys, values):
+    """Softmax attention of one query [D] to keys and values [U, D]: output and probabilities."""
+    scores = keys @ q / np.sqrt(len(q))
+    weights = np.exp(scores - scores.max())
+    probabilities = weights / weights.sum()
+    return probabilities @ values, probabilities
+
+
+def attend_backward(q, keys, values, d_out):
+    """d_q, d_keys and d_values of attend."""
+    _, probabilities = attend(q, keys, values)
+    d_probabilities = values @ d_out
+    d_scores = probabilities * (d_probabilities - probabilities @ d_probabilities) / np.sqrt(len(q))
+    return d_scores @ keys, np.outer(d_scores, q), np.outer(probabilities, d_out)
+
+
+# ------------------------------------------------------------------------------------------------------ one document
+
+
+class Document:
+    """The tokens q, k, v of one document that continue `state`: what forward and backward both need."""
+
+    def __init__(self, q, k, v, options, state):
+        self.options, self.state = options, state
+        self.q, self.q_features, self.num_kept = q, sigma(q), len(state.keys)
+        self.keys, self.values = np.concatenate([state.keys, k]), np.concatenate([state.values, v])  # [U, G, D]
+        self.q_positions = state.position + np.arange(len(q))
+        self.k_positions = state.position - self.num_kept + np.arange(len(self.keys))
+        self.turned_q = rotate(q, self.q_positions, options.inverse_frequencies)
+        self.turned_keys = rotate(self.keys, self.k_positions, options.inverse_frequencies)
+        # By the number of segments written: [G, D, D] and [G, D].
+        self.first_memory = options.segments_written(state.index)
+        self.last_memory = options.segments_written(state.index + len(q))
+        self.memories = {self.first_memory: (state.memory, state.normaliser)}
+        for segment in range(self.first_memory, self.last_memory):
+            rows = self.rows_of(segment)
+            memory, normaliser = self.memories[segment]
+            written = [write(memory[g], normaliser[g], self.keys[rows, g], self.values[rows, g], options.rule)
+                       for g in range(k.shape[1])]
+            self.memories[segment + 1] = tuple(np.stack(heads) for heads in zip(*written))
+
+    def row_of(self, index):
+        """Row of the token at `index` of the document in keys and values."""
+        return index - (self.state.index - self.num_kept)
+
+    def rows_of(self, segment):
+        tokens = self.options.segment_tokens
+        return slice(self.row_of(segment * tokens), self.row_of((segment + 1) * tokens))
+
+    def past_of(self, t):
+        """For query t: how many segments its memory holds, and the rows of the tokens that it sees."""
+        index = self.state.index + t
+        written = self.options.segments_written(index)
+        return written, slice(self.row_of(written * self.options.segment_tokens), self.row_of(index + 1))
+
+    def final_state(self):
+        index = self.state.index + len(self.q)
+        memory, normaliser = self.memories[self.last_memory]
+        first = self.row_of(self.last_memory * self.options.segment_tokens)
+        return State(memory, normaliser, self.keys[first:], self.values[first:], index,
+                     self.state.position + len(self.q))
+
+
+def document_forward(document, beta):
+    tokens, heads, dim = document.q.shape
+    share = heads // document.keys.shape[1]
+    out, local, read = (np.zeros((tokens, heads, dim)) for _ in range(3))
+    denominator = np.zeros((tokens, heads))
+    for t in range(tokens):
+        written, seen = document.past_of(t)
+        memory, normaliser = document.memories[written]
+        for n in range(heads):
+            g = n // share
+            local[t, n], _ = attend(document.turned_q[t, n], document.turned_keys[seen, g], document.values[seen, g])
+            if written == 0:  # nothing to read: the gate has no part
+                out[t, n] = local[t, n]
+                continue
+            read[t, n], denominator[t, n] = recall(memory[g], normaliser[g], document.q_features[t, n])
+            gate = sigmoid(beta[n])
+            out[t, n] = gate * read[t, n] + (1 - gate) * local[t, n]
+    return {"out": out, "local": local, "read": read, "denominator": denominator}
+
+
+def document_backward(document, beta, d_out, d_final):
+    """Gradients by q, k, v, beta and the state that the document continues; d_final is that of its final state."""
+    tokens, heads, dim = document.q.shape
+    kv_heads, options = document.keys.shape[1], document.options
+    share = heads // kv_heads
+    d_q_features, d_turned_q = np.zeros_like(document.q), np.zeros_like(document.q)
+    d_turned_keys, d_keys, d_values = (np.zeros_like(document.keys) for _ in range(3))
+    d_beta = np.zeros(heads)
+    d_memory = {m: np.zeros((kv_heads, dim, dim)) for m in document.memories}
+    d_normaliser = {m: np.zeros((kv_heads, dim)) for m in document.memories}
+
+    if d_final is not None:
+        d_memory[document.last_memory] += d_final.memory
+        d_normaliser[document.last_memory] += d_final.normaliser
+        d_keys[len(d_keys) - len(d_final.keys):] += d_final.keys
+        d_values[len(d_keys) - len(d_final.values):] += d_final.values
+
+    forward = document_forward(document, beta)
+    for t in range(tokens):
+        written, seen = document.past_of(t)
+        memory, normaliser = document.memories[written]
+        for n in range(heads):
+            g = n // share
+            d_local = d_out[t, n]
+            if written > 0:
+                gate = sigmoid(beta[n])
+                d_local, d_read = (1 - gate) * d_out[t, n], gate * d_out[t, n]
+                d_beta[n] += gate * (1 - gate) * (d_out[t, n] @ (forward["read"][t, n] - forward["local"][t, n]))
+                by_read = recall_backward(memory[g], normaliser[g], document.q_features[t, n], d_read)
+                d_memory[written][g] += by_read[0]
+                d_normaliser[written][g] += by_read[1]
+                d_q_features[t, n] += by_read[2]
+            by_local = attend_backward(document.turned_q[t, n], document.turned_keys[seen, g],
+                                       document.values[seen, g], d_local)
+            d_turned_q[t, n] += by_local[0]
+            d_turned_keys[seen, g] += by_local[1]
+            d_values[seen, g] += by_local[2]
+
+    # The writes, last first: by then every read of the memory behind the write has added its part.
+    for segment in reversed(range(document.first_memory, document.last_memory)):
+        rows = document.rows_of(segment)
+        memory, normaliser = document.memories[segment]
+        for g in range(kv_heads):
+            by_write = write_backward(memory[g], normaliser[g], document.keys[rows, g], document.values[rows, g],
+                                      options.rule, d_memory[segment + 1][g], d_normaliser[segment + 1][g])
+            d_memory[segment][g] += by_write[0]
+            d_normaliser[segment][g] += by_write[1]
+            d_keys[rows, g] += by_write[2]
+            d_values[rows, g] += by_write[3]
+
+    d_q = d_q_features * sigma_slope(document.q)
+    d_q += rotate(d_turned_q, -document.q_positions, options.inverse_frequencies)
+    d_keys += rotate(d_turned_keys, -document.k_positions, options.inverse_frequencies)
+    kept, first = document.num_kept, document.first_memory
+    constant = first == 0  # the empty memory is no variable
+    d_state = State(np.zeros((kv_heads, dim, dim)) if constant else d_memory[first],
+                    np.zeros((kv_heads, dim)) if constant else d_normaliser[first], d_keys[:kept], d_values[:kept])
+    return {"d_q": d_q, "d_k": d_keys[kept:], "d_v": d_values[kept:], "d_beta": d_beta}, d_state
+
+
+# -------------------------------------------------------------------------------------------------------- a sequence
+
+
+def documents_of(q, k, v, offsets, options, state):
+    """The documents of a sequence. The first continues `state`, or is new; the others are new."""
+    start = empty_state(k.shape[1], k.shape[2]) if state is None else state
+    for first, last in zip(offsets[:-1], offsets[1:]):
+        here = start if first == 0 else empty_state(k.shape[1], k.shape[2], start.position + int(first))
+        yield slice(first, last), Document(q[first:last], k[first:last], v[first:last], options, here)
+
+
+def infini_forward(q, k, v, beta, offsets, options, state=None):
+    """out, local (softmax alone), read (memory alone, 0 where it is empty), its denominator, and the final state of
+    the last document. `state` is what an earlier call on the tokens before gave; where a document starts with this call
+    too, empty_state at its position."""
+    parts = []
+    for _, document in documents_of(q, k, v, offsets, options, state):
+        parts.append(document_forward(document, beta))
+        final = document.final_state()
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, final
+
+
+def infini_backward(q, k, v, beta, offsets, options, d_out, state=None, d_final=None):
+    """d_q, d_k, d_v, d_beta for d_out, and the gradient of `state`; d_final is the gradient of the final state, which
+    the backward of the tokens behind gave."""
+    result = {"d_q": np.zeros_like(q), "d_k": np.zeros_like(k), "d_v": np.zeros_like(v), "d_beta": np.zeros_like(beta)}
+    d_state = None
+    for tokens, document in documents_of(q, k, v, offsets, options, state):
+        is_last = tokens.stop == offsets[-1]
+        part, d_start = document_backward(document, beta, d_out[tokens], d_final if is_last else None)
+        for name in ("d_q", "d_k", "d_v"):
+            result[name][tokens] = part[name]
+        result["d_beta"] += part["d_beta"]
+        d_state = d_start if tokens.start == 0 else d_state
+    return result, d_state
+
+
+def memory_states(k, v, options):
+    """One document: the memory [G,D,D] and normaliser [G,D] after 0, 1, 2, ... of its whole segments."""
+    every = dataclasses.replace(options, window_segments=0)
+    document = Document(np.zeros((len(k), 1, k.shape[2])), k, v, every, empty_state(k.shape[1], k.shape[2]))
+    return [document.memories[m] for m in range(document.last_memory + 1)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("input")
+    parser.add_argument("output")
+    parser.add_argument("--rule", choices=RULES, default="linear")
+    parser.add_argument("--segment-tokens", type=int, required=True)
+    parser.add_argument("--window-segments", default="0", help="a number, or all")
+    arguments = parser.parse_args()
+
+    names = ("q", "k", "v", "beta", "d_out", "document_offsets", "inverse_frequencies")
+    files = {name: os.path.join(arguments.input, name + ".npy") for name in names}
+    tensors = {name: np.load(file).astype(np.float64) for name, file in files.items() if os.path.exists(file)}
+    offsets = [int(x) for x in tensors.get("document_offsets", [0, len(tensors["q"])])]
+    window = ALL if arguments.window_segments == "all" else int(arguments.window_segments)
+    options = Options(arguments.segment_tokens, window, arguments.rule, tensors.get("inverse_frequencies", np.zeros(0)))
+    inputs = [tensors[name] for name in ("q", "k", "v", "beta")]
+    result, final = infini_forward(*inputs, offsets, options)
+    result.update(memory=final.memory, normaliser=final.normaliser)
+    if "d_out" in tensors:
+        result.update(infini_backward(*inputs, offsets, options, tensors["d_out"])[0])
+    os.makedirs(arguments.output, exist_ok=True)
+    for name, value in result.items():
+        np.save(os.path.join(arguments.output, name + ".npy"), np.ascontiguousarray(value))
+
+
+if __name__ == "__main__":
+    main()
