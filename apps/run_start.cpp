@@ -133,6 +133,7 @@ RuntimeOptions runtime_options(const RunConfig& config) {
   return {
       .device = config.parallel.device,
       .transport = config.parallel.transport,
+      .nccl_max_ctas = config.parallel.nccl_max_ctas,
       .ring = config.parallel.ring,
       .threads = config.parallel.threads,
       .backend = {.deterministic = config.train.deterministic, .attention_kernel = config.parallel.attention_kernel}};

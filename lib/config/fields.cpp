@@ -116,6 +116,10 @@ void list_parallel(std::vector<Field>& fields) {
       .add("device", &P::device, WordOf<DeviceChoice>{},
            "Auto: a GPU where there is one, else the CPU. `reference`: plain loops, slow, also in fp64.")
       .add("transport", &P::transport, WordOf<TransportChoice>{}, "Auto: NCCL between GPUs, else MPI.")
+      .add("nccl_max_ctas", &P::nccl_max_ctas, Integers{1, 32},
+           "Thread blocks that NCCL takes at most, each a multiprocessor of the GPU that computes nothing meanwhile: "
+           "more make a "
+           "transfer faster and the arithmetic slower.")
       .add("shard", &P::shard, WordOf<ShardChoice>{}, "Sharding of parameters and optimizer. This version has none.")
       .add("threads", &P::threads, Integers{0, 4096},
            "Threads of one rank. 0: the cores that it may use, shared with the ranks that may use them too.")

@@ -37,11 +37,16 @@ constexpr auto words_of(AttentionKernel) {
       {{AttentionKernel::Auto, "auto"}, {AttentionKernel::Cudnn, "cudnn"}, {AttentionKernel::Fused, "fused"}});
 }
 
+/// Each thread block of NCCL has a multiprocessor for itself. Enough for a ring, whose transfers have the time of a block of
+/// attention.
+inline constexpr int kDefaultNcclMaxCtas = 8;
+
 struct ParallelConfig {
   int ring = 0;                      // ranks of one ring, 0: all; world = data x ring
   std::optional<LayoutKind> layout;  // empty: auto
   DeviceChoice device = DeviceChoice::Auto;
   TransportChoice transport = TransportChoice::Auto;
+  int nccl_max_ctas = kDefaultNcclMaxCtas;  // thread blocks that NCCL takes at most
   ShardChoice shard = ShardChoice::None;
   int threads = 0;  // of one rank, 0: the cores that it may use, shared with the ranks that may use them too
   AttentionKernel attention_kernel = AttentionKernel::Auto;

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "comm/mpi_session.hpp"
-#include "core/log.hpp"
 #include "kernels/cpu/backend.hpp"
 #include "kernels/reference/backend.hpp"
 #include "runtime/gpu_map.hpp"
@@ -14,9 +13,6 @@ namespace rondo {
 namespace {
 
 constexpr int kLeastComputeCapability = 80;  // bf16 on tensor cores
-// Thread blocks that NCCL takes at most; each has a multiprocessor for itself. Enough for a ring, whose transfers have the
-// time of a block of attention.
-constexpr int kNcclMaxCtas = 8;
 
 const DeviceModule& usable_module(const RuntimeOptions& options) {
   const DeviceModule& module = options.module != nullptr ? *options.module : device_module();
@@ -83,17 +79,13 @@ Machine open_gpu(const Communicator& world, const RuntimeOptions& options, bool 
     const bool wants_mpi = options.transport == TransportChoice::Mpi ||
                            (options.transport == TransportChoice::Auto && !has_nccl) || world.size() == 1;
     machine.transport = wants_mpi ? TransportChoice::Mpi : TransportChoice::Nccl;
+    machine.nccl_max_ctas = options.nccl_max_ctas;
   });
   const std::vector<RankGpus> ranks = gather(world, mine);
   agree_on(world, [&] {
     const bool may_share = machine.transport == TransportChoice::Mpi;
     const std::vector<int> ordinals = map_ranks_to_gpus(ranks, may_share ? GpuSharing::Allowed : GpuSharing::Refused);
     machine.map = gpu_map_lines(ranks, ordinals);
-    if (is_spread_over_hosts(ranks)) {
-      log::warning(
-          "the ranks of a host do not follow each other: start them with mpirun --map-by slot, or srun "
-          "--distribution=block, so that neighbours in the ring are neighbours in the node");
-    }
     const auto me = static_cast<std::size_t>(world.rank());
     const auto bus_id_of = [&](std::size_t rank) {
       return ranks[rank].bus_ids[static_cast<std::size_t>(ordinals[rank])];
@@ -169,7 +161,7 @@ std::unique_ptr<Transport> make_transport(const Communicator& world, const Commu
                                                      .id = id,
                                                      .rank = group.rank(),
                                                      .size = group.size(),
-                                                     .max_ctas = kNcclMaxCtas});
+                                                     .max_ctas = machine.nccl_max_ctas});
   });
   return transport;
 }

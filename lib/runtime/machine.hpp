@@ -15,6 +15,7 @@ namespace rondo {
 struct RuntimeOptions {
   DeviceChoice device = DeviceChoice::Auto;
   TransportChoice transport = TransportChoice::Auto;
+  int nccl_max_ctas = kDefaultNcclMaxCtas;
   int ring = 0;     // ranks of one ring, 0: all
   int threads = 0;  // of one rank, 0: the cores that it may use, shared with the ranks that may use them too
   BackendOptions backend = {};
@@ -40,6 +41,7 @@ struct Machine {
   std::unique_ptr<Device> device;
   std::unique_ptr<Backend> backend;
   TransportChoice transport = TransportChoice::Mpi;
+  int nccl_max_ctas = kDefaultNcclMaxCtas;
   std::vector<std::string> map;    // which rank computes on which GPU, a line a host; empty on CPUs
   std::uint64_t memory_bytes = 0;  // of this rank's share of its GPU; 0 on CPUs
   const DeviceModule* module = nullptr;

@@ -87,6 +87,7 @@ class GpuProgramTest(unittest.TestCase):
         nccl = ("parallel.device=cuda", "parallel.transport=nccl")
         self.refused("guarded", "the GPU module was built without NCCL", *nccl)
         self.refused("guarded", "2 ranks on host", *nccl, RONDO_TEST_GPUS=1, RONDO_TEST_NCCL=1)
+        self.refused("guarded", "the tests have no NCCL, also not for 3 CTAs", *nccl, "parallel.nccl_max_ctas=3", RONDO_TEST_NCCL=1)
 
     def test_a_run_changes_between_gpus_and_cpus(self):
         gpu = ("parallel.device=cuda", "parallel.transport=mpi")

@@ -37,7 +37,9 @@ std::unique_ptr<Device> open_device(int) { return std::make_unique<GuardedDevice
 std::unique_ptr<Backend> make_backend(Device& device, const BackendOptions&) { return make_guarded_backend(device); }
 
 std::string new_nccl_id() { return "id"; }
-std::unique_ptr<Transport> make_nccl_transport(const NcclSetup&) { throw CommError("the tests have no NCCL"); }
+std::unique_ptr<Transport> make_nccl_transport(const NcclSetup& setup) {
+  throw CommError("the tests have no NCCL, also not for " + std::to_string(setup.max_ctas) + " CTAs");
+}
 
 }  // namespace
 
