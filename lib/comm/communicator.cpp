@@ -179,10 +179,16 @@ std::int64_t Communicator::sum(std::int64_t value) const {
   return std::accumulate(values.begin(), values.end(), std::int64_t{0});
 }
 
-Communicator Communicator::split(int color) const {
+Communicator Communicator::split(int color) const { return split(color, rank_); }
+
+Communicator Communicator::reordered(std::span<const int> order) const {
+  return split(0, static_cast<int>(std::ranges::find(order, rank_) - order.begin()));
+}
+
+Communicator Communicator::split(int color, int place) const {
   if (!holder_) return Communicator::self();
   auto part = std::make_unique<MpiCommHolder>();
-  check_mpi(MPI_Comm_split(holder_->comm, color, rank_, &part->comm), "MPI_Comm_split");
+  check_mpi(MPI_Comm_split(holder_->comm, color, place, &part->comm), "MPI_Comm_split");
   part->owned = true;
   part->watch = holder_->watch;
   check_mpi(MPI_Comm_set_errhandler(part->comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");

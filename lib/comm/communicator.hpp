@@ -50,9 +50,12 @@ class Communicator {
   std::optional<bool> any_within(bool value, std::chrono::seconds limit) const;
   /// Ranks of equal colour form a group, ordered by rank.
   Communicator split(int color) const;
+  /// The same ranks in another order: what is rank order[i] here is rank i there. @pre alike on all ranks
+  Communicator reordered(std::span<const int> order) const;
 
  private:
   Communicator() = default;
+  Communicator split(int color, int place) const;
   std::unique_ptr<MpiCommHolder> holder_;
   int rank_ = 0;
   int size_ = 1;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/mpi_session.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <unistd.h>
 
+#include "comm/host_order.hpp"
 #include "comm/mpi_handle.hpp"
 #include "core/log.hpp"
 
@@ -22,13 +24,26 @@ Communicator initialised_world(int* argc, char*** argv, const std::function<void
   return Communicator(std::move(holder));
 }
 
+std::string text_of(std::span<const int> numbers) {
+  std::string text;
+  for (const int number : numbers) text += (text.empty() ? "" : " ") + std::to_string(number);
+  return text;
+}
+
 }  // namespace
 
 MpiSession::MpiSession(int* argc, char*** argv) : world_(initialised_world(argc, argv, &watch_)) {
+  const std::vector<int> order = host_by_host(world_.all_gather(host_name()));
+  const bool is_launchers = std::ranges::is_sorted(order);
+  if (!is_launchers) world_ = world_.reordered(order);
   log::set_rank(world_.rank(), world_.size());
+  if (!is_launchers) log::info("ranks are numbered host by host; the launcher's numbers: {}", text_of(order));
 }
 
-MpiSession::~MpiSession() { MPI_Finalize(); }
+MpiSession::~MpiSession() {
+  world_ = Communicator::self();  // what it holds is released before MPI ends
+  MPI_Finalize();
+}
 
 void MpiSession::abort_all(int exit_code) const noexcept {
   MPI_Abort(MPI_COMM_WORLD, exit_code);

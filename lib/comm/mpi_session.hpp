@@ -20,6 +20,8 @@ class MpiSession {
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
 
+  /// The ranks of this start, host by host: a rank's number here may differ from the launcher's, where that dealt them out in
+  /// turns. Rank 0 is the same.
   const Communicator& world() const { return world_; }
   /// `watch` is called whenever a rank waits for its peers; it may throw.
   void set_watch(std::function<void()> watch) { watch_ = std::move(watch); }

@@ -137,11 +137,4 @@ std::vector<std::string> gpu_map_lines(std::span<const RankGpus> ranks, std::spa
   return lines;
 }
 
-bool is_spread_over_hosts(std::span<const RankGpus> ranks) {
-  for (const std::vector<std::size_t>& of_host : ranks_by_host(ranks)) {
-    if (of_host.back() - of_host.front() + 1 != of_host.size()) return true;
-  }
-  return false;
-}
-
 }  // namespace rondo

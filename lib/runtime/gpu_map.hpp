@@ -27,7 +27,4 @@ std::vector<int> map_ranks_to_gpus(std::span<const RankGpus> ranks, GpuSharing s
 /// One line a host, e.g. "n1: rank 0 on GPU 0 (0000:17:00.0), rank 1 on GPU 1 (0000:2a:00.0)".
 std::vector<std::string> gpu_map_lines(std::span<const RankGpus> ranks, std::span<const int> ordinals);
 
-/// Do the ranks of some host not follow each other? Then a ring leaves nodes more often than it must.
-bool is_spread_over_hosts(std::span<const RankGpus> ranks);
-
 }  // namespace rondo

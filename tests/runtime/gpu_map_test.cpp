@@ -34,7 +34,6 @@ Error refusal_of(const std::vector<RankGpus>& ranks) {
 TEST(GpuMap, GivesNeighboursInTheRingNeighboursInTheNode) {
   const auto ranks = ranks_of({{"n1", 4}, {"n2", 4}}, kFour);
   EXPECT_THAT(map_ranks_to_gpus(ranks, GpuSharing::Refused), ElementsAre(0, 1, 2, 3, 0, 1, 2, 3));
-  EXPECT_FALSE(is_spread_over_hosts(ranks));
 }
 
 TEST(GpuMap, TakesTheOneGpuThatSlurmLetsARankSee) {
@@ -92,7 +91,6 @@ TEST(GpuMap, IsPrintedALineAHost) {
   EXPECT_THAT(gpu_map_lines(ranks, ordinals),
               ElementsAre("n1: rank 0 on GPU 0 (0000:2a:00.0), rank 2 on GPU 0 (0000:17:00.0)",
                           "n2: rank 1 on GPU 0 (0000:17:00.0)"));
-  EXPECT_TRUE(is_spread_over_hosts(ranks));
 }
 
 }  // namespace
