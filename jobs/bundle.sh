@@ -22,12 +22,14 @@ for test in "$@"; do
   install -s "$build/tests/${test%=*}" "$root/tests/"
   echo "${test%=*} ${test#*=}" >>"$root/tests/list"
 done
-cp "$source"/jobs/gpu-check.sh "$source"/jobs/gpu_check.py "$root/jobs/"
+mkdir "$root/jobs/gpu_check"
+cp "$source"/jobs/gpu-check.sh "$root/jobs/"
+cp "$source"/jobs/gpu_check/*.py "$root/jobs/gpu_check/"
 cp -r "$source/configs" "$root/"
 cat "$source"/docs/*.md "$source"/docs/*/*.md "$source"/*.md >"$root/data/text.txt"  # something to learn from
 git -C "$source" describe --always --dirty >"$root/commit" 2>/dev/null || echo unknown >"$root/commit"
 
-# Open MPI, where it looks for itself when OPAL_PREFIX and the like say so (jobs/gpu_check.py sets them).
+# Open MPI, where it looks for itself when OPAL_PREFIX and the like say so (jobs/gpu_check/machine.py sets them).
 path_of() { ompi_info --path "$1" --parsable | cut -d : -f 3; }
 mkdir -p "$root"/runtime/{bin,openmpi,etc,share,pmix/lib}
 cp -L "$(path_of bindir)/orterun" "$root/runtime/bin/mpirun"

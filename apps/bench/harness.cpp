@@ -3,20 +3,22 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <spdlog/fmt/fmt.h>
-#include <thread>
 
 #include "apps/commands.hpp"
 #include "core/error.hpp"
-#include "core/random.hpp"
-#include "kernels/cpu/packed_product.hpp"
 
 namespace rondo::bench {
 
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::int64_t nanoseconds_since(Clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
+}
 
 std::string processor_name() {
   std::ifstream cpus("/proc/cpuinfo");
@@ -27,32 +29,76 @@ std::string processor_name() {
   return "unknown";
 }
 
-double element(const TensorView& view, std::int64_t i) {
-  switch (view.dtype) {
-    case DType::Fp64: return view.as<double>()[i];
-    case DType::Fp32: return static_cast<double>(view.as<float>()[i]);
-    case DType::Bf16: return static_cast<double>(view.as<bf16>()[i]);
-    case DType::Int32:
-    case DType::Int64: break;
+std::string device_name(Device& device) { return device.kind() == DeviceKind::Cpu ? processor_name() : device.name(); }
+
+/// Times single runs on one device.
+class Stopwatch {
+ public:
+  explicit Stopwatch(Execution& execution)
+      : execution_(execution), begin_(execution.device.make_timed_event()), end_(execution.device.make_timed_event()) {}
+
+  void run(const Contender& contender) {
+    auto& [device, backend, compute, scratch, ring] = execution_;
+    // The device is still busy with the preparations when the first kernel of the body is launched: a run of many steps
+    // hides launches in the same way.
+    contender.prepare();
+    device.record(*begin_, compute);
+    const auto start = Clock::now();
+    contender.body();
+    host_s_ = 1e-9 * static_cast<double>(nanoseconds_since(start));
+    device.record(*end_, compute);
+    device.synchronize(compute);
   }
-  return 0;
-}
+  double seconds() const { return is_cpu() ? host_s_ : execution_.device.seconds_between(*begin_, *end_); }
+  double launch_s() const { return is_cpu() ? 0 : host_s_; }
+
+ private:
+  bool is_cpu() const { return execution_.device.kind() == DeviceKind::Cpu; }
+
+  Execution& execution_;
+  std::unique_ptr<Event> begin_, end_;
+  double host_s_ = 0;
+};
 
 nlohmann::ordered_json to_json(const Result& result) {
+  const Timing& timing = result.timing;
   nlohmann::ordered_json line = result.parameters;
   line["flop_formula"] = result.formula;
   line["flop"] = result.flop;
-  line["median_ms"] = result.timing.median_s * 1e3;
-  line["fastest_ms"] = result.timing.fastest_s * 1e3;
-  line["slowest_ms"] = result.timing.slowest_s * 1e3;
-  line["spread"] = result.timing.spread();
-  line["flops_per_s"] = result.flop / result.timing.median_s;
-  if (result.peak_flops_per_s > 0) {
-    line["share_of_peak"] = result.flop / result.timing.median_s / result.peak_flops_per_s;
-  }
+  line["median_ms"] = timing.median_s() * 1e3;
+  line["fastest_ms"] = timing.fastest_s() * 1e3;
+  line["slowest_ms"] = timing.slowest_s() * 1e3;
+  line["spread"] = timing.spread();
+  if (timing.launch_s > 0) line["launch_ms"] = timing.launch_s * 1e3;
+  line["flops_per_s"] = result.flops_per_s();
+  if (result.peak_flops_per_s > 0) line["share_of_peak"] = result.flops_per_s() / result.peak_flops_per_s;
   line.update(result.figures);
   if (!result.checked.empty()) line["check"] = result.checked;
   return line;
+}
+
+std::string flops_text(double flops_per_s) {
+  return flops_per_s < 1e12 ? fmt::format("{:.1f} GFLOP/s", flops_per_s * 1e-9)
+                            : fmt::format("{:.1f} TFLOP/s", flops_per_s * 1e-12);
+}
+
+std::string to_text(const Result& result) {
+  const Timing& timing = result.timing;
+  std::string text;
+  for (const auto& [key, value] : result.parameters.items()) {
+    text += fmt::format("{} {}  ", key, value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  text += fmt::format("median {:.3f} ms  spread {:.0f} %  {}", timing.median_s() * 1e3, timing.spread() * 100,
+                      flops_text(result.flops_per_s()));
+  if (timing.launch_s > 0) text += fmt::format("  launched in {:.3f} ms", timing.launch_s * 1e3);
+  if (result.peak_flops_per_s > 0) {
+    text += fmt::format("  {:.0f} % of peak", 100 * result.flops_per_s() / result.peak_flops_per_s);
+  }
+  for (const auto& [key, value] : result.figures.items()) {
+    text += value.is_number_float() ? fmt::format("  {} {:.3f}", key, value.get<double>())
+                                    : fmt::format("  {} {}", key, value.dump());
+  }
+  return text + (result.checked.empty() ? "\n" : "  " + result.checked + "\n");
 }
 
 }  // namespace
@@ -65,57 +111,114 @@ void add_run_options(CLI::App& command, RunOptions& options) {
   add_json_option(command, options.json);
 }
 
+void add_device_options(CLI::App& command, RunOptions& options) {
+  command.add_option("--device", options.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->type_name("DEVICE");
+  command
+      .add_option("--peak-size", options.peak_sizes,
+                  "the matmul peak is the best of these squares; 512 to 4096 on CPUs, 4096 to 16384 on GPUs")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 16))
+      ->type_name("N");
+}
+
+void add_attention_options(CLI::App& command, RunOptions& options) {
+  command.add_option("--attention-kernel", options.attention_kernel, "as parallel.attention_kernel, on GPUs")
+      ->check(CLI::IsMember({"auto", "cudnn", "fused"}))
+      ->type_name("KERNEL");
+  command.add_flag("--deterministic", options.deterministic, "as train.deterministic, on GPUs");
+}
+
+void add_dtype_option(CLI::App& command, std::vector<std::string>& dtypes) {
+  command.add_option("--dtype", dtypes, "fp32, bf16 or both")->delimiter(',')->type_name("TYPE");
+}
+
+void add_peak_option(CLI::App& command, RunOptions& options) {
+  command.add_flag("--peak", options.peak, "also measure the matmul peak of all ranks at once, some seconds");
+}
+
 void add_check_option(CLI::App& command, RunOptions& options) {
   command.add_flag("--check", options.check, "also check the result against the reference backend");
 }
 
-Timing measure(const RunOptions& options, const std::function<void()>& prepare, const std::function<void()>& body) {
-  return measure_on_ranks(Communicator::self(), options, prepare, body);
+RuntimeOptions machine_options(const RunOptions& options) {
+  RuntimeOptions machine;
+  machine.device = *value_of<DeviceChoice>(options.device);
+  machine.transport = *value_of<TransportChoice>(options.transport);
+  machine.threads = options.threads;
+  machine.backend = {.deterministic = options.deterministic,
+                     .attention_kernel = *value_of<AttentionKernel>(options.attention_kernel)};
+  return machine;
 }
 
-Timing measure_on_ranks(const Communicator& world, const RunOptions& options, const std::function<void()>& prepare,
-                        const std::function<void()>& body) {
-  std::vector<double> seconds;
-  for (int run = -options.warm_ups; run < options.runs; ++run) {
-    prepare();
-    world.barrier();
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    const auto elapsed = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start);
-    const std::int64_t slowest = world.max(elapsed.count());
-    if (run >= 0) seconds.push_back(1e-9 * static_cast<double>(slowest));
-  }
-  const auto [fastest, slowest] = std::ranges::minmax(seconds);
-  return {median(seconds), fastest, slowest};
+RuntimeOptions reference_options() {
+  RuntimeOptions machine;
+  machine.device = DeviceChoice::Reference;
+  return machine;
 }
+
+double Timing::median_s() const { return median(seconds); }
+double Timing::fastest_s() const { return std::ranges::min(seconds); }
+double Timing::slowest_s() const { return std::ranges::max(seconds); }
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   return values[values.size() / 2];
 }
 
-Peak measure_peak(DType dtype, int threads) {
-  Peak best{};
-  for (const std::int64_t size : {512, 1024, 2048, 4096}) {
-    cpu::PackedSquareProduct product(dtype, size, threads);
-    RunOptions options{.warm_ups = size < 4096 ? 2 : 1, .runs = size < 2048 ? 15 : 5};
-    const Timing timing = measure(
-        options, [] {}, [&] { product.run(); });
-    const auto n = static_cast<double>(size);
-    const double flops = 2 * n * n * n / timing.median_s;
-    if (flops > best.flops_per_s) best = {flops, size, product.implementation()};
-  }
-  return best;
+Timing measure(Execution& execution, const RunOptions& options, const Contender& contender) {
+  return measure_in_turns(execution, options, {&contender, 1}).front();
 }
 
-void report(const std::string& name, const RunOptions& options, int threads, const std::string& backend,
-            const std::vector<std::pair<DType, Peak>>& peaks, const std::vector<Result>& results) {
+std::vector<Timing> measure_in_turns(Execution& execution, const RunOptions& options,
+                                     std::span<const Contender> contenders) {
+  Stopwatch watch(execution);
+  std::vector<Timing> timings(contenders.size());
+  std::vector<std::vector<double>> launches(contenders.size());
+  for (int run = -options.warm_ups; run < options.runs; ++run) {
+    for (std::size_t i = 0; i < contenders.size(); ++i) {
+      watch.run(contenders[i]);
+      if (run < 0) continue;
+      timings[i].seconds.push_back(watch.seconds());
+      launches[i].push_back(watch.launch_s());
+    }
+  }
+  for (std::size_t i = 0; i < contenders.size(); ++i) timings[i].launch_s = median(launches[i]);
+  return timings;
+}
+
+Timing measure_on_ranks(Runtime& runtime, const RunOptions& options, const Contender& contender) {
+  const Communicator& world = runtime.world();
+  Execution& execution = runtime.execution();
+  Timing timing;
+  for (int run = -options.warm_ups; run < options.runs; ++run) {
+    contender.prepare();
+    execution.device.synchronize(execution.compute);
+    world.barrier();
+    const auto start = Clock::now();
+    contender.body();
+    execution.device.synchronize(execution.compute);
+    const std::int64_t slowest = world.max(nanoseconds_since(start));
+    if (run >= 0) timing.seconds.push_back(1e-9 * static_cast<double>(slowest));
+  }
+  return timing;
+}
+
+void report(const std::string& name, const RunOptions& options, Runtime& runtime, std::span<const Peak> peaks,
+            std::span<const Result> results) {
+  const std::string device = device_name(runtime.execution().device);
   if (options.json) {
-    nlohmann::ordered_json document{{"bench", name},       {"version", version_text()}, {"device", processor_name()},
-                                    {"backend", backend},  {"threads", threads},        {"warm_ups", options.warm_ups},
+    nlohmann::ordered_json document{{"bench", name},
+                                    {"version", version_text()},
+                                    {"device", device},
+                                    {"backend", runtime.execution().backend.name()},
+                                    {"machine", runtime.description()},
+                                    {"threads", runtime.threads()},
+                                    {"warm_ups", options.warm_ups},
                                     {"runs", options.runs}};
-    for (const auto& [dtype, peak] : peaks) {
-      document["peaks"].push_back({{"dtype", name_of(dtype)},
+    for (const Peak& peak : peaks) {
+      document["peaks"].push_back({{"dtype", name_of(peak.dtype)},
                                    {"flops_per_s", peak.flops_per_s},
                                    {"square_size", peak.size},
                                    {"implementation", peak.implementation}});
@@ -124,74 +227,26 @@ void report(const std::string& name, const RunOptions& options, int threads, con
     std::printf("%s\n", document.dump(2).c_str());
     return;
   }
-  std::string text = fmt::format("{}, {} threads, {}\n", processor_name(), threads, backend);
-  for (const auto& [dtype, peak] : peaks) {
-    text += fmt::format("peak {}: {:.1f} GFLOP/s, square product of {}, {}\n", name_of(dtype), peak.flops_per_s * 1e-9,
+  std::string text = fmt::format("{}, {}\n", device, runtime.description());
+  for (const Peak& peak : peaks) {
+    text += fmt::format("peak {}: {}, square product of {}, {}\n", name_of(peak.dtype), flops_text(peak.flops_per_s),
                         peak.size, peak.implementation);
   }
-  for (const Result& result : results) {
-    std::string parameters;
-    for (const auto& [key, value] : result.parameters.items()) {
-      parameters += fmt::format("{} {}  ", key, value.is_string() ? value.get<std::string>() : value.dump());
-    }
-    const double flops_per_s = result.flop / result.timing.median_s;
-    text += fmt::format("{}median {:.3f} ms  spread {:.0f} %  {:.1f} GFLOP/s", parameters, result.timing.median_s * 1e3,
-                        result.timing.spread() * 100, flops_per_s * 1e-9);
-    if (result.peak_flops_per_s > 0)
-      text += fmt::format("  {:.0f} % of peak", 100 * flops_per_s / result.peak_flops_per_s);
-    for (const auto& [key, value] : result.figures.items()) {
-      text += value.is_number_float() ? fmt::format("  {} {:.3f}", key, value.get<double>())
-                                      : fmt::format("  {} {}", key, value.dump());
-    }
-    text += result.checked.empty() ? "\n" : "  " + result.checked + "\n";
-  }
+  for (const Result& result : results) text += to_text(result);
   if (!results.empty()) text += "model FLOP: " + results.front().formula + "\n";
   std::fputs(text.c_str(), stdout);
 }
 
-int exit_code_of(const std::vector<Result>& results) {
+int exit_code_of(std::span<const Result> results) {
   const bool right = std::ranges::all_of(
       results, [](const Result& result) { return result.checked.empty() || result.checked == "right"; });
   return right ? 0 : exit_code(ErrorKind::Internal);
-}
-
-std::int64_t checked_kv_heads(std::int64_t heads, std::int64_t kv_heads) {
-  if (kv_heads == 0) return heads;
-  if (heads % kv_heads == 0) return kv_heads;
-  throw ConfigError("heads are not a multiple of key/value heads", "--kv-heads", "give a divisor of --heads");
-}
-
-int threads_of(const RunOptions& options) {
-  return options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
 }
 
 DType dtype_from(const std::string& name) {
   if (name == "fp32") return DType::Fp32;
   if (name == "bf16") return DType::Bf16;
   throw ConfigError("unknown type '" + name + "'", "--dtype", "use fp32 or bf16");
-}
-
-void fill_random(const TensorView& view, std::uint64_t seed) {
-  const CounterRandom random(seed, stream_of("bench"));
-  for (std::int64_t i = 0; i < view.count(); ++i) {
-    const auto value = static_cast<float>(random.normal(static_cast<std::uint64_t>(i)));
-    if (view.dtype == DType::Fp32) view.as<float>()[i] = value;
-    if (view.dtype == DType::Bf16) view.as<bf16>()[i] = bf16(value);
-  }
-}
-
-std::string check_against(const TensorView& result, const TensorView& plain, const TensorView& exact) {
-  double error = 0, allowed = 0, size = 0;
-  for (std::int64_t i = 0; i < exact.count(); ++i) {
-    const double value = element(exact, i), distance = std::abs(element(result, i) - value);
-    if (std::isnan(distance)) return "not a number";
-    error = std::max(error, distance);
-    allowed = std::max(allowed, std::abs(element(plain, i) - value));
-    size = std::max(size, std::abs(value));
-  }
-  const double rounding = result.dtype == DType::Bf16 ? 0x1p-8 : 0x1p-24;
-  if (error <= 2 * allowed + rounding * size) return "right";
-  return fmt::format("wrong by {:.3g}, plain version {:.3g}", error, allowed);
 }
 
 }  // namespace rondo::bench

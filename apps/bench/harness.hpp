@@ -1,49 +1,76 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the cases of `rondo bench` share: timing, the peak they are measured against, and the two ways to report.
+// What the cases of `rondo bench` share: their options, the machine they open, timing, and the two ways to report.
 #pragma once
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "apps/options.hpp"
-#include "comm/communicator.hpp"
 #include "core/dtype.hpp"
-#include "core/tensor_view.hpp"
+#include "runtime/runtime.hpp"
 
 namespace rondo::bench {
 
-/// Options of every case.
+/// Options of every case, and those that several have.
 struct RunOptions {
   int warm_ups = 2, runs = 7;
-  int threads = 0;  // 0: all cores
-  bool check = false, json = false;
+  int threads = 0;  // 0: the cores, shared with other ranks
+  std::string device = "cpu", attention_kernel = "auto", transport = "auto";
+  bool deterministic = false, peak = false, check = false, json = false;
+  std::vector<std::int64_t> peak_sizes;  // empty: those that suit the device
 };
 void add_run_options(CLI::App& command, RunOptions& options);
+void add_device_options(CLI::App& command, RunOptions& options);
+/// How a GPU computes attention.
+void add_attention_options(CLI::App& command, RunOptions& options);
+void add_dtype_option(CLI::App& command, std::vector<std::string>& dtypes);
+/// For what runs over ranks, where the peak takes all of them.
+void add_peak_option(CLI::App& command, RunOptions& options);
 void add_check_option(CLI::App& command, RunOptions& options);
 
+/// What the options ask of the runtime.
+RuntimeOptions machine_options(const RunOptions& options);
+/// The specification, for --check.
+RuntimeOptions reference_options();
+
+/// Seconds of the timed runs, in their order.
 struct Timing {
-  double median_s, fastest_s, slowest_s;
+  std::vector<double> seconds;
+  double launch_s = 0;  // median time that the host took to hand a run over to a GPU; 0 on CPUs
+
+  double median_s() const;
+  double fastest_s() const;
+  double slowest_s() const;
   /// (slowest - fastest) / median
-  double spread() const { return (slowest_s - fastest_s) / median_s; }
+  double spread() const { return (slowest_s() - fastest_s()) / median_s(); }
 };
 
-/// Times `body` after the warm-ups; `prepare` runs before each call and is not timed.
-Timing measure(const RunOptions& options, const std::function<void()>& prepare, const std::function<void()>& body);
-/// The same over ranks that begin together: a run takes as long as its slowest rank. Collective.
-Timing measure_on_ranks(const Communicator& world, const RunOptions& options, const std::function<void()>& prepare,
-                        const std::function<void()>& body);
+/// What is timed: `prepare` runs before each call of `body` and does not count. Both give their work to the compute stream.
+struct Contender {
+  std::function<void()> prepare, body;
+};
+
+/// Times the contender after the warm-ups: on a GPU between two events around the body, so without the wait of the host.
+Timing measure(Execution& execution, const RunOptions& options, const Contender& contender);
+/// The same for several, which take turns, so that what disturbs one run disturbs all of them alike.
+std::vector<Timing> measure_in_turns(Execution& execution, const RunOptions& options,
+                                     std::span<const Contender> contenders);
+/// By the clock of the host, over ranks that begin together: a run takes until the slowest rank, with its GPU, is done.
+/// Collective.
+Timing measure_on_ranks(Runtime& runtime, const RunOptions& options, const Contender& contender);
 /// The middle of the values; the upper one of two.
 double median(std::vector<double> values);
 
-/// The best square product of 512 ... 4,096 with weights packed in oneDNN's preferred format, same threads.
+/// The best square product of several sizes, see apps/bench/peak.hpp.
 struct Peak {
-  double flops_per_s;
+  DType dtype;
+  double flops_per_s;  // of all ranks together
   std::int64_t size;
   std::string implementation;
 };
-Peak measure_peak(DType dtype, int threads);
 
 /// One line of results: its parameters, then the figures.
 struct Result {
@@ -51,25 +78,21 @@ struct Result {
   std::string formula;  // of the model FLOP
   double flop;
   Timing timing;
-  double peak_flops_per_s = 0;          // 0: not measured
-  std::string checked = {};             // "", "right" or what is wrong
-  nlohmann::ordered_json figures = {};  // more measured figures, with their units in their names
+  double peak_flops_per_s = 0;  // 0: not measured
+  std::string checked = {};     // "", "right" or what is wrong
+  nlohmann::ordered_json figures =
+      nlohmann::ordered_json::object();  // more measured figures, with their units in their names
+
+  double flops_per_s() const { return flop / timing.median_s(); }
 };
 
 /// Prints a table, or one JSON document with machine, program and every parameter.
-void report(const std::string& name, const RunOptions& options, int threads, const std::string& backend,
-            const std::vector<std::pair<DType, Peak>>& peaks, const std::vector<Result>& results);
+void report(const std::string& name, const RunOptions& options, Runtime& runtime, std::span<const Peak> peaks,
+            std::span<const Result> results);
 
 /// 0 if every checked result is right, else 1.
-int exit_code_of(const std::vector<Result>& results);
+int exit_code_of(std::span<const Result> results);
 
-/// As many as heads where 0. Throws ConfigError unless they divide the heads.
-std::int64_t checked_kv_heads(std::int64_t heads, std::int64_t kv_heads);
-int threads_of(const RunOptions& options);
 DType dtype_from(const std::string& name);
-/// Fills with normal numbers of standard deviation 1.
-void fill_random(const TensorView& view, std::uint64_t seed);
-/// max |result - exact| <= 2 max |plain - exact| + output rounding: the tolerance rule of docs/numerics.md, for a benchmark.
-std::string check_against(const TensorView& result, const TensorView& plain, const TensorView& exact);
 
 }  // namespace rondo::bench

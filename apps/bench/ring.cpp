@@ -4,12 +4,11 @@
 #include <cmath>
 #include <memory>
 
+#include "apps/bench/attention_share.hpp"
 #include "apps/bench/cases.hpp"
 #include "apps/bench/harness.hpp"
+#include "apps/bench/peak.hpp"
 #include "apps/ranks.hpp"
-#include "config/parallel_config.hpp"
-#include "model/ring_attention.hpp"
-#include "runtime/runtime.hpp"
 
 namespace rondo::bench {
 
@@ -19,8 +18,8 @@ struct RingOptions {
   RunOptions run;
   std::vector<std::string> dtypes{"fp32"};
   std::string layout = "auto", pass = "both";
-  std::int64_t tokens = 8192, heads = 8, kv_heads = 0, head_dim = 64, window = 0;
-  bool full = false;
+  HeadOptions heads{.heads = 8};
+  std::int64_t tokens = 8192, head_dim = 64, window = 0;
 };
 
 /// A transport that moves nothing: with it, a ring pass is its arithmetic alone.
@@ -39,47 +38,17 @@ class StillTransport final : public Transport {
   int rank_, size_;
 };
 
-/// The tensors of one rank's share.
-struct Share {
-  Share(Device& device, DType dtype, const Span& span, const RingOptions& o)
-      : Share(device, dtype, accumulator_of(dtype), {span.num_tokens(), o.heads, o.head_dim},
-              {span.num_tokens(), o.kv_heads, o.head_dim}) {
-    std::uint64_t seed = 1;
-    for (const Buffer* input : {&q, &k, &v, &d_out}) fill_random(input->view(), seed++);
-  }
-  Share(Device& device, DType dtype, DType sum, const Shape& queries, const Shape& keys)
-      : q(device, dtype, queries, MemoryUse::Workspace),
-        k(device, dtype, keys, MemoryUse::Workspace),
-        v(device, dtype, keys, MemoryUse::Workspace),
-        d_out(device, dtype, queries, MemoryUse::Workspace),
-        out(device, sum, queries, MemoryUse::Workspace),
-        lse(device, sum, {queries[1], queries[0]}, MemoryUse::Workspace),
-        d_q(device, sum, queries, MemoryUse::Workspace),
-        d_k(device, sum, keys, MemoryUse::Workspace),
-        d_v(device, sum, keys, MemoryUse::Workspace) {}
-
-  SoftmaxCarry carry() const { return {out.view(), lse.view()}; }
-  void forward(RingAttention& ring, const Span& span) const {
-    ring.forward(span, q.view(), {k.view(), v.view()}, carry());
-  }
-  void backward(RingAttention& ring, const Span& span) const {
-    ring.backward(span, q.view(), {k.view(), v.view()}, carry(), d_out.view(), d_q.view(), {d_k.view(), d_v.view()});
-  }
-
-  Buffer q, k, v, d_out, out, lse, d_q, d_k, d_v;
-};
-
 /// The messages of a pass and nothing else: every hop's exchange, waited for before the next begins.
 class Transfers {
  public:
-  Transfers(Execution& execution, const Span& span, const RingOptions& o, DType dtype)
+  Transfers(Execution& execution, const Span& span, const AttentionShape& shape, DType dtype)
       : execution_(execution),
         span_(span),
-        out_(slots(dtype, o)),
-        in_(slots(dtype, o)),
-        sum_out_(slots(accumulator_of(dtype), o)),
-        sum_in_(slots(accumulator_of(dtype), o)),
-        home_(slots(accumulator_of(dtype), o)) {}
+        out_(slots(dtype, shape)),
+        in_(slots(dtype, shape)),
+        sum_out_(slots(accumulator_of(dtype), shape)),
+        sum_in_(slots(accumulator_of(dtype), shape)),
+        home_(slots(accumulator_of(dtype), shape)) {}
 
   void forward() {
     const std::vector<Hop>& hops = span_.schedule().hops();
@@ -95,8 +64,9 @@ class Transfers {
   }
 
  private:
-  Buffer slots(DType dtype, const RingOptions& o) const {
-    return {execution_.device, dtype, {2 * span_.layout().max_tokens(), o.kv_heads, o.head_dim}, MemoryUse::Workspace};
+  Buffer slots(DType dtype, const AttentionShape& shape) const {
+    const Shape both{2 * span_.layout().max_tokens(), shape.kv_heads, shape.head_dim};
+    return {execution_.device, dtype, both, MemoryUse::KeyValueSlots};
   }
   // Keys and values as one message: bytes count here, not what they mean.
   void list(std::vector<Message>& messages, int peer, const Buffer& slot, int share) const {
@@ -133,88 +103,110 @@ struct Pass {
   std::function<void()> transfer;
 };
 
-Result time_pass(Runtime& runtime, const RingOptions& options, const Span& span, const Share& share, const Pass& pass) {
+Result time_pass(Runtime& runtime, const RingOptions& options, const AttentionShape& shape, const Span& span,
+                 const AttentionShare& share, const Pass& pass) {
   Execution& execution = runtime.execution();
   const Communicator& world = runtime.world();
   StillTransport still(execution.ring.transport);
   Execution alone{
       execution.device, execution.backend, execution.compute, execution.scratch, {still, execution.compute}};
-  const double scale = 1 / std::sqrt(static_cast<double>(options.head_dim));
+  const double scale = 1 / std::sqrt(static_cast<double>(shape.head_dim));
   RingAttention ring(execution, scale), arithmetic(alone, scale);
   // Backward needs the carry of a forward pass; forward begins with an empty one.
-  const auto empty = [&] { RingAttention::empty_carry(execution, share.carry()); };
-  empty();
-  share.forward(ring, span);
+  const SoftmaxCarry carry{share.out, share.lse};
+  RingAttention::empty_carry(execution, carry);
+  ring.forward(span, share.q, {share.k, share.v}, carry);
   const auto prepare = [&] {
-    if (pass.flop_factor == 1) empty();
+    if (pass.flop_factor == 1) RingAttention::empty_carry(execution, carry);
   };
 
   Transport& transport = execution.ring.transport;
+  execution.device.synchronize(execution.compute);
   const std::uint64_t sent_before = transport.sent_bytes();
-  std::vector<double> exposed;
-  const Timing wall = measure_on_ranks(world, options.run, prepare, [&] {
-    const double before = transport.exposed_s();
-    pass.compute(ring);
-    exposed.push_back(transport.exposed_s() - before);
-  });
-  const auto num_passes = static_cast<std::int64_t>(exposed.size());
+  std::vector<double> waited;  // in all until before each pass
+  const Timing wall = measure_on_ranks(runtime, options.run,
+                                       {[&] {
+                                          prepare();
+                                          waited.push_back(transport.exposed_s());
+                                        },
+                                        [&] { pass.compute(ring); }});
+  const auto num_passes = static_cast<std::int64_t>(waited.size());
+  waited.push_back(transport.exposed_s());
   const std::int64_t sent = world.max(static_cast<std::int64_t>(transport.sent_bytes() - sent_before)) / num_passes;
-  exposed.erase(exposed.begin(), exposed.begin() + options.run.warm_ups);
-  for (double& s : exposed) s = 1e-9 * static_cast<double>(world.max(std::llround(1e9 * s)));  // the longest wait
-  const Timing arithmetic_alone = measure_on_ranks(world, options.run, prepare, [&] { pass.compute(arithmetic); });
-  const Timing transfer_alone = measure_on_ranks(
-      world, options.run, [] {}, pass.transfer);
+  std::vector<double> exposed;
+  for (std::size_t i = static_cast<std::size_t>(options.run.warm_ups); i + 1 < waited.size(); ++i) {
+    const std::int64_t of_rank = std::llround(1e9 * (waited[i + 1] - waited[i]));
+    exposed.push_back(1e-9 * static_cast<double>(world.max(of_rank)));  // the longest wait
+  }
+  const Timing arithmetic_alone = measure_on_ranks(runtime, options.run, {prepare, [&] { pass.compute(arithmetic); }});
+  const Timing transfer_alone = measure_on_ranks(runtime, options.run, {[] {}, pass.transfer});
   double pairs = 0;
   for (const double of_rank : world.all_gather(span.attended_pairs())) pairs += of_rank;
-  return {.parameters = {{"dtype", name_of(share.q.view().dtype)},
+  return {.parameters = {{"dtype", name_of(share.q.dtype)},
                          {"layout", name_of(span.layout().kind())},
                          {"tokens", options.tokens},
-                         {"heads", options.heads},
-                         {"kv_heads", options.kv_heads},
-                         {"head_dim", options.head_dim},
-                         {"causal", !options.full},
+                         {"heads", shape.heads},
+                         {"kv_heads", shape.kv_heads},
+                         {"head_dim", shape.head_dim},
+                         {"causal", shape.causal},
                          {"window", options.window},
                          {"hops", span.schedule().hops().size()},
                          {"pass", pass.name}},
           .formula = "forward 4 N D for each query and key that attend, backward 2.5 times that",
-          .flop = pass.flop_factor * 4 * pairs * static_cast<double>(options.heads * options.head_dim),
+          .flop = pass.flop_factor * 4 * pairs * static_cast<double>(shape.heads * shape.head_dim),
           .timing = wall,
-          .figures = {{"arithmetic_alone_ms", 1e3 * arithmetic_alone.median_s},
-                      {"transfer_alone_ms", 1e3 * transfer_alone.median_s},
+          .figures = {{"arithmetic_alone_ms", 1e3 * arithmetic_alone.median_s()},
+                      {"transfer_alone_ms", 1e3 * transfer_alone.median_s()},
                       {"exposed_communication_ms", 1e3 * median(exposed)},
                       {"sent_bytes", sent}}};
 }
 
-int run(MpiSession& session, RingOptions options) {
-  const Communicator& world = session.world();
+// Throws ConfigError, agreed by all ranks.
+AttentionShape checked_options(const Communicator& world, const RingOptions& options) {
+  AttentionShape shape{};
   agree_on(world, [&] {
-    options.kv_heads = checked_kv_heads(options.heads, options.kv_heads);
+    shape = checked_shape(options.heads, options.tokens, options.head_dim);
     if (options.tokens < world.size()) {
       throw ConfigError("there are fewer tokens than ranks", "--tokens", "give at least one token for each rank");
     }
     for (const std::string& name : options.dtypes) dtype_from(name);
   });
+  return shape;
+}
+
+int run(MpiSession& session, const RingOptions& options) {
+  const Communicator& world = session.world();
+  AttentionShape shape = checked_options(world, options);
   const LayoutKind kind =
-      options.layout == "auto" ? balancing_layout(!options.full, options.window) : layout_kind_from(options.layout);
-  Runtime runtime(world, {.device = DeviceChoice::Cpu, .threads = options.run.threads});
+      options.layout == "auto" ? balancing_layout(shape.causal, options.window) : layout_kind_from(options.layout);
+  Runtime runtime(world, machine_options(options.run));
   Execution& execution = runtime.execution();
   const SequenceLayout layout(options.tokens, world.size(), kind);
-  const Span span(layout, {.causal = !options.full, .window = options.window}, world.rank());
+  const Span span(layout, {.causal = shape.causal, .window = options.window}, world.rank());
+  shape.tokens = span.num_tokens();  // from here on that of this rank's share
+  std::vector<Peak> peaks;
   std::vector<Result> results;
   for (const std::string& name : options.dtypes) {
     const DType dtype = dtype_from(name);
-    const Share share(execution.device, dtype, span, options);
-    Transfers transfers(execution, span, options, dtype);
+    if (options.run.peak) peaks.push_back(measure_peak(runtime, dtype, options.run));
+    const AttentionSequence sequence(execution, dtype, shape, {shape.tokens, 1, LayoutKind::Contiguous});
+    sequence.fill(execution);
+    const AttentionShare& share = sequence.shares().front();
+    Transfers transfers(execution, span, shape, dtype);
+    const KeyValue own{share.k, share.v}, d_own{share.d_k, share.d_v};
+    const SoftmaxCarry carry{share.out, share.lse};
     const std::vector<Pass> passes{
-        {"forward", 1, [&](RingAttention& r) { share.forward(r, span); }, [&] { transfers.forward(); }},
-        {"backward", 2.5, [&](RingAttention& r) { share.backward(r, span); }, [&] { transfers.backward(); }}};
+        {"forward", 1, [&](RingAttention& r) { r.forward(span, share.q, own, carry); }, [&] { transfers.forward(); }},
+        {"backward", 2.5,
+         [&](RingAttention& r) { r.backward(span, share.q, own, carry, share.d_out, share.d_q, d_own); },
+         [&] { transfers.backward(); }}};
     for (const Pass& pass : passes) {
-      if (options.pass == "both" || options.pass == pass.name) {
-        results.push_back(time_pass(runtime, options, span, share, pass));
-      }
+      if (options.pass != "both" && options.pass != pass.name) continue;
+      results.push_back(time_pass(runtime, options, shape, span, share, pass));
+      if (options.run.peak) results.back().peak_flops_per_s = peaks.back().flops_per_s;
     }
   }
-  if (world.rank() == 0) report("ring", options.run, runtime.threads(), runtime.description(), {}, results);
+  if (world.rank() == 0) report("ring", options.run, runtime, peaks, results);
   return 0;
 }
 
@@ -227,11 +219,8 @@ void add_ring(Program& program, CLI::App& group) {
                   {"ring", "Ring Attention over the ranks: as it is, its arithmetic alone, its transfers alone.",
                    "mpirun -n 2 rondo bench ring --tokens 8192 --heads 8 --head-dim 64"},
                   [options] { return run_on_ranks([&](MpiSession& session) { return run(session, *options); }); });
-  command->add_option("--dtype", options->dtypes, "fp32, bf16 or both")->delimiter(',')->type_name("TYPE");
+  add_dtype_option(*command, options->dtypes);
   command->add_option("--tokens", options->tokens, "of the sequence, over all ranks")->check(CLI::Range(1, 1 << 24));
-  command->add_option("--heads", options->heads, "query heads")->check(CLI::Range(1, 1024));
-  command->add_option("--kv-heads", options->kv_heads, "key/value heads, as many as heads if not given")
-      ->check(CLI::Range(1, 1024));
   command->add_option("--head-dim", options->head_dim, "dimensions of a head")->check(CLI::Range(1, 1024));
   command->add_option("--layout", options->layout, "auto, contiguous, zigzag or striped")->type_name("LAYOUT");
   command->add_option("--window", options->window, "a query sees keys with 0 <= i - j < W; 0: no window")
@@ -239,7 +228,13 @@ void add_ring(Program& program, CLI::App& group) {
       ->type_name("W");
   command->add_option("--pass", options->pass, "which of the two, or both")
       ->check(CLI::IsMember({"forward", "backward", "both"}));
-  command->add_flag("--full", options->full, "without a causal mask");
+  add_head_options(*command, options->heads);
+  command->add_option("--transport", options->run.transport, "as parallel.transport, between GPUs")
+      ->check(CLI::IsMember({"auto", "mpi", "nccl"}))
+      ->type_name("TRANSPORT");
+  add_device_options(*command, options->run);
+  add_attention_options(*command, options->run);
+  add_peak_option(*command, options->run);
   add_run_options(*command, options->run);
 }
 

@@ -4,6 +4,7 @@
 
 #include "apps/bench/cases.hpp"
 #include "apps/bench/harness.hpp"
+#include "apps/bench/peak.hpp"
 #include "apps/ranks.hpp"
 #include "apps/run_start.hpp"
 #include "model/shape_of.hpp"
@@ -16,7 +17,6 @@ namespace {
 struct StepOptions {
   RunOptions run;
   ConfigOptions config;
-  bool peak = false;
 };
 
 int run(MpiSession& session, const StepOptions& options) {
@@ -29,20 +29,17 @@ int run(MpiSession& session, const StepOptions& options) {
   Runtime runtime(world, runtime_options(input.config));
   runtime.add_progress([&stop] { stop.poll(); });
 
-  Peak peak{};
-  double all_peaks = 0;
-  if (options.peak) {
+  std::vector<Peak> peaks;
+  if (options.run.peak) {
     const DType dtype = dtype_of_compute(input.config.precision.compute);
     agree_on(world, [&] { dtype_from(std::string(name_of(dtype))); });
-    peak = measure_peak(dtype, runtime.threads());
-    for (const double of_rank : world.all_gather(peak.flops_per_s)) all_peaks += of_rank;
+    peaks.push_back(measure_peak(runtime, dtype, options.run));
   }
 
   Trainer trainer(runtime, input.config, *input.corpus, stop, "");
   trainer.parameters().initialise(static_cast<std::uint64_t>(input.config.train.seed));
   std::vector<StepReport> reports;
-  const Timing timing = measure_on_ranks(
-      world, options.run, [] {}, [&] { reports.push_back(trainer.step()); });
+  const Timing timing = measure_on_ranks(runtime, options.run, {[] {}, [&] { reports.push_back(trainer.step()); }});
   reports.erase(reports.begin(), reports.begin() + options.run.warm_ups);
   std::vector<double> exposed_ms;
   for (const StepReport& report : reports) {
@@ -62,15 +59,11 @@ int run(MpiSession& session, const StepOptions& options) {
       .formula = "6 a parameter that multiplies and token, 12 N D for each query and key that attend; no recomputation",
       .flop = flop,
       .timing = timing,
-      .peak_flops_per_s = all_peaks,
-      .figures = {{"tokens_per_s", static_cast<double>(reports.front().tokens) / timing.median_s},
+      .peak_flops_per_s = peaks.empty() ? 0 : peaks.front().flops_per_s,
+      .figures = {{"tokens_per_s", static_cast<double>(reports.front().tokens) / timing.median_s()},
                   {"exposed_communication_ms", median(exposed_ms)},
                   {"peak_bytes_of_a_rank", world.max(static_cast<std::int64_t>(memory.peak_total_bytes()))}}};
-  if (world.rank() == 0) {
-    std::vector<std::pair<DType, Peak>> peaks;
-    if (options.peak) peaks.emplace_back(dtype_of_compute(input.config.precision.compute), peak);
-    report("step", options.run, runtime.threads(), runtime.description(), peaks, {result});
-  }
+  if (world.rank() == 0) report("step", options.run, runtime, peaks, {&result, 1});
   return 0;
 }
 
@@ -84,7 +77,7 @@ void add_step(Program& program, CLI::App& group) {
                    "mpirun -n 2 rondo bench step configs/tiny.toml --set data.corpus=corpus.h5"},
                   [options] { return run_on_ranks([&](MpiSession& session) { return run(session, *options); }); });
   add_config_options(*command, options->config);
-  command->add_flag("--peak", options->peak, "also measure the matmul peak of all ranks at once, some seconds");
+  add_peak_option(*command, options->run);
   add_run_options(*command, options->run);
 }
 

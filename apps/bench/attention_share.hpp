@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensors of attention over a sequence, whole or as the shares of a ring's ranks, and the operator on blocks of them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apps/bench/harness.hpp"
+#include "core/attention_mask.hpp"
+#include "core/sequence_layout.hpp"
+#include "model/ring_attention.hpp"
+
+namespace rondo::bench {
+
+struct AttentionShape {
+  std::int64_t tokens, heads, kv_heads, head_dim;
+  bool causal;
+
+  Shape queries() const { return {tokens, heads, head_dim}; }
+  Shape keys() const { return {tokens, kv_heads, head_dim}; }
+};
+
+enum class AttentionPass { Forward, Backward };
+
+/// What is known of a pass before it is timed: parameters, formula and model FLOP.
+Result attention_result(AttentionPass pass, const AttentionShape& shape, const Peak& peak, const RunOptions& options);
+
+/// --heads, --kv-heads and --full.
+struct HeadOptions {
+  std::int64_t heads = 4, kv_heads = 0;  // 0: as many as heads
+  bool full = false;
+};
+void add_head_options(CLI::App& command, HeadOptions& options);
+/// Throws ConfigError unless the key/value heads divide the heads.
+AttentionShape checked_shape(const HeadOptions& options, std::int64_t tokens, std::int64_t head_dim);
+
+/// What one rank has of a sequence: views of an AttentionSequence.
+struct AttentionShare {
+  TensorView q, d_out, out, d_q;  // [T, N, D]
+  TensorView k, v, d_k, d_v;      // [T, G, D]
+  TensorView lse, delta;          // [N, T]
+  TokenRuns runs;
+};
+
+/// Owns the tensors. The shares follow each other in memory, each in its own order of tokens.
+class AttentionSequence {
+ public:
+  AttentionSequence(Execution& execution, DType dtype, const AttentionShape& shape, const SequenceLayout& layout);
+
+  /// Inputs are random and depend on the seed and the shape alone.
+  void fill(Execution& execution) const;
+  const std::vector<AttentionShare>& shares() const { return shares_; }
+  /// The values of a tensor [T, ...] as they lie in memory, in the order of the sequence.
+  std::vector<double> in_order(const std::vector<double>& values) const;
+
+  Buffer q, k, v, d_out, out, d_q, d_k, d_v;
+
+ private:
+  Buffer lse_, delta_;  // one [N, T] after the other
+  std::vector<AttentionShare> shares_;
+};
+
+/// Attention of shares to each other, with the sums of the ring.
+class AttentionBlocks {
+ public:
+  AttentionBlocks(Execution& execution, const AttentionMaskView& mask, std::int64_t head_dim);
+
+  void empty_carry(const AttentionShare& queries) const;
+  void zero_gradients(const AttentionShare& share) const;
+  void forward(const AttentionShare& queries, const AttentionShare& keys) const;
+  /// What backward needs of a share's queries beside the final carry.
+  void delta(const AttentionShare& queries) const;
+  /// Adds d_q of the queries, and the gradients of the keys to d_keys.
+  void backward(const AttentionShare& queries, const AttentionShare& keys, const KeyValue& d_keys) const;
+
+ private:
+  Execution& execution_;
+  const AttentionMaskView& mask_;
+  double scale_;
+};
+
+}  // namespace rondo::bench

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine that the steps of jobs/gpu-check.sh run on: where libraries and programs are, and how one is called."""
+import dataclasses
+import glob
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import Callable
+
+HERE = pathlib.Path(__file__).resolve().parent.parent.parent
+SMALL = ["model.d_model=128", "model.layers=2", "data.sequence_length=1024", "evaluate.sequences=2", "precision.compute=bf16"]
+
+
+class Skip(Exception):
+    """The step cannot be tried here."""
+
+
+@dataclasses.dataclass
+class Step:
+    name: str
+    group: str  # what --only may also name
+    seconds: int  # about so long on an H100; guessed until it has run on one
+    what: str
+    run: Callable  # (Check) -> dict of figures; raises Skip, AssertionError or CalledProcessError
+    multi: bool = False
+
+
+class Check:
+    def __init__(self, options):
+        self.options = options
+        self.output = pathlib.Path(options.output).resolve()
+        self.bundled = (HERE / "runtime").is_dir()
+        self.root = HERE if self.bundled else pathlib.Path(options.build).resolve()
+        self.rondo = self.root / "bin/rondo"
+        self.hosts = [host for host in options.hosts.split(",") if host]
+        self.environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                                OMPI_MCA_rmaps_base_oversubscribe="1", CUDA_DEVICE_MAX_CONNECTIONS="32")
+        self.mpirun = "mpirun"
+        self.log = None
+        self.has_corpus = False
+        self.speeds = {}  # attention measured so far: (kernel, head_dim, causal, tokens, pass) -> FLOP/s
+        self.find_libraries()
+
+    # --- what is where ---------------------------------------------------------------------------------------------
+
+    def find_libraries(self):
+        """Own libraries first, then CUDA's, wherever a toolkit or Python's wheels have put them."""
+        folders = [self.root / "lib"]
+        if self.bundled:
+            runtime = self.root / "runtime"
+            folders.append(runtime / "lib")
+            self.mpirun = str(runtime / "bin/mpirun")
+            self.environment.update(OPAL_PREFIX=str(runtime), OPAL_LIBDIR=str(runtime / "lib"),
+                                    OPAL_PKGLIBDIR=str(next((runtime / "openmpi").iterdir())),
+                                    OPAL_PKGDATADIR=str(runtime / "share/openmpi"), OPAL_BINDIR=str(runtime / "bin"),
+                                    OPAL_SYSCONFDIR=str(runtime / "etc"), PMIX_INSTALL_PREFIX=str(runtime / "pmix"),
+                                    PATH=f"{runtime / 'bin'}:{os.environ.get('PATH', '')}")
+            if not shutil.which("ssh") and not self.hosts:
+                self.environment["OMPI_MCA_plm"] = "isolated"  # mpirun looks for ssh even on one machine
+        self.cuda_folders = sorted({pathlib.Path(path).parent for pattern in self.library_patterns()
+                                    for path in glob.glob(pattern)})
+        folders += self.cuda_folders
+        kept = [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+        self.environment["LD_LIBRARY_PATH"] = ":".join([*map(str, folders), *kept])
+        if self.bundled and not self.starts():
+            self.environment["LD_LIBRARY_PATH"] += f":{self.root / 'runtime/fallback'}"
+
+    @staticmethod
+    def library_patterns():
+        roots = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH", "NVHPC_ROOT")] + ["/usr/local/cuda"]
+        names = ("libcublasLt.so*", "libcudnn.so*", "libnccl.so*", "libcudart.so*", "libnvrtc.so*")
+        sites = [path for path in {*sys.path, *glob.glob("/usr/lib/python3*/dist-packages"),
+                                   *glob.glob("/usr/local/lib/python3*/*-packages"),
+                                   *glob.glob("/opt/*/lib/python3*/site-packages")} if path]
+        for name in names:
+            for root in filter(None, roots):
+                yield f"{root}/lib64/{name}"
+                yield f"{root}/lib/{name}"
+                yield f"{root}/**/lib/{name}"
+            for site in sites:
+                yield f"{site}/nvidia/*/lib/{name}"
+
+    def starts(self):
+        return subprocess.run([self.rondo, "--version"], env=self.environment, capture_output=True, check=False).returncode == 0
+
+    def tests(self):
+        """(program, ranks) of every GPU test."""
+        listed = self.root / ("tests/list" if self.bundled else "tests/gpu_tests")
+        if not listed.exists():
+            raise Skip(f"{listed} is missing: build the target bundle")
+        for line in listed.read_text().splitlines():
+            name, ranks = line.split()
+            yield name, int(ranks)
+
+    def num_gpus(self):
+        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False) if shutil.which("nvidia-smi") else None
+        return len(found.stdout.splitlines()) if found and found.returncode == 0 else 0
+
+    def require_gpus(self, count):
+        if not self.options.dry_run and self.num_gpus() < count:
+            raise Skip(f"needs {count} GPU{'s' if count > 1 else ''}, nvidia-smi shows {self.num_gpus()}")
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def launcher(self, ranks, nodes):
+        """mpirun on this machine, or over the first so many of --hosts with equally many ranks on each."""
+        words = [self.mpirun, "-n", str(ranks), "--bind-to", "none"]
+        if nodes > 1:
+            each = -(-ranks // nodes)
+            carried = sorted(name for name, value in self.environment.items()
+                             if os.environ.get(name) != value and not name.startswith("OMPI_"))
+            words += ["--host", ",".join(f"{host}:{each}" for host in (self.hosts or ["A", "B"])[:nodes]), "--map-by", "slot",
+                      *[word for name in carried for word in ("-x", name)]]
+            if self.bundled:
+                words += ["--prefix", str(self.root / "runtime")]
+        return words
+
+    def call(self, *command, limit_s=300, ranks=0, nodes=1, codes=(0,), **environment):
+        """Runs and logs; stdout as text. With --dry-run only prints."""
+        words = [*(self.launcher(ranks, nodes) if ranks else []), *(str(word) for word in command)]
+        self.log.write(f"$ {' '.join(map(shlex.quote, words))}\n")
+        if self.options.dry_run:
+            print("      $ " + " ".join(map(shlex.quote, words)))
+            return ""
+        self.log.flush()
+        done = subprocess.run(words, env={**self.environment, **environment}, stdout=subprocess.PIPE, stderr=self.log,
+                              timeout=limit_s, text=True, errors="replace", cwd=self.output, check=False)
+        self.log.write(done.stdout)
+        assert done.returncode in codes, f"{words[0]} ended with {done.returncode}, see {self.log.name}"
+        return done.stdout
+
+    def bench(self, case, *options, **how):
+        """The document of `rondo bench CASE`; nothing with --dry-run."""
+        text = self.call(self.rondo, "bench", case, *options, "--json", **how)
+        return json.loads(text) if text else None
+
+    def corpus(self):
+        """Something to train on, made when it is first asked for: one document, as documents do not see each other, and long
+        enough for the longest sequence."""
+        path = self.output / "text.h5"
+        if not self.has_corpus:
+            self.has_corpus = True
+            sources = [HERE / "data/text.txt"] if self.bundled else [*sorted(HERE.glob("docs/**/*.md")), HERE / "README.md"]
+            text = "".join(source.read_text(encoding="utf-8") for source in sources)
+            if not self.options.dry_run:
+                (self.output / "text.txt").write_text(text * (1 + 2_000_000 // len(text)), encoding="utf-8")
+            self.call(self.rondo, "prepare", self.output / "text.txt", "--output", path, "--tokenizer", "bytes")
+        return path
+
+    def train(self, run, ranks, *settings, **how):
+        """A run of configs/tiny.toml from its start; its losses by step."""
+        folder = self.output / "runs" / run
+        if not self.options.dry_run:
+            shutil.rmtree(folder, ignore_errors=True)
+        return self.go_on(run, ranks, *settings, **how)
+
+    def go_on(self, run, ranks, *settings, **how):
+        folder = self.output / "runs" / run
+        words = [word for setting in (f"data.corpus={self.corpus()}", *SMALL, *settings) for word in ("--set", setting)]
+        self.call(self.rondo, "train", HERE / "configs/tiny.toml", "--run", folder, *words, ranks=ranks, **how)
+        if self.options.dry_run:
+            return {}
+        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return {record["step"]: record["loss"] for record in records if "loss" in record}
+
+    def digests(self, run):
+        checkpoint = sorted((self.output / "runs" / run / "checkpoints").glob("step-*"),
+                            key=lambda path: int(path.name.split("-")[1]))
+        return self.call(self.rondo, "checkpoint", "info", checkpoint[-1] if checkpoint else f"runs/{run}", "--json")
