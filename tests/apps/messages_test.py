@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `rondo` says when a run starts, ends or is refused: once, over real ranks, with what to do next; and what it leaves."""
-import argparse
 import fcntl
 import json
 import os
@@ -9,49 +8,23 @@ import pty
 import re
 import struct
 import subprocess
-import tempfile
+import sys
 import termios
 import unittest
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--program", required=True)
-parser.add_argument("--mpiexec", required=True)
-parser.add_argument("--source", required=True)
-OPTIONS, REST = parser.parse_known_args()
-SMALL = ["data.sequence_length=32", "model.d_model=32", "train.steps=3", "train.warmup_steps=0", "parallel.threads=1",
-         "precision.compute=fp32"]
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+from program import OPTIONS, ProgramTest, read_options
 
 
-def with_settings(*settings):
-    return [word for setting in settings for word in ("--set", setting)]
+class Messages(ProgramTest):
+    TEXT = "".join(f"line {i} of a text\n" for i in range(200))
+    SMALL = ("data.sequence_length=32", "model.d_model=32", "train.steps=3", "train.warmup_steps=0", "parallel.threads=1",
+             "precision.compute=fp32")
 
-
-class Messages(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.folder = pathlib.Path(cls.temporary.name)
-        (cls.folder / "text.txt").write_text("".join(f"line {i} of a text\n" for i in range(200)))
-        cls.rondo("prepare", "text.txt", "--tokenizer", "bytes", "--output", "corpus.h5", "--validation", "0.1")
+        super().setUpClass()
         cls.rondo(*cls.train_line("done"))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.temporary.cleanup()
-
-    @classmethod
-    def rondo(cls, *arguments, ranks=0, code=0, **options):
-        launcher = [OPTIONS.mpiexec, "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
-        done = subprocess.run([*launcher, OPTIONS.program, *arguments], capture_output=True, text=True, errors="replace",
-                              timeout=120, cwd=cls.folder, **options)
-        if done.returncode != code:
-            raise AssertionError(f"{arguments} ended with {done.returncode}, not {code}:\n{done.stderr}")
-        return done
-
-    @staticmethod
-    def train_line(run, *settings):
-        return ["train", f"{OPTIONS.source}/configs/tiny.toml", "--run", run,
-                *with_settings("data.corpus=corpus.h5", *SMALL, *settings)]
 
     def test_every_refusal_is_said_once_and_leaves_a_record_only(self):
         refusals = [("data.sequence_length=99999", 3, "is longer than all"), ("parallel.device=cuda", 4, "no GPU"),
@@ -152,4 +125,5 @@ class Messages(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=["messages_test.py", *REST], verbosity=2)
+    rest = read_options("program", "mpiexec", "source")
+    unittest.main(argv=["messages_test.py", *rest], verbosity=2)

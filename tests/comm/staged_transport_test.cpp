@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/transport.hpp"
-#include "core/random.hpp"
+#include "tests/support/device_values.hpp"
 #include "tests/support/guarded_device.hpp"
 #include "tests/support/mpi_world.hpp"
 
@@ -13,34 +13,13 @@ namespace {
 
 constexpr std::int64_t kPiece = (1 << 20) / sizeof(float);  // values that travel together
 
-// Values whose sums round differently in every order; quick to make.
-std::vector<float> values(const char* name, int rank, std::int64_t count) {
-  const std::uint64_t seed = stream_of(name) + static_cast<std::uint64_t>(rank);
-  std::vector<float> list(static_cast<std::size_t>(count));
-  std::uint64_t state = seed;
-  for (float& value : list) {
-    state = 6364136223846793005U * state + 1442695040888963407U;
-    value = static_cast<float>(static_cast<std::int32_t>(state >> 32)) * 0x1p-24F;
-  }
-  return list;
-}
-
 /// A rank with a transport between devices of one kind.
 class Side {
  public:
   explicit Side(std::unique_ptr<Device> device) : device_(std::move(device)) {}
 
-  Buffer upload(const std::vector<float>& list) {
-    Buffer buffer(*device_, DType::Fp32, {static_cast<std::int64_t>(list.size())}, MemoryUse::Workspace);
-    device_->copy(*compute_, buffer.data(), list.data(), buffer.size_bytes());
-    return buffer;
-  }
-  std::vector<float> download(const Buffer& buffer) {
-    std::vector<float> list(buffer.size_bytes() / sizeof(float));
-    device_->copy(*compute_, list.data(), buffer.data(), buffer.size_bytes());
-    device_->synchronize(*compute_);
-    return list;
-  }
+  Buffer upload(const std::vector<float>& list) { return test::upload(*device_, *compute_, list); }
+  std::vector<float> download(const Buffer& buffer) { return test::download(*device_, *compute_, buffer); }
   Device& device() { return *device_; }
   Stream& compute() { return *compute_; }
   Stream& copies() { return *copies_; }
@@ -76,7 +55,7 @@ TEST_P(StagedTransportTest, BringsMessagesOfAllLengthsInTheirOrder) {
     std::vector<Message> sends, receives;
     for (const std::int64_t length :
          {std::int64_t{1}, std::int64_t{0}, kPiece - 1, kPiece, kPiece + 1, 5 * kPiece / 2}) {
-      out.push_back(side.upload(values("out", group.rank(), length)));
+      out.push_back(side.upload(uneven_values("out", group.rank(), length)));
       in.push_back(side.upload(std::vector<float>(static_cast<std::size_t>(length), -1.0F)));
       sends.push_back({next, out.back().view()});
       receives.push_back({previous, in.back().view()});
@@ -85,7 +64,7 @@ TEST_P(StagedTransportTest, BringsMessagesOfAllLengthsInTheirOrder) {
     std::vector<std::vector<float>> arrived;
     for (const Buffer& buffer : in) arrived.push_back(side.download(buffer));
     for (std::size_t i = 0; i < in.size(); ++i) {
-      EXPECT_EQ(arrived[i] == values("out", previous, static_cast<std::int64_t>(arrived[i].size())), true) << i;
+      EXPECT_EQ(arrived[i] == uneven_values("out", previous, static_cast<std::int64_t>(arrived[i].size())), true) << i;
     }
     return arrived;
   });
@@ -96,8 +75,8 @@ TEST_P(StagedTransportTest, KeepsExchangesApartThatAreUnderWayTogether) {
     const int next = (group.rank() + 1) % group.size(), previous = (group.rank() + group.size() - 1) % group.size();
     std::vector<float> arrived;
     for (int round = 0; round < 3; ++round) {  // memory of finished exchanges is used again
-      const Buffer keys = side.upload(values("keys", group.rank() + round, 3 * kPiece));
-      const Buffer sums = side.upload(values("sums", group.rank() + round, kPiece + 7));
+      const Buffer keys = side.upload(uneven_values("keys", group.rank() + round, 3 * kPiece));
+      const Buffer sums = side.upload(uneven_values("sums", group.rank() + round, kPiece + 7));
       const Buffer keys_in = side.upload(std::vector<float>(3 * kPiece)),
                    sums_in = side.upload(std::vector<float>(kPiece + 7));
       const std::array<Message, 1> send_keys{{{next, keys.view()}}}, receive_keys{{{previous, keys_in.view()}}};
@@ -120,7 +99,7 @@ TEST_P(StagedTransportTest, SumsInRankOrder) {
   on_both([](const Communicator& group, Side& side, Transport& transport) {
     std::vector<std::vector<float>> sums;
     for (const std::int64_t length : {std::int64_t{1}, std::int64_t{5}, std::int64_t{1000}, 18 * kPiece + 3}) {
-      const Buffer data = side.upload(values("gradients", group.rank(), length));
+      const Buffer data = side.upload(uneven_values("gradients", group.rank(), length));
       for (int time = 0; time < 2; ++time) transport.all_reduce(side.compute(), data.view(), side.scratch());
       sums.push_back(side.download(data));
     }
@@ -130,7 +109,7 @@ TEST_P(StagedTransportTest, SumsInRankOrder) {
 
 TEST_P(StagedTransportTest, BroadcastsFromAnyRank) {
   on_both([](const Communicator& group, Side& side, Transport& transport) {
-    const Buffer data = side.upload(values("weights", group.rank(), 2 * kPiece + 5));
+    const Buffer data = side.upload(uneven_values("weights", group.rank(), 2 * kPiece + 5));
     transport.broadcast(side.compute(), data.view(), group.size() - 1);
     return side.download(data);
   });

@@ -8,9 +8,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "core/random.hpp"
 #include "model/ring_attention.hpp"
 #include "tests/kernels/cuda/fake_nccl.hpp"
+#include "tests/support/device_values.hpp"
 #include "tests/support/guarded_device.hpp"
 #include "tests/support/mpi_world.hpp"
 
@@ -32,16 +32,8 @@ struct NcclRank {
                                            .max_ctas = 6});
   }
 
-  Buffer upload(const std::vector<float>& list) {
-    Buffer buffer(device, DType::Fp32, {static_cast<std::int64_t>(list.size())}, MemoryUse::Workspace);
-    device.copy(*compute, buffer.data(), list.data(), buffer.size_bytes());
-    return buffer;
-  }
-  std::vector<float> download(const Buffer& buffer) {
-    std::vector<float> list(buffer.size_bytes() / sizeof(float));
-    device.copy(*compute, list.data(), buffer.data(), buffer.size_bytes());
-    return list;
-  }
+  Buffer upload(const std::vector<float>& list) { return test::upload(device, *compute, list); }
+  std::vector<float> download(const Buffer& buffer) { return test::download(device, *compute, buffer); }
 
   GuardedDevice device;
   std::unique_ptr<Backend> backend = make_guarded_backend(device);
@@ -51,17 +43,7 @@ struct NcclRank {
   std::unique_ptr<Transport> transport;
 };
 
-// Values whose sums round differently in every order; quick to make.
-std::vector<float> values(int rank, std::int64_t count) {
-  const std::uint64_t seed = stream_of("nccl") + static_cast<std::uint64_t>(rank);
-  std::vector<float> list(static_cast<std::size_t>(count));
-  std::uint64_t state = seed;
-  for (float& value : list) {
-    state = 6364136223846793005U * state + 1442695040888963407U;
-    value = static_cast<float>(static_cast<std::int32_t>(state >> 32)) * 0x1p-24F;
-  }
-  return list;
-}
+std::vector<float> values(int rank, std::int64_t count) { return uneven_values("nccl", rank, count); }
 
 TEST(NcclTransport, MakesOneGroupOfAnExchangeAlsoBetweenTwoRanks) {
   with_ranks(2, [](const Communicator& group) {

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program from outside: a folder with a corpus, and how tests start the program there."""
+import argparse
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+OPTIONS = argparse.Namespace()
+
+
+def read_options(*names):
+    """Takes --NAME VALUE for every name from the command line into OPTIONS. @returns the rest of it, for unittest"""
+    parser = argparse.ArgumentParser()
+    for name in names:
+        parser.add_argument(f"--{name}", required=True)
+    return parser.parse_known_args(namespace=OPTIONS)[1]
+
+
+def with_settings(*settings):
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+class ProgramTest(unittest.TestCase):
+    TEXT = ""   # of the corpus
+    SMALL = ()  # settings of a short run
+
+    @classmethod
+    def setUpClass(cls):
+        temporary = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(temporary.cleanup)
+        cls.folder = pathlib.Path(temporary.name)
+        (cls.folder / "text.txt").write_text(cls.TEXT)
+        cls.rondo("prepare", "text.txt", "--tokenizer", "bytes", "--output", "corpus.h5", "--validation", "0.1")
+
+    @classmethod
+    def rondo(cls, *arguments, ranks=0, code=0, **options):
+        launcher = [OPTIONS.mpiexec, "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
+        done = subprocess.run([*launcher, OPTIONS.program, *arguments], capture_output=True, text=True, errors="replace",
+                              timeout=120, cwd=cls.folder, **options)
+        if done.returncode != code:
+            raise AssertionError(f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    @classmethod
+    def train_line(cls, run, *settings):
+        return ["train", f"{OPTIONS.source}/configs/tiny.toml", "--run", run,
+                *with_settings("data.corpus=corpus.h5", *cls.SMALL, *settings)]
