@@ -6,6 +6,7 @@
 #include "kernels/cpu/backend.hpp"
 #include "model/transformer.hpp"
 #include "tests/support/execution.hpp"
+#include "tests/support/guarded_device.hpp"
 
 namespace rondo {
 namespace {
@@ -117,6 +118,34 @@ TEST_P(WorkspaceOfTraining, GrowsByAtMostFiveRowsOfTheModelForEveryToken) {
 
 INSTANTIATE_TEST_SUITE_P(Cpu, WorkspaceOfTraining, testing::Values(DType::Fp32, DType::Bf16),
                          [](const auto& which) { return std::string(name_of(which.param)); });
+
+// On a GPU of the tests, where host code that touched a chunk would be stopped.
+std::int64_t workspace_of_feed_forward(std::int64_t tokens) {
+  const TransformerShape shape = shape_with(64, 96, 256);
+  test::GuardedDevice device;
+  const auto backend = test::make_guarded_backend(device);
+  const auto compute = device.make_stream(StreamRole::Compute);
+  Arena scratch(device, MemoryUse::Workspace);
+  const auto transport = make_self_transport(device);
+  Execution execution{device, *backend, *compute, scratch, Ring{*transport, *compute}};
+  ParameterSet parameters(execution, shape, DType::Bf16);
+  parameters.initialise(3);
+  const Buffer x(device, DType::Bf16, {tokens, shape.d_model}, MemoryUse::Carry),
+      d_x(device, DType::Bf16, {tokens, shape.d_model}, MemoryUse::Carry);
+  device.fill(*compute, x.view(), 0.5);
+  device.fill(*compute, d_x.view(), 0.25);
+  BlockwiseFeedForward feed_forward(execution, shape);
+  feed_forward.backward(parameters.acquire(0), x.view(), d_x.view());
+  feed_forward.forward(parameters.acquire(0), x.view());
+  device.synchronize(*compute);
+  return static_cast<std::int64_t>(device.memory().peak_bytes(MemoryUse::Workspace));
+}
+
+TEST(FeedForwardChunk, IsAsLargeForManyTokensAsForTwoChunks) {
+  const std::int64_t bytes = workspace_of_feed_forward(2 * kChunk);
+  EXPECT_GT(bytes, 0);
+  EXPECT_EQ(workspace_of_feed_forward(16 * kChunk), bytes);
+}
 
 TEST(HeadChunk, IsAsLargeForManyTokensAsForOneChunk) {
   const auto bytes = [](std::int64_t tokens) {
