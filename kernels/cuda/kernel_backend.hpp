@@ -43,6 +43,7 @@ class KernelBackend : public Backend {
   void convert(Stream& stream, const ConvertArgs& args) override { cuda::convert(stream, args); }
   void add(Stream& stream, const AddArgs& args) override { cuda::add(stream, args); }
   void sum(Stream& stream, const SumArgs& args) override {
+    ensure(stream.role() == StreamRole::Compute, "sums share a workspace, so all are on the compute stream");
     cuda::sum(stream, args, sum_workspace_.view().as<double>());
   }
   void adamw(Stream& stream, const AdamWArgs& args) override { cuda::adamw(stream, args); }

@@ -13,6 +13,8 @@ void allow_shared_memory(const void* kernel, std::size_t bytes) {
   std::size_t& most = allowed[{kernel, device}];
   if (bytes <= most) return;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  // All of a multiprocessor's memory that can be shared, so that as many blocks of threads fit as the kernel counts on.
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
   most = bytes;
 }
 

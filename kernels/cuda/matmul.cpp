@@ -113,7 +113,7 @@ struct MatmulPlan {
     int found = 0;
     check_cublas(cublasLtMatmulAlgoGetHeuristic(library, operation.get(), first.get(), second.get(), result.get(),
                                                 result.get(), preference.get(), 1, &best, &found));
-    if (found == 0) {
+    if (found == 0 || best.state != CUBLAS_STATUS_SUCCESS) {
       throw DeviceError("cublasLt has no algorithm for a product of " + std::to_string(key.m) + " x " +
                         std::to_string(key.k) + " by " + std::to_string(key.k) + " x " + std::to_string(key.n));
     }
@@ -146,6 +146,7 @@ Matmul::~Matmul() = default;
 
 void Matmul::operator()(Stream& stream, const MatmulArgs& args) {
   const MatmulSizes sizes = rondo::check(args);
+  ensure(stream.role() == StreamRole::Compute, "products share a workspace, so all are on the compute stream");
   if (sizes.m == 0 || sizes.n == 0) return;
   if (sizes.k == 0) {  // an empty sum, which cublasLt refuses
     if (!args.accumulate) device_.fill_zero(stream, args.c.data, args.c.size_bytes());

@@ -13,7 +13,11 @@ using cudaEvent_t = CUevent_st*;
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
 enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaFuncAttribute {
+  cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+  cudaFuncAttributePreferredSharedMemoryCarveout = 9
+};
+enum cudaSharedCarveout { cudaSharedmemCarveoutMaxShared = 100 };
 
 inline cudaError_t cudaGetDevice(int* device) {
   *device = 0;
@@ -40,7 +44,8 @@ inline std::map<const void*, std::size_t>& allowed_shared_bytes() {
 
 }  // namespace rondo::emulation
 
-inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;  // a hint
   if (static_cast<std::size_t>(value) > rondo::emulation::kMostSharedBytes) return cudaErrorInvalidValue;
   rondo::emulation::allowed_shared_bytes()[kernel] = static_cast<std::size_t>(value);
   return cudaSuccess;
