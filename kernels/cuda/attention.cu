@@ -17,15 +17,6 @@ constexpr int kThreads = 128;  // also the keys of a tile
 constexpr int kWarps = kThreads / 32;
 template <typename Sum> constexpr Sum kEmpty = -std::numeric_limits<Sum>::infinity();
 
-template <typename E, typename Sum> struct ForwardTensors {
-  const E* q;
-  const E* k;
-  const E* v;
-  Sum* out;
-  Sum* lse;
-  Sum scale;
-};
-
 template <typename E, typename Sum>
 __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const BlockGeometry block) {
   __shared__ Sum reduction[kWarps];
@@ -108,24 +99,16 @@ __global__ void delta_kernel(const Sum* out, const E* d_out, Sum* delta, std::in
 
 void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) {
   if (fused_attention_takes(args)) return fused_attention_forward(stream, args);
-  const AttentionSizes sizes = rondo::check(args);
   Arena::Scope scope(args.scratch);
-  const BlockGeometry block{.sizes = sizes,
-                            .key_runs = device_runs(args.key_runs),
-                            .visible = visible_keys(stream, args.query_runs, args.mask, args.scratch)};
+  const BlockGeometry block = geometry_of(stream, args);
+  const AttentionSizes& sizes = block.sizes;
   with_storage_type(args.q.dtype, [&]<typename T>() {
     using E = Element<T>;
     using Sum = Accumulator<T>;
-    const ForwardTensors<E, Sum> tensors{.q = elements<T>(args.q),
-                                         .k = elements<T>(args.k),
-                                         .v = elements<T>(args.v),
-                                         .out = args.carry.out.as<Sum>(),
-                                         .lse = args.carry.lse.as<Sum>(),
-                                         .scale = static_cast<Sum>(args.scale)};
     const auto shared_bytes = static_cast<std::size_t>(2 * sizes.head_dim + kThreads) * sizeof(Sum);
     launch(forward_kernel<E, Sum>, stream,
-           {.blocks = sizes.num_queries * sizes.heads, .threads = kThreads, .shared_bytes = shared_bytes}, tensors,
-           block);
+           {.blocks = sizes.num_queries * sizes.heads, .threads = kThreads, .shared_bytes = shared_bytes},
+           forward_tensors<T>(args), block);
   });
 }
 

@@ -14,19 +14,6 @@ namespace {
 
 constexpr int kThreads = 128;  // also the keys, or queries, of a tile
 
-template <typename E, typename Sum> struct BackwardTensors {
-  const E* q;
-  const E* k;
-  const E* v;
-  const E* d_out;
-  const Sum* lse;
-  const Sum* delta;
-  Sum* d_q;
-  Sum* d_k;
-  Sum* d_v;
-  Sum scale;
-};
-
 template <typename Sum> struct Gradients { Sum p, ds; };
 
 /// p = exp(scale q . k - lse),  ds = p (d_out . v - delta), rounded once to the storage type E.
@@ -121,9 +108,10 @@ __global__ void d_kv_kernel(const BackwardTensors<E, Sum> tensors, const BlockGe
       __syncthreads();
       for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
         Sum d_k = 0, d_v = 0;
+        // What is 0 adds nothing: a query that does not see the key may hold infinity.
         for (std::int64_t t = 0; t < tile; ++t) {
-          d_k += ds[t] * load(tensors.q[local(t) + d]);
-          d_v += p[t] * load(tensors.d_out[local(t) + d]);
+          if (ds[t] != 0) d_k += ds[t] * load(tensors.q[local(t) + d]);
+          if (p[t] != 0) d_v += p[t] * load(tensors.d_out[local(t) + d]);
         }
         tensors.d_k[row * dim + d] += tensors.scale * d_k;
         tensors.d_v[row * dim + d] += d_v;
@@ -136,25 +124,13 @@ __global__ void d_kv_kernel(const BackwardTensors<E, Sum> tensors, const BlockGe
 
 void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) {
   if (fused_attention_takes(args)) return fused_attention_backward(stream, args);
-  const AttentionSizes sizes = rondo::check(args);
   Arena::Scope scope(args.scratch);
-  const BlockGeometry block{.sizes = sizes,
-                            .key_runs = device_runs(args.key_runs),
-                            .visible = visible_keys(stream, args.query_runs, args.mask, args.scratch)};
+  const BlockGeometry block = geometry_of(stream, args);
+  const AttentionSizes& sizes = block.sizes;
   with_storage_type(args.q.dtype, [&]<typename T>() {
     using E = Element<T>;
     using Sum = Accumulator<T>;
-    using Tensors = BackwardTensors<E, Sum>;
-    const Tensors tensors{.q = elements<T>(args.q),
-                          .k = elements<T>(args.k),
-                          .v = elements<T>(args.v),
-                          .d_out = elements<T>(args.d_out),
-                          .lse = args.lse.as<Sum>(),
-                          .delta = args.delta.as<Sum>(),
-                          .d_q = args.d_q.as<Sum>(),
-                          .d_k = args.d_k.as<Sum>(),
-                          .d_v = args.d_v.as<Sum>(),
-                          .scale = static_cast<Sum>(args.scale)};
+    const BackwardTensors<E, Sum> tensors = backward_tensors<T>(args);
     const auto shared_bytes = static_cast<std::size_t>(2 * sizes.head_dim + 2 * kThreads) * sizeof(Sum);
     launch(d_q_kernel<E, Sum>, stream,
            {.blocks = sizes.num_queries * sizes.heads, .threads = kThreads, .shared_bytes = shared_bytes}, tensors,

@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "kernels/cuda/fused_attention.cuh"
-#include "kernels/cuda/fused_attention.hpp"
 
 namespace rondo::cuda {
 
@@ -19,8 +18,8 @@ bool takes(const TensorView& q, const TensorView& k, const TensorView& v, const 
   constexpr std::int64_t most_row_elements = std::int64_t{1} << 30;  // counted in 32 bits, too
   const bool counts_fit =
       q.shape[0] <= kMaxTokens && k.shape[0] <= kMaxTokens && q.shape.row_count() <= most_row_elements;
-  return q.dtype == DType::Bf16 && counts_fit && with_fused_head_dim(q.shape[2], [](auto) {}) && scale > 0 &&
-         strides_fit && is_aligned(q, 16) && is_aligned(k, 16) && is_aligned(v, 16);
+  return q.dtype == DType::Bf16 && counts_fit && has_fused_head_dim(q.shape[2]) && scale > 0 && strides_fit &&
+         is_aligned(q, 16) && is_aligned(k, 16) && is_aligned(v, 16);
 }
 
 }  // namespace

@@ -4,33 +4,20 @@
 // one kernel that adds to d_q of all tiles needs 5. That kernel would have to add with atomics, in an order that timing
 // decides, or make blocks of threads wait for each other; here every sum has one owner and one order: the same bits always.
 #include "kernels/cuda/fused_attention.cuh"
-#include "kernels/cuda/fused_attention.hpp"
+#include "kernels/cuda/non_finite.cuh"
 
 namespace rondo::cuda {
 
 namespace {
 
-struct BackwardTensors {
-  const __nv_bfloat16* q;
-  const __nv_bfloat16* k;
-  const __nv_bfloat16* v;
-  const __nv_bfloat16* d_out;
-  const float* lse;
-  const float* delta;
-  float* d_q;
-  float* d_k;
-  float* d_v;
-  float scale;
-};
+using Tensors = BackwardTensors<__nv_bfloat16, float>;
 
-/// score <- p = exp(scale score - lse), d_p <- ds = p (d_p - delta). Hidden scores are -inf: p and ds are 0.
-__device__ inline void differentiate(float& score, float& d_p, float scale, float lse, float delta) {
-  score = exp2_fast(fmaf(score, scale * kLog2E, -lse * kLog2E));
+/// score <- p = exp(scale score - lse), d_p <- ds = p (d_p - delta). Hidden pairs come out as anything; they are hidden after it,
+/// since nothing that they were made of may be finite: a query that sees no key at all has lse -inf.
+__device__ inline void differentiate(float& score, float& d_p, float scale_log2e, float lse_log2e, float delta) {
+  score = exp2_fast(fmaf(score, scale_log2e, -lse_log2e));
   d_p = score * (d_p - delta);
 }
-
-/// A query that sees nothing at all has lse -inf and only hidden scores: 0 in its place keeps -inf - -inf out of p.
-__device__ inline float finite_lse(float lse) { return lse == kNothing ? 0 : lse; }
 
 /// to += factor sums, for the rows of this lane below `count`.
 template <int kDim, int kRows>
@@ -58,10 +45,11 @@ template <int kDim> struct QueryTiling {
   static_assert(kSharedBytes <= kMostSharedBytes);
 };
 
-/// d_q += sum over keys of scale ds k, for one tile of queries of one head; the longest first.
+/// d_q += sum over keys of scale ds k, for one tile of queries of one head.
+/// @param scale_log2e tensors.scale * kLog2E
 template <int kDim>
 __global__ void __launch_bounds__(QueryTiling<kDim>::kThreads)
-    fused_d_q_kernel(const BackwardTensors tensors, const BlockGeometry block) {
+    fused_d_q_kernel(const Tensors tensors, const float scale_log2e, const BlockGeometry block) {
   using Tiling = QueryTiling<kDim>;
   constexpr int kThreads = Tiling::kThreads, kKeys = Tiling::kKeys, kRows = Tiling::kRowFragments;
   constexpr int kQueries = Tiling::kQueries, kStride = kTileStride<kDim>;
@@ -70,71 +58,62 @@ __global__ void __launch_bounds__(QueryTiling<kDim>::kThreads)
   __nv_bfloat16* v = d_out + kQueries * kStride;
   __nv_bfloat16* k = v + kKeys * kStride;
   __nv_bfloat16* other_k = k + kKeys * kStride;
-  const AttentionSizes& sizes = block.sizes;
-  const int heads = static_cast<int>(sizes.heads), kv_heads = static_cast<int>(sizes.kv_heads);
-  const int num_queries = static_cast<int>(sizes.num_queries);
-  const int num_tiles = (num_queries + kQueries - 1) / kQueries, turn = static_cast<int>(blockIdx.x);
-  const int head = turn % heads, group = head / (heads / kv_heads), first = (num_tiles - 1 - turn / heads) * kQueries;
-  const int count = num_queries - first < kQueries ? num_queries - first : kQueries;
-  const KeyTileWalk<kKeys> walk(block.key_runs, block.visible + first, count);
+  const QueryTile<kDim, kQueries> queries(block.sizes);
+  const KeyTileWalk<kKeys> walk(block.key_runs, block.visible + queries.first, queries.count());
   KeyTile tile;
   if (!walk.next(tile)) return;
-
-  const int row_elements = heads * kDim, key_elements = kv_heads * kDim;
-  const std::int64_t element = std::int64_t{first} * row_elements + head * kDim;
-  const auto copy_keys = [&](__nv_bfloat16* to, const __nv_bfloat16* from, const KeyTile& keys) {
-    const std::int64_t at = std::int64_t{keys.first} * key_elements + group * kDim;
-    copy_rows_async<kDim, kKeys, kThreads>(to, from + at, key_elements, keys.count<kKeys>());
-  };
-  copy_rows_async<kDim, kQueries, kThreads>(q, tensors.q + element, row_elements, count);
-  copy_rows_async<kDim, kQueries, kThreads>(d_out, tensors.d_out + element, row_elements, count);
-  copy_keys(k, tensors.k, tile);
-  copy_keys(v, tensors.v, tile);
+  queries.template copy_queries<kThreads>(q, tensors.q);
+  queries.template copy_queries<kThreads>(d_out, tensors.d_out);
+  queries.template copy_keys<kThreads, kKeys>(k, tensors.k, tile);
+  queries.template copy_keys<kThreads, kKeys>(v, tensors.v, tile);
 
   const int warp_row = static_cast<int>(threadIdx.x / 32) * 16 * kRows;
-  float lse[kRows][2] = {}, delta[kRows][2] = {};
-  for_own_rows<kRows>(count - warp_row, [&](int m, int half, int row) {
-    lse[m][half] = finite_lse(tensors.lse[head * sizes.num_queries + first + warp_row + row]);
-    delta[m][half] = tensors.delta[head * sizes.num_queries + first + warp_row + row];
+  const int first = queries.first + warp_row, count = queries.count() - warp_row;
+  float lse_log2e[kRows][2] = {}, delta[kRows][2] = {};
+  for_own_rows<kRows>(count, [&](int m, int half, int row) {
+    const std::int64_t statistic = queries.head * block.sizes.num_queries + first + row;
+    lse_log2e[m][half] = tensors.lse[statistic] * kLog2E;
+    delta[m][half] = tensors.delta[statistic];
   });
   SumFragment d_q[kRows][kDim / 8];
   for (bool more = true; more;) {
     wait_for_copies();
-    __syncthreads();  // the tile is there; all have read the keys of the one before
+    // The tile is there; all have read the keys of the one before.
+    const bool is_spoilt = meet_and_look<kDim, kKeys, kThreads>(tile.all_see, k);
     KeyTile next = tile;
     more = walk.next(next);
-    if (more) copy_keys(other_k, tensors.k, next);
+    if (more) queries.template copy_keys<kThreads, kKeys>(other_k, tensors.k, next);
 
     // s = q k^T, d_p = d_out v^T
     SumFragment scores[kRows][kKeys / 8], d_p[kRows][kKeys / 8];
     add_product_of_rows<kDim>(scores, q + warp_row * kStride, k);
     add_product_of_rows<kDim>(d_p, d_out + warp_row * kStride, v);
     __syncthreads();  // all have read the values
-    if (more) copy_keys(v, tensors.v, next);
+    if (more) queries.template copy_keys<kThreads, kKeys>(v, tensors.v, next);
 
     // ds = p (d_p - delta), d_q += ds k
-    if (!tile.all_see) {
-      hide_scores(scores, block.visible + first + warp_row, count - warp_row,
-                  KeyPositions(block.key_runs, tile, tile.count<kKeys>()));
-    }
     RONDO_UNROLL
     for (int m = 0; m < kRows; ++m) {
       RONDO_UNROLL
       for (int n = 0; n < kKeys / 8; ++n) {
         RONDO_UNROLL
         for (int e = 0; e < 4; ++e) {
-          differentiate(scores[m][n].x[e], d_p[m][n].x[e], tensors.scale, lse[m][e / 2], delta[m][e / 2]);
+          differentiate(scores[m][n].x[e], d_p[m][n].x[e], scale_log2e, lse_log2e[m][e / 2], delta[m][e / 2]);
         }
       }
     }
+    if (!tile.all_see) {
+      hide(d_p, 0, block.visible + first, count, KeyPositions(block.key_runs, tile, tile.count<kKeys>()));
+    }
+    if (is_spoilt) move_non_finite<kDim, kThreads>(d_p, k);
     add_product_of_columns<kDim>(d_q, d_p, k);
     __nv_bfloat16* read = k;
     k = other_k;
     other_k = read;
     tile = next;
   }
-  add_rows<kDim>(tensors.d_q + element + std::int64_t{warp_row} * row_elements, row_elements, d_q, tensors.scale,
-                 count - warp_row);
+  add_rows<kDim>(tensors.d_q + queries.element() + std::int64_t{warp_row} * queries.row_elements(),
+                 queries.row_elements(), d_q, tensors.scale, count);
 }
 
 /// Registers of a lane at D = 128: 64 each for d_k and d_v, 16 each for scores and d_p, 8 for operands, the rest for addresses.
@@ -163,9 +142,9 @@ template <int kDim> struct QueryBuffer {
         lse(reinterpret_cast<float*>(d_out + KeyTiling<kDim>::kQueries * kTileStride<kDim>)),
         delta(lse + KeyTiling<kDim>::kQueries) {}
 
-  /// Zeros stand for queries behind the last: p is then 1, but both what it is multiplied with and ds are 0.
-  __device__ void fill(const BackwardTensors& tensors, const AttentionSizes& sizes, std::int64_t head,
-                       std::int64_t first, int count) {
+  /// Zeros stand for queries behind the last, which no key sees.
+  __device__ void fill(const Tensors& tensors, const AttentionSizes& sizes, std::int64_t head, std::int64_t first,
+                       int count) {
     constexpr int kQueries = KeyTiling<kDim>::kQueries, kThreads = KeyTiling<kDim>::kThreads;
     const int row_elements = static_cast<int>(sizes.heads) * kDim;
     const std::int64_t from = first * row_elements + head * kDim;
@@ -192,21 +171,22 @@ template <int kKeys> __device__ KeyTile own_keys(const DeviceRuns& runs, std::in
           .end = static_cast<int>(runs.runs[run].local_first + runs.runs[run].count)};
 }
 
-/// As hide_scores, for 16 rows that are keys from number `first_key` of the tile, and columns that are `count` queries.
+/// p and ds of hidden pairs become 0. 16 rows are keys from number `first_key` of the tile, columns are queries, of which there
+/// are `count`.
 template <int kColumns>
-__device__ void hide_transposed(SumFragment (&scores)[kColumns], const KeyInterval* visible_to_columns, int count,
-                                const KeyPositions& keys, int first_key) {
+__device__ void hide_transposed(SumFragment (&p)[kColumns], SumFragment (&ds)[kColumns],
+                                const KeyInterval* visible_to_columns, int count, const KeyPositions& keys,
+                                int first_key) {
   RONDO_UNROLL
   for (int n = 0; n < kColumns; ++n) {
     RONDO_UNROLL
     for (int e = 0; e < 2; ++e) {
       const int column = 8 * n + lane_column() + e;
-      if (column >= count) continue;
-      const SeenInTile seen(visible_to_columns[column], keys);
+      const SeenInTile seen(column < count ? visible_to_columns[column] : KeyInterval{}, keys);
       RONDO_UNROLL
       for (int half = 0; half < 2; ++half) {
         const int key = first_key + 8 * half + lane_row();
-        if (!seen.contains(key * keys.stride)) scores[n].x[2 * half + e] = kNothing;
+        if (!seen.contains(key * keys.stride)) p[n].x[2 * half + e] = ds[n].x[2 * half + e] = 0;
       }
     }
   }
@@ -216,7 +196,7 @@ __device__ void hide_transposed(SumFragment (&scores)[kColumns], const KeyInterv
 /// for each over the queries that see some of the keys. With a causal mask the first tiles are the longest.
 template <int kDim>
 __global__ void __launch_bounds__(KeyTiling<kDim>::kThreads)
-    fused_d_kv_kernel(const BackwardTensors tensors, const BlockGeometry block) {
+    fused_d_kv_kernel(const Tensors tensors, const float scale_log2e, const BlockGeometry block) {
   using Tiling = KeyTiling<kDim>;
   constexpr int kThreads = Tiling::kThreads, kQueries = Tiling::kQueries, kStride = kTileStride<kDim>;
   auto* k = dynamic_shared<__nv_bfloat16>();
@@ -245,9 +225,12 @@ __global__ void __launch_bounds__(KeyTiling<kDim>::kThreads)
   SumFragment d_k[1][kDim / 8], d_v[1][kDim / 8];
   int used = 0;
   for (bool more = true; more; used ^= 1) {
-    wait_for_copies();
-    __syncthreads();  // the queries are there; all have read those before
     const std::int64_t now = first;
+    const QueryBuffer<kDim> queries(buffers + used * Tiling::kBufferBytes);
+    const bool all_see = range.all_begin <= now && now + kQueries <= range.all_end;
+    wait_for_copies();
+    // The queries are there; all have read those before.
+    const bool is_spoilt = meet_and_look<kDim, kQueries, kThreads>(all_see, queries.q, queries.d_out);
     first += kQueries;
     if (first >= range.some_end) first = range.some_begin, ++head;
     more = head < (group + 1) * num_heads;
@@ -255,24 +238,24 @@ __global__ void __launch_bounds__(KeyTiling<kDim>::kThreads)
       QueryBuffer<kDim>(buffers + (used ^ 1) * Tiling::kBufferBytes)
           .fill(tensors, sizes, head, first, count_from(first));
     }
-    const QueryBuffer<kDim> queries(buffers + used * Tiling::kBufferBytes);
 
     // s^T = k q^T, d_p^T = v d_out^T
     SumFragment scores[1][kQueries / 8], d_p[1][kQueries / 8];
     add_product_of_rows<kDim>(scores, k + warp_row * kStride, queries.q);
     add_product_of_rows<kDim>(d_p, v + warp_row * kStride, queries.d_out);
-    const bool all_see = range.all_begin <= now && now + count_from(now) <= range.all_end;
-    if (!all_see) {
-      hide_transposed(scores[0], block.visible + now, count_from(now), positions, warp_row);
-    }
     RONDO_UNROLL
     for (int n = 0; n < kQueries / 8; ++n) {
       RONDO_UNROLL
       for (int e = 0; e < 4; ++e) {
         const int column = 8 * n + lane_column() + e % 2;
-        differentiate(scores[0][n].x[e], d_p[0][n].x[e], tensors.scale, finite_lse(queries.lse[column]),
+        differentiate(scores[0][n].x[e], d_p[0][n].x[e], scale_log2e, queries.lse[column] * kLog2E,
                       queries.delta[column]);
       }
+    }
+    if (!all_see) hide_transposed(scores[0], d_p[0], block.visible + now, count_from(now), positions, warp_row);
+    if (is_spoilt) {
+      move_non_finite<kDim, kThreads>(scores, queries.d_out);
+      move_non_finite<kDim, kThreads>(d_p, queries.q);
     }
     // d_v += p^T d_out, d_k += ds^T q
     add_product_of_columns<kDim>(d_v, scores, queries.d_out);
@@ -287,34 +270,24 @@ __global__ void __launch_bounds__(KeyTiling<kDim>::kThreads)
 }  // namespace
 
 void fused_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) {
-  const AttentionSizes sizes = rondo::check(args);
   Arena::Scope scope(args.scratch);
-  const BlockGeometry block{.sizes = sizes,
-                            .key_runs = device_runs(args.key_runs),
-                            .visible = visible_keys(stream, args.query_runs, args.mask, args.scratch)};
-  const BackwardTensors tensors{.q = elements<bf16>(args.q),
-                                .k = elements<bf16>(args.k),
-                                .v = elements<bf16>(args.v),
-                                .d_out = elements<bf16>(args.d_out),
-                                .lse = args.lse.as<float>(),
-                                .delta = args.delta.as<float>(),
-                                .d_q = args.d_q.as<float>(),
-                                .d_k = args.d_k.as<float>(),
-                                .d_v = args.d_v.as<float>(),
-                                .scale = static_cast<float>(args.scale)};
-  const bool has_kernel = with_fused_head_dim(sizes.head_dim, [&](auto dim) {
+  const BlockGeometry block = geometry_of(stream, args);
+  const Tensors tensors = backward_tensors<bf16>(args);
+  const float scale_log2e = tensors.scale * kLog2E;
+  const bool has_kernel = with_fused_head_dim(block.sizes.head_dim, [&](auto dim) {
     constexpr int kDim = dim;
     using Queries = QueryTiling<kDim>;
     using Keys = KeyTiling<kDim>;
-    const std::int64_t query_tiles = (sizes.num_queries + Queries::kQueries - 1) / Queries::kQueries;
     std::int64_t key_tiles = 0;
     for (const TokenRun& run : args.key_runs) key_tiles += (run.count + Keys::kKeys - 1) / Keys::kKeys;
     launch(fused_d_q_kernel<kDim>, stream,
-           {.blocks = query_tiles * sizes.heads, .threads = Queries::kThreads, .shared_bytes = Queries::kSharedBytes},
-           tensors, block);
+           {.blocks = QueryTile<kDim, Queries::kQueries>::num_blocks(block.sizes),
+            .threads = Queries::kThreads,
+            .shared_bytes = Queries::kSharedBytes},
+           tensors, scale_log2e, block);
     launch(fused_d_kv_kernel<kDim>, stream,
-           {.blocks = key_tiles * sizes.kv_heads, .threads = Keys::kThreads, .shared_bytes = Keys::kSharedBytes},
-           tensors, block);
+           {.blocks = key_tiles * block.sizes.kv_heads, .threads = Keys::kThreads, .shared_bytes = Keys::kSharedBytes},
+           tensors, scale_log2e, block);
   });
   ensure(has_kernel, "fused_attention_takes has said that there is a kernel for this head dimension");
 }

@@ -3,7 +3,7 @@
 // the tiles of keys that some of them see. Keys arrive while the product with the values before them is computed, values
 // while the product with their keys is: two buffers that are refilled in turn.
 #include "kernels/cuda/fused_attention.cuh"
-#include "kernels/cuda/fused_attention.hpp"
+#include "kernels/cuda/non_finite.cuh"
 
 namespace rondo::cuda {
 
@@ -22,14 +22,7 @@ template <int kDim> struct ForwardTiling {
   static_assert(kSharedBytes <= kMostSharedBytes);
 };
 
-struct ForwardTensors {
-  const __nv_bfloat16* q;
-  const __nv_bfloat16* k;
-  const __nv_bfloat16* v;
-  float* out;
-  float* lse;
-  float scale, scale_log2e;  // both from the host: a parameter needs no register
-};
+using Tensors = ForwardTensors<__nv_bfloat16, float>;
 
 /// The running softmax of 16 kRows rows of a warp. A lane has 2 kRows rows, which it shares with three other lanes.
 template <int kDim> struct RunningSoftmax {
@@ -53,8 +46,10 @@ template <int kDim> struct RunningSoftmax {
         }
         largest = across_row(largest, [](float a, float b) { return fmaxf(a, b); });
         const float now = fmaxf(maximum[m][half], scale * largest);
-        const float base = now == kNothing ? 0 : now * kLog2E;
-        const float fade = exp2_fast(maximum[m][half] * kLog2E - base);
+        // Each product is rounded, none is part of a fused multiply-add: so fade is exactly 1 while the maximum stays. Else
+        // what the first tiles gave would shrink or grow with every tile, by the rounding error of one product.
+        const float base = now == kNothing ? 0 : __fmul_rn(now, kLog2E);
+        const float fade = exp2_fast(__fadd_rn(__fmul_rn(maximum[m][half], kLog2E), -base));
         maximum[m][half] = now;
         float total = sum[m][half] * fade;
         RONDO_UNROLL
@@ -79,8 +74,8 @@ template <int kDim> struct RunningSoftmax {
 
 /// For `count` rows of a warp, from query `first`. The carry enters as one more key: its scaled score is lse, its weight 1, its value the output so far.
 template <int kDim>
-__device__ void load_carry(RunningSoftmax<kDim>& softmax, const ForwardTensors& tensors, const AttentionSizes& sizes,
-                           int head, std::int64_t first, int count) {
+__device__ void load_carry(RunningSoftmax<kDim>& softmax, const Tensors& tensors, const AttentionSizes& sizes, int head,
+                           std::int64_t first, int count) {
   constexpr int kRows = RunningSoftmax<kDim>::kRows;
   RONDO_UNROLL
   for (int m = 0; m < kRows; ++m) {
@@ -103,8 +98,8 @@ __device__ void load_carry(RunningSoftmax<kDim>& softmax, const ForwardTensors& 
 
 /// (out, lse) <- (sum of p v / sum of p, maximum + log(sum of p)); a row that has seen nothing stays (0, -inf), and NaN passes.
 template <int kDim>
-__device__ void store_carry(const RunningSoftmax<kDim>& softmax, const ForwardTensors& tensors,
-                            const AttentionSizes& sizes, int head, std::int64_t first, int count) {
+__device__ void store_carry(const RunningSoftmax<kDim>& softmax, const Tensors& tensors, const AttentionSizes& sizes,
+                            int head, std::int64_t first, int count) {
   constexpr int kRows = RunningSoftmax<kDim>::kRows;
   float totals[kRows][2];
   RONDO_UNROLL
@@ -129,84 +124,65 @@ __device__ void store_carry(const RunningSoftmax<kDim>& softmax, const ForwardTe
   });
 }
 
-/// The last tiles come first: with a causal mask they are the longest, and short ones fill the gaps at the end.
+/// @param scale_log2e tensors.scale * kLog2E, from the host: a parameter needs no register
 template <int kDim>
 __global__ void __launch_bounds__(ForwardTiling<kDim>::kThreads)
-    fused_forward_kernel(const ForwardTensors tensors, const BlockGeometry block) {
+    fused_forward_kernel(const Tensors tensors, const float scale_log2e, const BlockGeometry block) {
   using Tiling = ForwardTiling<kDim>;
   constexpr int kThreads = Tiling::kThreads, kKeys = Tiling::kKeys, kRows = Tiling::kRowFragments;
   auto* q = dynamic_shared<__nv_bfloat16>();
   __nv_bfloat16* k = q + Tiling::kQueries * kTileStride<kDim>;
   __nv_bfloat16* v = k + kKeys * kTileStride<kDim>;
-  const AttentionSizes& sizes = block.sizes;
-  const int heads = static_cast<int>(sizes.heads), kv_heads = static_cast<int>(sizes.kv_heads);
-  const int num_queries = static_cast<int>(sizes.num_queries);
-  const int num_tiles = (num_queries + Tiling::kQueries - 1) / Tiling::kQueries, turn = static_cast<int>(blockIdx.x);
-  const int head = turn % heads, group = head / (heads / kv_heads),
-            first = (num_tiles - 1 - turn / heads) * Tiling::kQueries;
-  const int count = num_queries - first < Tiling::kQueries ? num_queries - first : Tiling::kQueries;
-  const KeyTileWalk<kKeys> walk(block.key_runs, block.visible + first, count);
+  const QueryTile<kDim, Tiling::kQueries> queries(block.sizes);
+  const KeyTileWalk<kKeys> walk(block.key_runs, block.visible + queries.first, queries.count());
   KeyTile tile;
   if (!walk.next(tile)) return;  // no query of the tile sees any key: their carry stays
-
-  const int row_elements = heads * kDim, key_elements = kv_heads * kDim;
-  const auto copy_keys = [&](__nv_bfloat16* to, const __nv_bfloat16* from, const KeyTile& keys) {
-    const std::int64_t element = std::int64_t{keys.first} * key_elements + group * kDim;
-    copy_rows_async<kDim, kKeys, kThreads>(to, from + element, key_elements, keys.count<kKeys>());
-  };
-  copy_rows_async<kDim, Tiling::kQueries, kThreads>(q, tensors.q + std::int64_t{first} * row_elements + head * kDim,
-                                                    row_elements, count);
-  copy_keys(k, tensors.k, tile);
+  queries.template copy_queries<kThreads>(q, tensors.q);
+  queries.template copy_keys<kThreads, kKeys>(k, tensors.k, tile);
 
   const int warp_row = static_cast<int>(threadIdx.x / 32) * 16 * kRows;
+  const int first = queries.first + warp_row, count = queries.count() - warp_row;
   RunningSoftmax<kDim> softmax;
-  load_carry(softmax, tensors, sizes, head, first + warp_row, count - warp_row);
+  load_carry(softmax, tensors, block.sizes, queries.head, first, count);
   for (bool more = true; more;) {
     wait_for_copies();
     __syncthreads();  // the keys are there; all have read the values of the tile before
-    copy_keys(v, tensors.v, tile);
+    queries.template copy_keys<kThreads, kKeys>(v, tensors.v, tile);
 
     // s = q k^T
     SumFragment scores[kRows][kKeys / 8];
     add_product_of_rows<kDim>(scores, q + warp_row * kTileStride<kDim>, k);
     if (!tile.all_see) {
-      hide_scores(scores, block.visible + first + warp_row, count - warp_row,
-                  KeyPositions(block.key_runs, tile, tile.count<kKeys>()));
+      hide(scores, kNothing, block.visible + first, count, KeyPositions(block.key_runs, tile, tile.count<kKeys>()));
     }
     wait_for_copies();
-    __syncthreads();  // the values are there; all have read the keys
+    // The values are there; all have read the keys.
+    const bool is_spoilt = meet_and_look<kDim, kKeys, kThreads>(tile.all_see, v);
     more = walk.next(tile);
-    if (more) copy_keys(k, tensors.k, tile);
+    if (more) queries.template copy_keys<kThreads, kKeys>(k, tensors.k, tile);
 
     // p = softmax(scale s), out += p v
-    softmax.add_scores(scores, tensors.scale, tensors.scale_log2e);
+    softmax.add_scores(scores, tensors.scale, scale_log2e);
+    if (is_spoilt) move_non_finite<kDim, kThreads>(scores, v);
     add_product_of_columns<kDim>(softmax.out, scores, v);
   }
-  store_carry(softmax, tensors, sizes, head, first + warp_row, count - warp_row);
+  store_carry(softmax, tensors, block.sizes, queries.head, first, count);
 }
 
 }  // namespace
 
 void fused_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) {
-  const AttentionSizes sizes = rondo::check(args);
   Arena::Scope scope(args.scratch);
-  const BlockGeometry block{.sizes = sizes,
-                            .key_runs = device_runs(args.key_runs),
-                            .visible = visible_keys(stream, args.query_runs, args.mask, args.scratch)};
-  const ForwardTensors tensors{.q = elements<bf16>(args.q),
-                               .k = elements<bf16>(args.k),
-                               .v = elements<bf16>(args.v),
-                               .out = args.carry.out.as<float>(),
-                               .lse = args.carry.lse.as<float>(),
-                               .scale = static_cast<float>(args.scale),
-                               .scale_log2e = static_cast<float>(args.scale) * kLog2E};
-  const bool has_kernel = with_fused_head_dim(sizes.head_dim, [&](auto dim) {
+  const BlockGeometry block = geometry_of(stream, args);
+  const Tensors tensors = forward_tensors<bf16>(args);
+  const bool has_kernel = with_fused_head_dim(block.sizes.head_dim, [&](auto dim) {
     constexpr int kDim = dim;
     using Tiling = ForwardTiling<kDim>;
-    const std::int64_t num_tiles = (sizes.num_queries + Tiling::kQueries - 1) / Tiling::kQueries;
     launch(fused_forward_kernel<kDim>, stream,
-           {.blocks = num_tiles * sizes.heads, .threads = Tiling::kThreads, .shared_bytes = Tiling::kSharedBytes},
-           tensors, block);
+           {.blocks = QueryTile<kDim, Tiling::kQueries>::num_blocks(block.sizes),
+            .threads = Tiling::kThreads,
+            .shared_bytes = Tiling::kSharedBytes},
+           tensors, tensors.scale * kLog2E, block);
   });
   ensure(has_kernel, "fused_attention_takes has said that there is a kernel for this head dimension");
 }

@@ -102,26 +102,30 @@ template <typename Combine> __device__ float across_row(float value, Combine com
   return combine(value, __shfl_xor_sync(0xffffffffU, value, 2));
 }
 
-/// Copies the first `count` rows of kDim elements, `row_elements` apart, to a tile of kRows rows; those behind them become zero.
-/// Done when the copies are waited for and the block has met a barrier.
-/// @pre count > 0; rows are aligned to 16 bytes; all kThreads threads call
-template <int kDim, int kRows, int kThreads>
-__device__ void copy_rows_async(__nv_bfloat16* tile, const __nv_bfloat16* from, int row_elements, int count) {
-  constexpr int kPieces = kDim / 8;           // of 16 bytes, in a row
+/// body(row, column) for the 16-byte pieces of a tile of kRows rows that this thread copies. @pre all kThreads threads call
+template <int kDim, int kRows, int kThreads, typename Body> __device__ void for_own_pieces(Body&& body) {
+  constexpr int kPieces = kDim / 8;           // in a row
   constexpr int kLanes = kPieces & -kPieces;  // threads a row: the largest power of two that divides the pieces
   constexpr int kRowsAtOnce = kThreads / kLanes;
   static_assert(kRows % kRowsAtOnce == 0, "every thread copies equally many pieces");
   const int thread = static_cast<int>(threadIdx.x), first_row = thread / kLanes, first_column = thread % kLanes * 8;
   RONDO_UNROLL
-  for (int i = 0; i < kRows; i += kRowsAtOnce) {
-    const int row = first_row + i;
-    const bool exists = row < count;
-    const __nv_bfloat16* source = from + std::int64_t{exists ? row : 0} * row_elements + first_column;
+  for (int row = 0; row < kRows; row += kRowsAtOnce) {
     RONDO_UNROLL
-    for (int column = 0; column < kDim; column += 8 * kLanes) {
-      copy_async<16>(tile + row * kTileStride<kDim> + first_column + column, source + column, exists);
-    }
+    for (int column = 0; column < kDim; column += 8 * kLanes) body(first_row + row, first_column + column);
   }
+}
+
+/// Copies the first `count` rows of kDim elements, `row_elements` apart, to a tile of kRows rows; those behind them become zero.
+/// Done when the copies are waited for and the block has met a barrier.
+/// @pre count > 0; rows are aligned to 16 bytes; all kThreads threads call
+template <int kDim, int kRows, int kThreads>
+__device__ void copy_rows_async(__nv_bfloat16* tile, const __nv_bfloat16* from, int row_elements, int count) {
+  for_own_pieces<kDim, kRows, kThreads>([&](int row, int column) {
+    const bool exists = row < count;
+    const __nv_bfloat16* source = from + std::int64_t{exists ? row : 0} * row_elements + column;
+    copy_async<16>(tile + row * kTileStride<kDim> + column, source, exists);
+  });
 }
 
 }  // namespace rondo::cuda

@@ -128,11 +128,15 @@ template <typename T> T __ldg(const T* address) { return *address; }
 
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
-/// Rounded to nearest and never part of a fused multiply-add.
-inline float __fmul_rn(float a, float b) { return a * b; }
-inline float __fadd_rn(float a, float b) { return a + b; }
-inline double __dmul_rn(double a, double b) { return a * b; }
-inline double __dadd_rn(double a, double b) { return a + b; }
+/// Rounded to nearest and never part of a fused multiply-add, which the compiler may make of all other products and sums.
+template <typename T> T never_fused(T value) {
+  volatile T alone = value;
+  return alone;
+}
+inline float __fmul_rn(float a, float b) { return never_fused(a * b); }
+inline float __fadd_rn(float a, float b) { return never_fused(a + b); }
+inline double __dmul_rn(double a, double b) { return never_fused(a * b); }
+inline double __dadd_rn(double a, double b) { return never_fused(a + b); }
 /// Rounded towards zero.
 inline float __double2float_rz(double value) {
   const auto nearest = static_cast<float>(value);
