@@ -5,6 +5,7 @@
 #include <array>
 
 #include "core/error.hpp"
+#include "kernels/cuda/fused_attention.hpp"
 
 namespace rondo::cuda {
 
@@ -75,8 +76,15 @@ AttentionDecision choose_attention(const AttentionBlock& block, const BackendOpt
                       "set parallel.attention_kernel = \"auto\"");
   }
   if (!why_not.empty()) return fused(why_not);
+  if (block.is_cut_by_documents) {
+    return fused("documents cut the block, in every batch another way, and cuDNN takes seconds to plan a shape");
+  }
   const std::optional<std::int64_t> least = least_tokens(block);
-  if (!least) return fused("the table has no row for head dimension " + std::to_string(block.head_dim));
+  if (!least) {
+    const std::string dim = "head dimension " + std::to_string(block.head_dim);
+    if (has_fused_head_dim(block.head_dim)) return fused("the table has no row for " + dim);
+    return cudnn("our kernels on tensor cores have no " + dim);
+  }
   const std::int64_t side = shortest_side(*block.rectangles);
   if (side < *least) {
     return fused("a side of " + std::to_string(side) + " tokens, cuDNN from " + std::to_string(*least) + " on");

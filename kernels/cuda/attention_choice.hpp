@@ -20,6 +20,7 @@ struct AttentionBlock {
   DType dtype = DType::Bf16;
   std::int64_t heads = 1, kv_heads = 1, head_dim = 128;
   std::optional<AttentionRectangles> rectangles;  ///< nothing: the mask cuts the block otherwise
+  bool is_cut_by_documents = false;               ///< the rectangles are others in every batch
 };
 
 struct AttentionDecision {

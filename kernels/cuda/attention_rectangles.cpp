@@ -135,4 +135,13 @@ std::optional<AttentionRectangles> rectangles_of(const AttentionMaskView& mask, 
   return rectangles;
 }
 
+bool are_cut_by_documents(const AttentionRectangles& rectangles, const AttentionMaskView& mask,
+                          const TokenRuns& query_runs, const TokenRuns& key_runs) {
+  if (mask.document_offsets == nullptr) return false;
+  AttentionMaskView one_document = mask;
+  one_document.document_offsets = nullptr;
+  one_document.num_documents = 0;
+  return rectangles_of(one_document, query_runs, key_runs) != rectangles;
+}
+
 }  // namespace rondo::cuda

@@ -37,6 +37,7 @@ class AttentionRectangles {
   const AttentionRectangle& operator[](int i) const { return rectangles_[static_cast<std::size_t>(i)]; }
   const AttentionRectangle* begin() const { return rectangles_.data(); }
   const AttentionRectangle* end() const { return rectangles_.data() + count_; }
+  bool operator==(const AttentionRectangles&) const = default;
 
  private:
   std::array<AttentionRectangle, kMost> rectangles_{};
@@ -47,5 +48,9 @@ class AttentionRectangles {
 /// enough, as with a window that cuts the block. Takes time that grows with the rectangles and runs, not with the tokens.
 std::optional<AttentionRectangles> rectangles_of(const AttentionMaskView& mask, const TokenRuns& query_runs,
                                                  const TokenRuns& key_runs);
+
+/// Are these rectangles of a block others than those that it has without documents, and so others in every batch?
+bool are_cut_by_documents(const AttentionRectangles& rectangles, const AttentionMaskView& mask,
+                          const TokenRuns& query_runs, const TokenRuns& key_runs);
 
 }  // namespace rondo::cuda

@@ -14,15 +14,22 @@ BlockAttention::BlockAttention(const BackendOptions& options) : options_(options
   }
 }
 
-bool BlockAttention::cudnn_takes(AttentionPass pass, const AttentionSizes& sizes, DType dtype,
+template <typename Args>
+bool BlockAttention::cudnn_takes(AttentionPass pass, const AttentionSizes& sizes, const Args& args,
                                  const std::optional<AttentionRectangles>& rectangles) {
-  const AttentionDecision decision = choose_attention({.pass = pass,
-                                                       .dtype = dtype,
-                                                       .heads = sizes.heads,
-                                                       .kv_heads = sizes.kv_heads,
-                                                       .head_dim = sizes.head_dim,
-                                                       .rectangles = rectangles},
-                                                      options_, cudnn_missing_);
+  const bool is_cut = rectangles && are_cut_by_documents(*rectangles, args.mask, args.query_runs, args.key_runs);
+  AttentionDecision decision = choose_attention({.pass = pass,
+                                                 .dtype = args.q.dtype,
+                                                 .heads = sizes.heads,
+                                                 .kv_heads = sizes.kv_heads,
+                                                 .head_dim = sizes.head_dim,
+                                                 .rectangles = rectangles,
+                                                 .is_cut_by_documents = is_cut},
+                                                options_, cudnn_missing_);
+  if (decision.kernel == AttentionKernel::Cudnn && options_.attention_kernel == AttentionKernel::Auto) {
+    const std::string refusal = cudnn_->refusal(pass, sizes, args.scale, *rectangles);
+    if (!refusal.empty()) decision = {AttentionKernel::Fused, "fused: cuDNN refuses: " + refusal};
+  }
   std::string line = pass == AttentionPass::Forward ? "attention forward by " : "attention backward by ";
   line += decision.reason;
   if (const auto [said, is_new] = decisions_.insert(std::move(line)); is_new) log::info("{}", *said);
@@ -33,7 +40,7 @@ void BlockAttention::forward(Stream& stream, const BlockAttentionForwardArgs& ar
   const AttentionSizes sizes = rondo::check(args);
   const std::optional<AttentionRectangles> rectangles = rectangles_of(args.mask, args.query_runs, args.key_runs);
   if (rectangles && rectangles->count() == 0) return;  // no query sees a key
-  if (cudnn_takes(AttentionPass::Forward, sizes, args.q.dtype, rectangles)) {
+  if (cudnn_takes(AttentionPass::Forward, sizes, args, rectangles)) {
     cudnn_->forward(stream, args, *rectangles);
   } else {
     block_attention_forward(stream, args);
@@ -44,7 +51,7 @@ void BlockAttention::backward(Stream& stream, const BlockAttentionBackwardArgs& 
   const AttentionSizes sizes = rondo::check(args);
   const std::optional<AttentionRectangles> rectangles = rectangles_of(args.mask, args.query_runs, args.key_runs);
   if (rectangles && rectangles->count() == 0) return;
-  if (args.out && cudnn_takes(AttentionPass::Backward, sizes, args.q.dtype, rectangles)) {
+  if (args.out && cudnn_takes(AttentionPass::Backward, sizes, args, rectangles)) {
     cudnn_->backward(stream, args, *rectangles);
   } else {
     block_attention_backward(stream, args);

@@ -24,8 +24,9 @@ class BlockAttention {
   const std::set<std::string>& decisions() const { return decisions_; }
 
  private:
-  /// @returns whether cuDNN computes the block.
-  bool cudnn_takes(AttentionPass pass, const AttentionSizes& sizes, DType dtype,
+  /// @returns whether cuDNN computes the block. What it refuses to plan the fused kernel computes, unless cuDNN is asked for.
+  template <typename Args>
+  bool cudnn_takes(AttentionPass pass, const AttentionSizes& sizes, const Args& args,
                    const std::optional<AttentionRectangles>& rectangles);
 
   BackendOptions options_;

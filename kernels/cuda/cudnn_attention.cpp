@@ -2,6 +2,7 @@
 #include "kernels/cuda/cudnn_attention.hpp"
 
 #include <map>
+#include <optional>
 
 #include "kernels/cuda/attention_merge.hpp"
 #include "kernels/cuda/cudnn_graph.hpp"
@@ -27,11 +28,20 @@ void* take_workspace(Arena& scratch, std::size_t bytes) {
 
 class CudnnAttention final : public RectangleAttention {
  public:
+  std::string refusal(AttentionPass pass, const AttentionSizes& sizes, double scale,
+                      const AttentionRectangles& rectangles) override {
+    for (const AttentionRectangle& rectangle : rectangles) {
+      const Plan& plan = plan_for(problem_of(pass, sizes, rectangle, scale));
+      if (!plan.graph) return plan.refusal;
+    }
+    return {};
+  }
+
   void forward(Stream& stream, const BlockAttentionForwardArgs& args, const AttentionRectangles& rectangles) override {
     const AttentionSizes sizes = rondo::check(args);
     handle_.set_stream(native(stream));
     for (const AttentionRectangle& rectangle : rectangles) {
-      const CudnnGraph& plan = plan_for(problem_of(AttentionPass::Forward, sizes, rectangle, args.scale));
+      const CudnnGraph& plan = graph_for(problem_of(AttentionPass::Forward, sizes, rectangle, args.scale));
       Arena::Scope scope(args.scratch);
       const SoftmaxCarry partial{
           .out = args.scratch.take(DType::Fp32, {rectangle.num_queries, sizes.heads, sizes.head_dim}),  // [t, N, D]
@@ -55,7 +65,7 @@ class CudnnAttention final : public RectangleAttention {
     handle_.set_stream(native(stream));
     for (const AttentionRectangle& rectangle : rectangles) {
       const CudnnProblem problem = problem_of(AttentionPass::Backward, sizes, rectangle, args.scale);
-      const CudnnGraph& plan = plan_for(problem);
+      const CudnnGraph& plan = graph_for(problem);
       for (std::int64_t member = 0; member < problem.members(); ++member) {
         backward_of(stream, args, rectangle, problem, plan, member);
       }
@@ -105,14 +115,30 @@ class CudnnAttention final : public RectangleAttention {
             .scale = scale};
   }
 
-  const CudnnGraph& plan_for(const CudnnProblem& problem) {
+  struct Plan {
+    std::optional<CudnnGraph> graph;
+    std::string refusal;  // where there is no graph
+  };
+
+  const Plan& plan_for(const CudnnProblem& problem) {
     if (const auto found = plans_.find(problem); found != plans_.end()) return found->second;
-    return plans_.emplace(problem, CudnnGraph::built(problem, sm_version_, handle_)).first->second;
+    Plan plan;
+    try {
+      plan.graph.emplace(CudnnGraph::built(problem, sm_version_, handle_));
+    } catch (const DeviceError& error) {
+      plan.refusal = error.what();
+    }
+    return plans_.emplace(problem, std::move(plan)).first->second;
+  }
+  const CudnnGraph& graph_for(const CudnnProblem& problem) {
+    const Plan& plan = plan_for(problem);
+    if (!plan.graph) throw DeviceError(plan.refusal, "", "set parallel.attention_kernel = \"auto\"");
+    return *plan.graph;
   }
 
   CudnnHandle handle_;
   int sm_version_ = sm_version_of_current_gpu();
-  std::map<CudnnProblem, CudnnGraph> plans_;
+  std::map<CudnnProblem, Plan> plans_;
 };
 
 }  // namespace

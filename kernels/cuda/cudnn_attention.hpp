@@ -6,13 +6,16 @@
 #include <string>
 
 #include "kernels/attention.hpp"
-#include "kernels/cuda/attention_rectangles.hpp"
+#include "kernels/cuda/attention_choice.hpp"
 
 namespace rondo::cuda {
 
 class RectangleAttention {
  public:
   virtual ~RectangleAttention() = default;
+  /// Plans what is not planned yet, which may take seconds. @returns why the library cannot compute the block; empty when it can
+  virtual std::string refusal(AttentionPass pass, const AttentionSizes& sizes, double scale,
+                              const AttentionRectangles& rectangles) = 0;
   /// As Backend::block_attention_forward; the rectangles are those of the arguments' mask and runs.
   virtual void forward(Stream& stream, const BlockAttentionForwardArgs& args,
                        const AttentionRectangles& rectangles) = 0;

@@ -80,6 +80,23 @@ TEST(AttentionChoice, LeavesToTheFusedKernelWhatCudnnCannotDo) {
   EXPECT_THAT(choose_attention(large_block(), kFast, "libcudnn.so.9 was not found").reason, HasSubstr("not found"));
 }
 
+TEST(AttentionChoice, GivesCudnnTheHeadDimensionsThatOurKernelsLack) {
+  AttentionBlock block = large_block();
+  block.rectangles = square(16);
+  for (const std::int64_t head_dim : {8, 80, 112}) {
+    block.head_dim = head_dim;
+    EXPECT_EQ(kernel_of(block), AttentionKernel::Cudnn) << head_dim;
+  }
+}
+
+TEST(AttentionChoice, LeavesToTheFusedKernelWhatDocumentsCut) {
+  AttentionBlock block = large_block();
+  block.is_cut_by_documents = true;
+  EXPECT_EQ(kernel_of(block), AttentionKernel::Fused);
+  EXPECT_EQ(kernel_of(block, {.deterministic = false, .attention_kernel = AttentionKernel::Cudnn}),
+            AttentionKernel::Cudnn);
+}
+
 TEST(AttentionChoice, DoesWhatTheConfigurationAsksForOrSaysWhyNot) {
   const BackendOptions fused{.deterministic = false, .attention_kernel = AttentionKernel::Fused};
   const BackendOptions cudnn{.deterministic = false, .attention_kernel = AttentionKernel::Cudnn};

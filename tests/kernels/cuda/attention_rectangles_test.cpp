@@ -9,6 +9,7 @@
 namespace rondo::test {
 namespace {
 
+using cuda::are_cut_by_documents;
 using cuda::AttentionRectangle;
 using cuda::AttentionRectangles;
 using cuda::RectangleKind;
@@ -137,6 +138,17 @@ TEST(AttentionRectangles, AreOneSquareADocument) {
   ASSERT_TRUE(rectangles.has_value());
   EXPECT_EQ((Blocks{rectangles->begin(), rectangles->end()}),
             (Blocks{{RectangleKind::Causal, 0, 1000, 0, 1000}, {RectangleKind::Causal, 1000, 2000, 1000, 2000}}));
+}
+
+TEST(AttentionRectangles, KnowWhetherDocumentsCutThem) {
+  const AttentionMask whole({.causal = true}, 3000), cut({.causal = true}, 3000, {0, 1000, 3000});
+  const auto is_cut = [](const AttentionMask& mask, const TokenRuns& tokens) {
+    return are_cut_by_documents(*rectangles_of(mask.view(), tokens, tokens), mask.view(), tokens, tokens);
+  };
+  EXPECT_FALSE(is_cut(whole, TokenRuns::contiguous(0, 3000)));
+  EXPECT_TRUE(is_cut(cut, TokenRuns::contiguous(0, 3000)));
+  EXPECT_TRUE(is_cut(cut, TokenRuns::contiguous(900, 200)));
+  EXPECT_FALSE(is_cut(cut, TokenRuns::contiguous(1000, 2000))) << "one document alone";
 }
 
 TEST(AttentionRectangles, GiveUpWhereAWindowCutsTheBlock) {

@@ -4,9 +4,11 @@
 #include "kernels/cuda/cudnn_attention.hpp"
 
 #include <cmath>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/sequence_layout.hpp"
+#include "kernels/cuda/block_attention.hpp"
 #include "kernels/reference/backend.hpp"
 #include "tests/support/attention.hpp"
 #include "tests/support/tolerance.hpp"
@@ -85,6 +87,42 @@ TEST(CudnnAttention, MatchesTheReferenceForDocumentsAndWithoutACausalMask) {
   expect_like_reference(sizes, AttentionMask({.causal = true}, 30, {0, 11, 30}), 2, LayoutKind::Zigzag);
   expect_like_reference(sizes, AttentionMask({.causal = false}, 30), 3, LayoutKind::Contiguous);
   expect_like_reference(sizes, AttentionMask({.causal = false}, 30, {0, 10, 30}), 3, LayoutKind::Contiguous);
+}
+
+/// What the backend does with a block, as attention_by_blocks calls it.
+class ChosenAttention {
+ public:
+  explicit ChosenAttention(AttentionKernel asked) : chosen_({.deterministic = false, .attention_kernel = asked}) {}
+
+  void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) { chosen_.forward(stream, args); }
+  void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) {
+    chosen_.backward(stream, args);
+  }
+  void attention_delta(Stream& stream, const AttentionDeltaArgs& args) { reference_->attention_delta(stream, args); }
+  const std::set<std::string>& decisions() const { return chosen_.decisions(); }
+
+ private:
+  cuda::BlockAttention chosen_;
+  std::unique_ptr<Backend> reference_ = make_reference_backend(cpu_device());
+};
+
+TEST(BlockAttention, TakesItsOwnKernelWhereCudnnRefusesToPlan) {
+  constexpr std::int64_t tokens = 20, refused = 40;  // cudnn_stand_in.cpp
+  const AttentionMask mask({.causal = true}, tokens);
+  for (const std::int64_t dim : {refused, std::int64_t{48}}) {
+    const auto input = AttentionInput::random(DType::Bf16, tokens, 2, 1, dim, 3);
+    const auto reference = make_reference_backend(cpu_device());
+    const AttentionResult plain = attention_in_one_block(*reference, input, mask, 0.2);
+    const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, 0.2);
+    ChosenAttention chosen(AttentionKernel::Auto);
+    const AttentionResult result = attention_in_one_block(chosen, input, mask, 0.2);
+    EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << dim;
+    EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << dim;
+    EXPECT_THAT(chosen.decisions(), testing::Each(testing::HasSubstr(dim == refused ? "refuses" : "cudnn: ")));
+    EXPECT_EQ(chosen.decisions().size(), 2U);
+    ChosenAttention asked(AttentionKernel::Cudnn);
+    if (dim == refused) EXPECT_THROW(attention_in_one_block(asked, input, mask, 0.2), DeviceError);
+  }
 }
 
 }  // namespace

@@ -14,6 +14,8 @@ namespace rondo::cuda {
 
 namespace {
 
+constexpr std::int64_t kRefusedHeadDim = 40;  // so that tests see what happens then
+
 /// Element access through one of cuDNN's layouts.
 class Operand {
  public:
@@ -147,6 +149,7 @@ CudnnGraph::CudnnGraph(CudnnGraph&&) noexcept = default;
 CudnnGraph::~CudnnGraph() = default;
 
 CudnnGraph CudnnGraph::built(const CudnnProblem& problem, int, const CudnnHandle&) {
+  if (problem.head_dim == kRefusedHeadDim) throw DeviceError("cuDNN: no engine", to_string(problem));
   return CudnnGraph(std::make_unique<Graph>(Graph{problem}));
 }
 
