@@ -167,7 +167,9 @@ class Check:
         records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         return {record["step"]: record["loss"] for record in records if "loss" in record}
 
-    def digests(self, run):
+    def digest(self, run):
+        """Of all tensors of a run's newest checkpoint; empty with --dry-run."""
         checkpoint = sorted((self.output / "runs" / run / "checkpoints").glob("step-*"),
                             key=lambda path: int(path.name.split("-")[1]))
-        return self.call(self.rondo, "checkpoint", "info", checkpoint[-1] if checkpoint else f"runs/{run}", "--json")
+        text = self.call(self.rondo, "checkpoint", "info", checkpoint[-1] if checkpoint else f"runs/{run}", "--json")
+        return json.loads(text)["checkpoints"][0]["tensors_digest"] if text else ""

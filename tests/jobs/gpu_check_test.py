@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of jobs/gpu-check.sh that measure, on GPUs of the tests: what they ask of `rondo bench`, what they read from it
-and what they make of it. Shapes are made small on the way, so the figures mean nothing."""
+"""Steps of jobs/gpu-check.sh on GPUs of the tests: what they ask of `rondo`, what they read from it and what they make of it.
+Shapes are made small on the way, so the figures mean nothing."""
 import argparse
 import json
 import os
@@ -20,7 +20,7 @@ class GpuCheck(unittest.TestCase):
         cls.temporary = tempfile.TemporaryDirectory()
         cls.folder = pathlib.Path(cls.temporary.name)
         for name, text in (("build/bin/rondo", f'#!/bin/sh\nexec {sys.executable} {HERE}/small_rondo.py {OPTIONS.program} "$@"\n'),
-                           ("tools/nvidia-smi", "#!/bin/sh\necho 'GPU 0: of the tests'\n")):
+                           ("tools/nvidia-smi", "#!/bin/sh\necho 'GPU 0: of the tests'\necho 'GPU 1: of the tests'\n")):
             path = cls.folder / name
             path.parent.mkdir(parents=True)
             path.write_text(text)
@@ -70,12 +70,26 @@ class GpuCheck(unittest.TestCase):
         figures = steps["step-0.5b-32k"]["figures"]
         self.assertAlmostEqual(figures["share_of_ceiling"], figures["tokens_per_s"] / 63e3)
 
+    def test_runs_repeat_and_change_devices(self):
+        _, steps = self.check("--only", "deterministic", "--only", "exchange")
+        self.assertRegex(steps["deterministic"]["figures"]["digest"], "^[0-9a-f]{32}$")
+        self.assertEqual(steps["exchange"]["verdict"], "ok")
+
     def test_pytorch_is_skipped_visibly_where_it_is_missing(self):
         _, steps = self.check("--only", "pytorch")
         if steps["pytorch"]["verdict"] == "ok":
             self.skipTest("PyTorch is here")
         self.assertEqual(steps["pytorch"]["verdict"], "skipped")
         self.assertIn("PyTorch", steps["pytorch"]["reason"])
+
+    def test_several_gpus_are_compared_with_one_and_more_than_there_are_is_skipped(self):
+        _, steps = self.check("--multi", "--only", "nccl")
+        figures = steps["nccl-2"]["figures"]
+        self.assertLess(figures["largest_difference"], 0.02)
+        for which in ("forward", "backward"):
+            self.assertGreater(figures[f"{which}_tflops_a_rank"], 0)
+            self.assertTrue(0 <= figures[f"{which}_exposed_share"])
+        self.assertEqual(steps["nccl-4"]["reason"], "needs 4 GPUs, nvidia-smi shows 2")
 
     def test_two_machines_are_named_with_equally_many_ranks(self):
         text, _ = self.check("--dry-run", "--multi", "--hosts", "north,south", "--only", "nodes-2x8")
