@@ -12,6 +12,20 @@ i // segment_tokens. With
 it attends by softmax to the tokens m * segment_tokens .. i of its document, turned by their rotary angles, and reads
 the memory into which segments 0 .. m - 1 were written: every token of its past is in exactly one of the two.
 
+A segment with features phi_t = sigma(k_t) of its tokens, u = sum_t phi_t, is written into the old memory M and
+normaliser z of its head as a whole. With c_t = phi_t . z and e_t = phi_t . u,
+
+    M += sum_t phi_t^T (v_t - w_t (phi_t M)),   z += sum_t gamma_t phi_t
+
+    linear           w = 0               gamma = 1
+    delta            w = 1 / c           gamma = 1
+    delta_corrected  w = 1 / max(c, e)   gamma = 1 - c w = max(0, 1 - c / e)
+
+and w = 0, gamma = 1 where the divisor is 0. delta_corrected corrects the known part of a key and adds the rest. It is
+never expansive: P = sum_t w_t phi_t^T phi_t has no eigenvalue outside [0, 1], so a write never makes an error in M
+larger. delta can be, where a segment brings more than twice what z holds. Where all values are v, linear and
+delta_corrected keep M = z v^T and read v. docs/decisions has why delta_corrected is not ARMT's rule (arXiv 2407.04841).
+
 INPUT and OUTPUT are folders with one .npy file a tensor. Input: q, k, v, beta, optionally d_out [S,N,D],
 document_offsets [documents + 1] and inverse_frequencies [D/2]. Output: out, local, read [S,N,D], denominator [S,N], the
 memory [G,D,D] and normaliser [G,D] that the next token would read and, with d_out, d_q, d_k, d_v and d_beta.
@@ -102,31 +116,37 @@ def recall_backward(memory, normaliser, feature, d_recalled):
             memory @ d_product + normaliser * d_denominator)
 
 
-def new_part(normaliser, feature):
-    """gamma = clip(1 - feature . z / |feature|^2, 0, 1): how much of a key the memory does not hold yet (Rodkin et al.,
-    arXiv 2407.04841)."""
-    known, squared = feature @ normaliser, feature @ feature
-    return 1 - known / squared if known < squared else 0.0
+def write_weights(rule, overlap, within):
+    """w and gamma of a token whose key meets `overlap` c >= 0 in the normaliser and `within` e >= 0 in its own segment:
+    w (phi M) is taken off its value, gamma phi is added to the normaliser."""
+    if rule == "linear":  # equation 8
+        return 0.0, 1.0
+    divisor = overlap if rule == "delta" else max(overlap, within)  # delta: equation 9
+    w = 1 / divisor if divisor > 0 else 0.0
+    if rule == "delta" or divisor == 0:
+        return w, 1.0
+    return w, 1 - overlap / within if overlap < within else 0.0
 
 
-def new_part_backward(normaliser, feature, d_gamma):
-    """d_normaliser and d_feature of gamma. No feature is negative, so only the clip at 0 ever cuts."""
-    known, squared = feature @ normaliser, feature @ feature
-    if known >= squared:
-        return np.zeros_like(normaliser), np.zeros_like(feature)
-    return (-d_gamma * feature / squared, d_gamma * (2 * known / squared**2 * feature - normaliser / squared))
+def write_weights_backward(rule, overlap, within, d_w, d_gamma):
+    """d_overlap and d_within. Where they are equal the key is known."""
+    w, _ = write_weights(rule, overlap, within)
+    if w == 0:
+        return 0.0, 0.0
+    if rule == "delta" or overlap >= within:
+        return -(w**2) * d_w, 0.0
+    return -d_gamma / within, d_gamma * overlap / within**2 - w**2 * d_w
 
 
 def write(memory, normaliser, k, v, rule):
     """The memory [D, D] and normaliser [D] of one head after one more segment, k and v [tokens, D]. All its tokens meet
     the old memory."""
     new_memory, new_normaliser = memory.copy(), normaliser.copy()
-    for phi, value in zip(sigma(k), v):
-        if rule == "linear":  # equation 8
-            new_memory += np.outer(phi, value)
-        else:  # equation 9
-            new_memory += np.outer(phi, value - recall(memory, normaliser, phi)[0])
-        gamma = new_part(normaliser, phi) if rule == "delta_corrected" else 1.0
+    features = sigma(k)
+    segment = features.sum(axis=0)
+    for phi, value in zip(features, v):
+        w, gamma = write_weights(rule, phi @ normaliser, phi @ segment)
+        new_memory += phi[:, None] * (value - w * (phi @ memory))
         new_normaliser += gamma * phi
     return new_memory, new_normaliser
 
@@ -134,28 +154,27 @@ def write(memory, normaliser, k, v, rule):
 def write_backward(memory, normaliser, k, v, rule, d_new_memory, d_new_normaliser):
     """d_memory, d_normaliser, d_k and d_v of write."""
     d_memory, d_normaliser = d_new_memory.copy(), d_new_normaliser.copy()
+    features = sigma(k)
+    segment, d_segment = features.sum(axis=0), np.zeros_like(normaliser)
     d_features, d_v = np.zeros_like(k), np.zeros_like(v)
-    for t, phi in enumerate(sigma(k)):
-        recalled = np.zeros_like(v[t]) if rule == "linear" else recall(memory, normaliser, phi)[0]
-        d_residual = phi @ d_new_memory
-        d_phi = d_new_memory @ (v[t] - recalled)
-        d_v[t] = d_residual
-        if rule != "linear":
-            by_recall = recall_backward(memory, normaliser, phi, -d_residual)
-            d_memory, d_normaliser, d_phi = d_memory + by_recall[0], d_normaliser + by_recall[1], d_phi + by_recall[2]
-        if rule == "delta_corrected":
-            by_gamma = new_part_backward(normaliser, phi, d_new_normaliser @ phi)
-            d_normaliser, d_phi = d_normaliser + by_gamma[0], d_phi + by_gamma[1]
-            d_phi = d_phi + new_part(normaliser, phi) * d_new_normaliser
-        else:
-            d_phi = d_phi + d_new_normaliser
-        d_features[t] = d_phi
+    for t, phi in enumerate(features):
+        overlap, within, product = phi @ normaliser, phi @ segment, phi @ memory
+        w, gamma = write_weights(rule, overlap, within)
+        d_v[t] = phi @ d_new_memory  # also the gradient of value - w product
+        d_product = -w * d_v[t]
+        d_overlap, d_within = write_weights_backward(rule, overlap, within, -(d_v[t] @ product), d_new_normaliser @ phi)
+        d_memory += np.outer(phi, d_product)
+        d_normaliser += d_overlap * phi
+        d_segment += d_within * phi
+        d_features[t] = (d_new_memory @ (v[t] - w * product) + memory @ d_product + gamma * d_new_normaliser
+                         + d_overlap * normaliser + d_within * segment)
+    d_features += d_segment
     return d_memory, d_normaliser, d_features * sigma_slope(k), d_v
 
 
 def attend(q, keys, values):
     """Softmax attention of one query [D] to keys and values [U, D]: output and probabilities."""
-    scores = keys @ q / np.sqrt(len(q))
+    scores = keys @ q / len(q) ** 0.5
     weights = np.exp(scores - scores.max())
     probabilities = weights / weights.sum()
     return probabilities @ values, probabilities
@@ -165,7 +184,7 @@ def attend_backward(q, keys, values, d_out):
     """d_q, d_keys and d_values of attend."""
     _, probabilities = attend(q, keys, values)
     d_probabilities = values @ d_out
-    d_scores = probabilities * (d_probabilities - probabilities @ d_probabilities) / np.sqrt(len(q))
+    d_scores = probabilities * (d_probabilities - probabilities @ d_probabilities) / len(q) ** 0.5
     return d_scores @ keys, np.outer(d_scores, q), np.outer(probabilities, d_out)
 
 
@@ -220,7 +239,7 @@ def document_forward(document, beta):
     tokens, heads, dim = document.q.shape
     share = heads // document.keys.shape[1]
     out, local, read = (np.zeros((tokens, heads, dim)) for _ in range(3))
-    denominator = np.zeros((tokens, heads))
+    denominator, gates = np.zeros((tokens, heads)), sigmoid(beta)
     for t in range(tokens):
         written, seen = document.past_of(t)
         memory, normaliser = document.memories[written]
@@ -231,8 +250,7 @@ def document_forward(document, beta):
                 out[t, n] = local[t, n]
                 continue
             read[t, n], denominator[t, n] = recall(memory[g], normaliser[g], document.q_features[t, n])
-            gate = sigmoid(beta[n])
-            out[t, n] = gate * read[t, n] + (1 - gate) * local[t, n]
+            out[t, n] = gates[n] * read[t, n] + (1 - gates[n]) * local[t, n]
     return {"out": out, "local": local, "read": read, "denominator": denominator}
 
 

@@ -73,10 +73,13 @@ class Memory:
         terms = phi  # of z, by token
         if self.rule != "linear" and not first:
             memory, z = (x.astype(self.work, copy=False) for x in self.sums)
-            known = phi @ z[:, :, None]  # [streams, L, 1]
-            v = v - (phi @ memory) / known
+            overlap = phi @ z[:, :, None]  # c [streams, L, 1]; features of these streams are never 0
+            divisor = overlap  # 1 / w
             if self.rule == "delta_corrected":
-                terms = np.maximum(1 - known / (phi * phi).sum(axis=2, keepdims=True), 0) * phi
+                within = phi @ phi.sum(axis=1)[:, :, None]  # e
+                divisor = np.maximum(overlap, within)
+                terms = np.maximum(1 - overlap / within, 0) * phi  # gamma phi
+            v = v - (phi @ memory) / divisor
         self.add(0, phi.transpose(0, 2, 1) @ v)
         self.add(1, terms.sum(axis=1))
 
