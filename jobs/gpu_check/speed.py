@@ -30,7 +30,7 @@ def judged(row, key, goal, at_least=True):
 def shown(check, title, rows, key, form):
     """One line of figures over the numbers of tokens, below the step's name."""
     if not check.options.dry_run and rows:
-        print(f"      {title:<32}" + "  ".join(
+        print(f"      {title:<38}" + "  ".join(
             f"{row['tokens'] // 1024}K {form.format(row[key])}{' (' + row['verdict'] + ')' if 'verdict' in row else ''}" for row in rows))
 
 
