@@ -121,7 +121,9 @@ TEST(BlockAttention, TakesItsOwnKernelWhereCudnnRefusesToPlan) {
     EXPECT_THAT(chosen.decisions(), testing::Each(testing::HasSubstr(dim == refused ? "refuses" : "cudnn: ")));
     EXPECT_EQ(chosen.decisions().size(), 2U);
     ChosenAttention asked(AttentionKernel::Cudnn);
-    if (dim == refused) EXPECT_THROW(attention_in_one_block(asked, input, mask, 0.2), DeviceError);
+    if (dim == refused) {
+      EXPECT_THROW(attention_in_one_block(asked, input, mask, 0.2), DeviceError);
+    }
   }
 }
 
