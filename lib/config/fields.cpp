@@ -132,10 +132,10 @@ void list_parallel(std::vector<Field>& fields) {
 void list_resources(std::vector<Field>& fields) {
   using M = MemoryConfig;
   FieldList<M>(fields, "memory", &RunConfig::memory, Change::Free)
-      .add("ffn_chunk_tokens", &M::ffn_chunk_tokens, Integers{1, kMostTokens},
-           "Tokens for which the feed-forward network is computed at a time.")
-      .add("head_chunk_tokens", &M::head_chunk_tokens, Integers{1, kMostTokens},
-           "Tokens for which logits exist at a time.");
+      .add("ffn_chunk_tokens", &M::ffn_chunk_tokens, Integers{0, kMostTokens},
+           "Tokens for which the feed-forward network is computed at a time. 0: 4096 on GPUs, 1024 on CPUs.")
+      .add("head_chunk_tokens", &M::head_chunk_tokens, Integers{0, kMostTokens},
+           "Tokens for which logits exist at a time. 0: 4096 on GPUs, 1024 on CPUs.");
   FieldList<PrecisionConfig>(fields, "precision", &RunConfig::precision, Change::OnRequest)
       .add("compute", &PrecisionConfig::compute, WordOf<ComputePrecision>{},
            "Type of activations and matrix products; sums and master weights stay fp32 (fp64 with `fp64`). "

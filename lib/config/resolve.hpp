@@ -17,7 +17,7 @@ struct Surroundings {
 };
 
 /// Throws ConfigProblems when validate() does, or when the vocabulary does not hold the corpus's tokens.
-/// In the result no key of [model], [parallel] and [precision] is 0 or auto, save window, threads,
+/// In the result no key of [model], [parallel], [memory] and [precision] is 0 or auto, save window, threads,
 /// attention_kernel and what is not known.
 RunConfig resolve(RunConfig config, const Surroundings& surroundings);
 

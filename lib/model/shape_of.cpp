@@ -18,7 +18,9 @@ RopeScalingRule::Kind kind_of(RopeScaling scaling) {
 
 TransformerShape shape_of(const RunConfig& config) {
   const ModelConfig& model = config.model;
-  ensure(model.kv_heads > 0 && model.head_dim > 0 && model.d_ff > 0, "the configuration is resolved");
+  ensure(model.kv_heads > 0 && model.head_dim > 0 && model.d_ff > 0 && config.memory.ffn_chunk_tokens > 0 &&
+             config.memory.head_chunk_tokens > 0,
+         "the configuration is resolved");
   return {.layers = model.layers,
           .d_model = model.d_model,
           .heads = model.heads,

@@ -162,6 +162,10 @@ TEST(Resolve, ChoosesLayoutDevicePrecisionAndTransport) {
   EXPECT_EQ(on_gpu.parallel.device, DeviceChoice::Cuda);
   EXPECT_EQ(on_gpu.parallel.transport, TransportChoice::Nccl);
   EXPECT_EQ(on_gpu.precision.compute, ComputePrecision::Bf16);
+  EXPECT_EQ(on_gpu.memory.ffn_chunk_tokens, 4096);
+  EXPECT_EQ(on_gpu.memory.head_chunk_tokens, 4096);
+  EXPECT_EQ(resolve(sample(), {}).memory.ffn_chunk_tokens, 1024);
+  EXPECT_EQ(resolve(sample({"memory.ffn_chunk_tokens=64"}), {.has_cuda = true}).memory.ffn_chunk_tokens, 64);
 
   EXPECT_EQ(resolve(sample(), {.world_size = 1}).parallel.layout, LayoutKind::Contiguous);
   EXPECT_EQ(resolve(sample({"model.window=32"}), {.world_size = 4}).parallel.layout, LayoutKind::Contiguous);
