@@ -145,7 +145,13 @@ class CudnnAttention final : public RectangleAttention {
 
 std::unique_ptr<RectangleAttention> make_cudnn_attention(std::string& why_not) {
   why_not = why_no_cudnn();
-  return why_not.empty() ? std::make_unique<CudnnAttention>() : nullptr;
+  if (!why_not.empty()) return nullptr;
+  try {
+    return std::make_unique<CudnnAttention>();
+  } catch (const DeviceError& error) {  // a library beside libcudnn is missing, or does not fit the GPU
+    why_not = error.message();
+    return nullptr;
+  }
 }
 
 std::string describe_cudnn() { return why_no_cudnn().empty() ? cudnn_version() : why_no_cudnn(); }

@@ -143,8 +143,7 @@ CudnnHandle::CudnnHandle() {
   cudnnHandle_t handle = nullptr;
   const cudnnStatus_t status = fe::detail::create_handle(&handle);
   if (status != CUDNN_STATUS_SUCCESS) {
-    throw DeviceError("cuDNN cannot use this GPU: " + std::string(fe::detail::get_error_string(status)), "cudnnCreate",
-                      "set parallel.attention_kernel = \"fused\"");
+    throw DeviceError("cuDNN cannot use this GPU: " + std::string(fe::detail::get_error_string(status)), "cudnnCreate");
   }
   handle_ = handle;
 }
