@@ -122,9 +122,8 @@ template <int kDim, int kRows, int kThreads, typename Body> __device__ void for_
 template <int kDim, int kRows, int kThreads>
 __device__ void copy_rows_async(__nv_bfloat16* tile, const __nv_bfloat16* from, int row_elements, int count) {
   for_own_pieces<kDim, kRows, kThreads>([&](int row, int column) {
-    const bool exists = row < count;
-    const __nv_bfloat16* source = from + std::int64_t{exists ? row : 0} * row_elements + column;
-    copy_async<16>(tile + row * kTileStride<kDim> + column, source, exists);
+    const __nv_bfloat16* source = from + std::int64_t{row} * row_elements + column;  // never read where there is no row
+    copy_async<16>(tile + row * kTileStride<kDim> + column, source, row < count);
   });
 }
 
