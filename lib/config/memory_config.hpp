@@ -7,7 +7,7 @@
 namespace rondo {
 
 struct MemoryConfig {
-  std::int64_t ffn_chunk_tokens = 0;   // the feed-forward network is computed for so many tokens at a time; 0: resolve()
+  std::int64_t ffn_chunk_tokens = 0;  // the feed-forward network is computed for so many tokens at a time; 0: resolve()
   std::int64_t head_chunk_tokens = 0;  // logits exist for so many tokens at a time; 0: resolve()
 
   bool operator==(const MemoryConfig&) const = default;
