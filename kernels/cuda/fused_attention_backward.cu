@@ -143,11 +143,10 @@ template <int kDim> struct QueryBuffer {
         delta(lse + KeyTiling<kDim>::kQueries) {}
 
   /// Zeros stand for queries behind the last, which no key sees.
-  __device__ void fill(const Tensors& tensors, const AttentionSizes& sizes, std::int64_t head, std::int64_t first,
-                       int count) {
+  __device__ void fill(const Tensors& tensors, const AttentionSizes& sizes, int head, int first, int count) {
     constexpr int kQueries = KeyTiling<kDim>::kQueries, kThreads = KeyTiling<kDim>::kThreads;
     const int row_elements = static_cast<int>(sizes.heads) * kDim;
-    const std::int64_t from = first * row_elements + head * kDim;
+    const std::int64_t from = std::int64_t{first} * row_elements + head * kDim;
     copy_rows_async<kDim, kQueries, kThreads>(q, tensors.q + from, row_elements, count);
     copy_rows_async<kDim, kQueries, kThreads>(d_out, tensors.d_out + from, row_elements, count);
     const int row = static_cast<int>(threadIdx.x) % kQueries;
@@ -203,19 +202,18 @@ __global__ void __launch_bounds__(KeyTiling<kDim>::kThreads)
   __nv_bfloat16* v = k + Tiling::kKeys * kStride;
   auto* buffers = reinterpret_cast<char*>(v + Tiling::kKeys * kStride);
   const AttentionSizes& sizes = block.sizes;
-  const std::int64_t group = blockIdx.x % sizes.kv_heads;
-  const KeyTile tile = own_keys<Tiling::kKeys>(block.key_runs, blockIdx.x / sizes.kv_heads);
+  const int kv_heads = static_cast<int>(sizes.kv_heads), turn = static_cast<int>(blockIdx.x), group = turn % kv_heads;
+  const KeyTile tile = own_keys<Tiling::kKeys>(block.key_runs, turn / kv_heads);
   const int num_keys = tile.count<Tiling::kKeys>();
   const KeyPositions positions(block.key_runs, tile, num_keys);
-  const QueryRange range = queries_of(positions, block.visible, sizes.num_queries);
+  const QueryRange range = queries_of(positions, block.visible, static_cast<int>(sizes.num_queries));
   if (range.some_begin >= range.some_end) return;
 
-  const int key_elements = static_cast<int>(sizes.kv_heads) * kDim;
-  const std::int64_t num_heads = sizes.heads / sizes.kv_heads;
+  const int key_elements = kv_heads * kDim, num_heads = static_cast<int>(sizes.heads) / kv_heads;
   const std::int64_t element = std::int64_t{tile.first} * key_elements + group * kDim;
-  std::int64_t head = group * num_heads, first = range.some_begin;
-  const auto count_from = [&](std::int64_t query) {
-    return range.some_end - query < kQueries ? static_cast<int>(range.some_end - query) : kQueries;
+  int head = group * num_heads, first = range.some_begin;
+  const auto count_from = [&](int query) {
+    return range.some_end - query < kQueries ? range.some_end - query : kQueries;
   };
   copy_rows_async<kDim, Tiling::kKeys, kThreads>(k, tensors.k + element, key_elements, num_keys);
   copy_rows_async<kDim, Tiling::kKeys, kThreads>(v, tensors.v + element, key_elements, num_keys);
@@ -225,7 +223,7 @@ __global__ void __launch_bounds__(KeyTiling<kDim>::kThreads)
   SumFragment d_k[1][kDim / 8], d_v[1][kDim / 8];
   int used = 0;
   for (bool more = true; more; used ^= 1) {
-    const std::int64_t now = first;
+    const int now = first;
     const QueryBuffer<kDim> queries(buffers + used * Tiling::kBufferBytes);
     const bool all_see = range.all_begin <= now && now + kQueries <= range.all_end;
     wait_for_copies();

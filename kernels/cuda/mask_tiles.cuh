@@ -91,21 +91,20 @@ template <int kKeys> class KeyTileWalk {
 
 /// Local queries [some_begin, some_end) see some key of a tile, [all_begin, all_end) see all of them.
 struct QueryRange {
-  std::int64_t some_begin, some_end, all_begin, all_end;
+  int some_begin, some_end, all_begin, all_end;
 };
 
 /// Four threads search one border each. @pre all threads of the block call; keys is not empty
-__device__ inline QueryRange queries_of(const KeyPositions& keys, const KeyInterval* visible,
-                                        std::int64_t num_queries) {
-  __shared__ std::int64_t borders[4];
+__device__ inline QueryRange queries_of(const KeyPositions& keys, const KeyInterval* visible, int num_queries) {
+  __shared__ int borders[4];
   if (threadIdx.x < 4) {
     // 0: first query whose end is behind the first key    1: first whose begin is behind the last key
     // 2: first whose end is behind the last key           3: first whose begin is behind the first key
     const bool of_end = threadIdx.x % 2 == 0;
     const std::int64_t position = threadIdx.x % 3 == 0 ? keys.first : keys.last;
-    std::int64_t low = 0, high = num_queries;
+    int low = 0, high = num_queries;
     while (low < high) {
-      const std::int64_t middle = (low + high) / 2;
+      const int middle = low + (high - low) / 2;
       if ((of_end ? visible[middle].end : visible[middle].begin) > position) {
         high = middle;
       } else {
