@@ -3,8 +3,6 @@
 
 #include "comm/mpi_session.hpp"
 #include "core/log.hpp"
-#include "core/trace.hpp"
-#include "io/trace_file.hpp"
 #include "model/ring_check.hpp"
 #include "model/shape_of.hpp"
 
@@ -21,14 +19,6 @@ void self_check(Runtime& runtime, const RunConfig& config) {
               .head_dim = shape.head_dim,
               .window = config.model.window});
   log::info("self-check: ring attention over these ranks is right");
-}
-
-void write_trace(const std::filesystem::path& run, int rank) {
-  const std::vector<TraceEvent> events = take_trace_events();
-  if (events.empty()) return;
-  const auto folder = run / "trace";
-  std::filesystem::create_directories(folder);
-  write_trace_file(folder / ("rank-" + std::to_string(rank) + ".json"), rank, host_name(), events);
 }
 
 }  // namespace rondo

@@ -9,6 +9,7 @@
 #include "apps/run_start.hpp"
 #include "core/log.hpp"
 #include "core/trace.hpp"
+#include "train/run_trace.hpp"
 #include "train/stall_watchdog.hpp"
 #include "train/trainer.hpp"
 
@@ -41,15 +42,15 @@ int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
     live.show(step_line(report));
   };
   StallWatchdog watchdog(world, folder, {.limit_s = start.config.train.stall_timeout});
-  keep_trace_events(start.config.log.trace_steps > 0);
+  RunTrace trace(runtime, folder.path(), first_step, start.config.log.trace_steps);
   trainer.on_phase = [&](std::string_view phase, std::int64_t step) {
     record.at(phase, step);
     watchdog.at(phase, step);
     stop.set_answer_time(phase == "save" ? StopSignal::kAnswerInSave : StopSignal::kPromptAnswer);
-    if (step == first_step + start.config.log.trace_steps) write_trace(folder.path(), world.rank());
+    trace.at(step);
   };
   const bool finished = first_step >= start.config.train.steps || trainer.run() == TrainOutcome::Finished;
-  write_trace(folder.path(), world.rank());  // of a run that ended before
+  trace.write();  // of a run that ended before
   if (finished) say_what_next(start, folder, trainer.state().progress.step);
   log::debug("{}", trace_table());
   record.end(finished ? "finished" : "stopped", finished ? 0 : kStoppedEarly);

@@ -16,6 +16,7 @@
 
 #include "comm/reduction_parts.hpp"
 #include "core/log.hpp"
+#include "core/trace.hpp"
 #include "kernels/cuda/device.hpp"
 
 namespace rondo::cuda {
@@ -65,6 +66,7 @@ class NcclTransport final : public Transport {
   Pending send_recv(Stream& stream, std::span<const Message> sends, std::span<const Message> receives) override {
     if (sends.empty() && receives.empty()) return {};
     order(stream, stream_);
+    const StreamScope trace("nccl_transport.send_recv", stream_);
     start_group();
     for (const Message& message : receives) receive(message.peer, message.data);
     for (const Message& message : sends) send(message.peer, message.data);
@@ -77,6 +79,7 @@ class NcclTransport final : public Transport {
   void all_reduce(Stream& stream, const TensorView& data, Arena& scratch) override {
     if (size_ == 1 || data.count() == 0) return;
     order(stream, stream_);
+    const StreamScope trace("nccl_transport.all_reduce", stream_);
     for_each_slab(data, slab_bytes(size_), [&](const TensorView& slab) {
       Arena::Scope scope(scratch);
       reduce_own_part(slab, scratch);
@@ -118,6 +121,7 @@ class NcclTransport final : public Transport {
   void wait(std::uint64_t ticket, Stream& stream) override {
     const auto exchange = std::ranges::find(exchanges_, ticket, &Exchange::ticket);
     ensure(exchange != exchanges_.end(), "a transfer is waited for once");
+    const TraceScope trace("nccl_transport.wait");
     Stall stall = take_stall();
     device_.record(*stall.from, stream);
     device_.wait(stream, *exchange->done);

@@ -76,7 +76,7 @@ void check_mpi(int status, std::string_view call, std::source_location caller) {
 }
 
 void wait_for_all(std::span<MPI_Request> requests, const std::function<void()>* watch) {
-  const TraceScope trace("communicator.wait");
+  const TraceScope trace("communicator.wait", TraceOf::Host);
   constexpr int kPollsBeforeYield = 100;  // ranks may share a core
   for (int polls = 0;; ++polls) {
     int all = 0;

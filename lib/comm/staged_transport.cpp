@@ -12,6 +12,7 @@
 #include "comm/mpi_handle.hpp"
 #include "comm/reduction_parts.hpp"
 #include "comm/transport.hpp"
+#include "core/trace.hpp"
 
 namespace rondo {
 
@@ -123,6 +124,7 @@ class StagedTransport final : public Transport {
 
   // Exposed is what is waited for after the stream itself has nothing left to do.
   void wait(std::uint64_t ticket, Stream& stream) override {
+    const TraceScope trace("staged_transport.wait");
     const auto group = std::ranges::find(groups_, ticket, &Group::ticket);
     ensure(group != groups_.end(), "a transfer is waited for once");
     device_.record(*order_, stream);
@@ -195,7 +197,7 @@ class StagedTransport final : public Transport {
     piece.index = route.num_started++;
     piece.bytes = std::min(kStagedPieceBytes, route.bytes - piece.index * kStagedPieceBytes);
     if (route.direction == Route::Direction::Send) {
-      device_.copy(copies_, piece.memory.data(), route.memory + piece.index * kStagedPieceBytes, piece.bytes);
+      copy_to_host(piece.memory.data(), route.memory + piece.index * kStagedPieceBytes, piece.bytes);
       device_.record(*piece.copied, copies_);
       piece.leg = Piece::Leg::FromDevice;
     } else {
@@ -209,7 +211,7 @@ class StagedTransport final : public Transport {
   void leave_wire(const Route& route, Piece& piece) {
     piece.leg = Piece::Leg::None;
     if (route.direction == Route::Direction::Send) return;
-    device_.copy(copies_, route.memory + piece.index * kStagedPieceBytes, piece.memory.data(), piece.bytes);
+    copy_to_device(route.memory + piece.index * kStagedPieceBytes, piece.memory.data(), piece.bytes);
     device_.record(*piece.copied, copies_);
     piece.leg = Piece::Leg::ToDevice;
   }
@@ -231,7 +233,7 @@ class StagedTransport final : public Transport {
     const auto fetch = [&](std::size_t index) {
       if (index >= slabs.size()) return;
       Place& place = place_of(index);
-      if (fetches) device_.copy(copies_, place.memory.data(), slabs[index].data, slabs[index].size_bytes());
+      if (fetches) copy_to_host(place.memory.data(), slabs[index].data, slabs[index].size_bytes());
       device_.record(*place.arrived, copies_);  // also behind what was last returned from there
     };
     fetch(0);
@@ -244,9 +246,18 @@ class StagedTransport final : public Transport {
       const std::uint64_t sent_before = on_host_->sent_bytes();
       work(slab);
       sent_bytes_ += on_host_->sent_bytes() - sent_before;
-      if (returns) device_.copy(copies_, slabs[index].data, slab.data, slab.size_bytes());
+      if (returns) copy_to_device(slabs[index].data, slab.data, slab.size_bytes());
     }
     follow_copies(stream);
+  }
+
+  void copy_to_host(void* to, const void* from, std::size_t bytes) {
+    const StreamScope trace("staged_transport.copy_to_host", copies_);
+    device_.copy(copies_, to, from, bytes);
+  }
+  void copy_to_device(void* to, const void* from, std::size_t bytes) {
+    const StreamScope trace("staged_transport.copy_to_device", copies_);
+    device_.copy(copies_, to, from, bytes);
   }
 
   void until(const std::function<bool()>& is_done) const {

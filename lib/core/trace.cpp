@@ -35,11 +35,12 @@ std::vector<TraceRegion>& trace_regions() {
   return regions;
 }
 
-TraceScope::TraceScope(const char* name) : name_(name), start_(std::chrono::steady_clock::now()) {
+TraceScope::TraceScope(const char* name, TraceOf whose) : name_(name), start_(std::chrono::steady_clock::now()) {
   const int depth = num_open.load(std::memory_order_relaxed);
   if (depth < kMostOpen) open_names[static_cast<std::size_t>(depth)].store(name, std::memory_order_relaxed);
   num_open.store(depth + 1, std::memory_order_release);
   if (trace_observer.begin != nullptr) trace_observer.begin(name);
+  if (whose == TraceOf::HostAndDevice) on_device_.emplace(name);
 }
 
 TraceScope::~TraceScope() {

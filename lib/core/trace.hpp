@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,13 +23,45 @@ struct TraceEvent {
   double duration_s = 0;
 };
 
+/// What one thread, or one stream of a device, did.
+struct TraceTrack {
+  std::string name;
+  std::vector<TraceEvent> events;
+};
+
 /// The regions entered so far by this process, in order of first entry. One thread only: the one that drives the device.
 std::vector<TraceRegion>& trace_regions();
+
+class Stream;
+class DeviceTrace;
+
+/// What a stream is given while this lives; kept while a DeviceTrace is, else nothing.
+class StreamScope {
+ public:
+  /// @param name as of a TraceScope
+  StreamScope(const char* name, const Stream& stream) : StreamScope(name, &stream) {}
+  /// Of the stream of the arithmetic.
+  explicit StreamScope(const char* name) : StreamScope(name, nullptr) {}
+  ~StreamScope();
+  StreamScope(const StreamScope&) = delete;
+  StreamScope& operator=(const StreamScope&) = delete;
+
+ private:
+  StreamScope(const char* name, const Stream* stream);
+
+  DeviceTrace* trace_;
+  const Stream* stream_;
+};
+
+enum class TraceOf {
+  HostAndDevice,  ///< the host, and what it gives to the stream of the arithmetic meanwhile
+  Host,
+};
 
 class TraceScope {
  public:
   /// @param name a string literal, "file.function"
-  explicit TraceScope(const char* name);
+  explicit TraceScope(const char* name, TraceOf whose = TraceOf::HostAndDevice);
   ~TraceScope();
   TraceScope(const TraceScope&) = delete;
   TraceScope& operator=(const TraceScope&) = delete;
@@ -36,6 +69,7 @@ class TraceScope {
  private:
   const char* name_;
   std::chrono::steady_clock::time_point start_;
+  std::optional<StreamScope> on_device_;
 };
 
 /// Told of every scope that begins and ends from now on, by its thread; for a profiler. Functions that may be null.

@@ -11,8 +11,8 @@
 
 namespace rondo {
 
-/// Writes the file at once. @throws DataError when it cannot be written
+/// Writes the file at once, with a track for each that has events. @throws DataError when it cannot be written
 void write_trace_file(const std::filesystem::path& path, int rank, const std::string& host,
-                      const std::vector<TraceEvent>& events);
+                      const std::vector<TraceTrack>& tracks);
 
 }  // namespace rondo

@@ -30,6 +30,9 @@ class Runtime {
   /// Between the ranks that hold the same parameters: all ranks.
   Transport& world_transport() { return *world_transport_; }
 
+  /// All streams of the device, that of the arithmetic first; for a trace.
+  std::vector<Stream*> streams() const { return {compute_.get(), ring_stream_.get(), reduce_stream_.get()}; }
+
   /// Also called between the tiles of long kernels.
   void add_progress(std::function<void()> hook);
 

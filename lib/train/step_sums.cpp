@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "core/device_trace.hpp"
 #include "core/trace.hpp"
 
 namespace rondo {
@@ -32,6 +33,7 @@ void StepSums::fetch() {
   TraceScope trace("step_sums.fetch");
   execution_.device.copy(execution_.compute, host_sums_.data(), sums_.data(), sums_.size_bytes());
   execution_.device.synchronize(execution_.compute);
+  read_device_trace();
 }
 
 double StepSums::at(std::int64_t index) const { return reinterpret_cast<const double*>(host_sums_.data())[index]; }

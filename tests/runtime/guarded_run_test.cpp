@@ -3,6 +3,8 @@
 // results are those of the host, bit by bit.
 #include <gtest/gtest.h>
 #include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "infer/generator.hpp"
 #include "infer/stored_model.hpp"
@@ -11,6 +13,7 @@
 #include "tests/support/guarded_device.hpp"
 #include "tests/support/guarded_module.hpp"
 #include "tests/train/training_world.hpp"
+#include "train/run_trace.hpp"
 
 namespace rondo::test {
 namespace {
@@ -111,6 +114,99 @@ TEST_F(GuardedRun, WaitsForTheDeviceOnceAStep) {
     const std::uint64_t before = device.num_synchronizations();
     gpu.losses(3);
     EXPECT_EQ(device.num_synchronizations() - before, 3U);
+  });
+}
+
+/// Names of a track's events, in the order of their begins.
+std::vector<std::string> names_of(std::vector<TraceEvent> events) {
+  std::ranges::stable_sort(events, [](const TraceEvent& a, const TraceEvent& b) {
+    return a.start != b.start ? a.start < b.start : a.duration_s > b.duration_s;
+  });
+  std::vector<std::string> names;
+  for (const TraceEvent& event : events) names.emplace_back(event.name);
+  return names;
+}
+
+// The guarded device counts what it did: an event's time is its place in that order, in seconds.
+struct Interval {
+  explicit Interval(const TraceEvent& event)
+      : begin(std::chrono::duration<double>(event.start.time_since_epoch()).count()),
+        end(begin + event.duration_s),
+        name(event.name) {}
+  bool holds(const Interval& other) const { return begin < other.begin && other.end < end; }
+  double begin, end;
+  std::string name;
+};
+
+std::vector<Interval> intervals_of(const TraceTrack& track) { return {track.events.begin(), track.events.end()}; }
+
+TEST_F(GuardedRun, TracesItsStreamsWithoutAWaitOrANewEventInAStep) {
+  with_ranks(2, [&](const Communicator& group) {
+    Training plain(group, Place::Gpu, folder_.path(), nowhere(), kFp32);
+    const std::vector<double> expected = plain.losses(4);
+    EXPECT_EQ(dynamic_cast<GuardedDevice&>(plain.runtime.execution().device).num_timed_events(), 0U);
+
+    Training gpu(group, Place::Gpu, folder_.path(), nowhere(), kFp32);
+    auto& device = dynamic_cast<GuardedDevice&>(gpu.runtime.execution().device);
+    keep_trace_events(true);
+    DeviceTrace trace(device, gpu.runtime.streams());
+    std::vector<double> losses = gpu.losses(1);
+    const std::uint64_t waits = device.num_synchronizations(), events = device.num_timed_events();
+    for (const double loss : gpu.losses(3)) losses.push_back(loss);
+    EXPECT_EQ(device.num_synchronizations() - waits, 3U) << "one for each step, as without a trace";
+    EXPECT_EQ(device.num_timed_events(), events) << "the first step's events are used again";
+    std::vector<TraceEvent> on_host = take_trace_events();
+    const std::vector<TraceTrack> tracks = trace.take();
+    EXPECT_EQ(losses, expected);
+    EXPECT_EQ(gpu.state_bytes() == plain.state_bytes(), true);
+
+    ASSERT_EQ(tracks.size(), 3U);
+    EXPECT_EQ(tracks[0].name, "GPU: compute");
+    std::erase_if(on_host, [](const TraceEvent& event) { return std::string(event.name) == "communicator.wait"; });
+    EXPECT_EQ(names_of(tracks[0].events), names_of(on_host));
+    const std::vector<Interval> computed = intervals_of(tracks[0]);
+    std::vector<Interval> open;
+    for (const Interval& slice : computed) {
+      while (!open.empty() && open.back().end < slice.begin) open.pop_back();
+      EXPECT_TRUE(open.empty() ? slice.name == "trainer.step" : open.back().holds(slice)) << slice.name;
+      open.push_back(slice);
+    }
+    // What the ring carries lies in the attention that asked for it, the sum of the gradients in no attention.
+    for (std::size_t track = 1; track < tracks.size(); ++track) {
+      const std::vector<Interval> carried = intervals_of(tracks[track]);
+      EXPECT_FALSE(carried.empty());
+      for (std::size_t i = 0; i < carried.size(); ++i) {
+        EXPECT_LT(carried[i].begin, carried[i].end);
+        if (i > 0) EXPECT_LT(carried[i - 1].end, carried[i].begin) << "one after the other";
+        const bool in_attention = std::ranges::any_of(computed, [&](const Interval& slice) {
+          return slice.name.starts_with("ring_attention.") && slice.holds(carried[i]);
+        });
+        EXPECT_EQ(in_attention, tracks[track].name == "GPU: ring") << tracks[track].name << ", " << carried[i].name;
+      }
+    }
+  });
+}
+
+TEST_F(GuardedRun, WritesATrackForEachStreamAndOnlyTheStepsAskedFor) {
+  with_ranks(2, [&](const Communicator& group) {
+    Training gpu(group, Place::Gpu, folder_.path(), nowhere(), kFp32);
+    RunTrace trace(gpu.runtime, folder_.path(), 0, 2);
+    for (std::int64_t step = 1; step <= 3; ++step) {
+      gpu.losses(1);
+      trace.at(step);
+    }
+    trace.write();  // finds nothing more
+    std::ifstream file(folder_.path() / "trace" / ("rank-" + std::to_string(group.rank()) + ".json"));
+    const auto json = nlohmann::json::parse(file)["traceEvents"];
+    std::map<int, std::string> tracks;
+    std::map<int, int> steps;
+    for (const auto& event : json) {
+      if (event["name"] == "thread_name") tracks[event["tid"]] = event["args"]["name"];
+      if (event["name"] == "trainer.step") ++steps[event["tid"]];
+    }
+    EXPECT_EQ(tracks,
+              (std::map<int, std::string>{{0, "host"}, {1, "GPU: compute"}, {2, "GPU: ring"}, {3, "GPU: reduce"}}));
+    EXPECT_EQ(steps, (std::map<int, int>{{0, 2}, {1, 2}}));
   });
 }
 

@@ -87,7 +87,10 @@ class GuardedDevice final : public Device {
   void fill(Stream& stream, const TensorView& to, double value) override;
   std::unique_ptr<Stream> make_stream(StreamRole role) override;
   std::unique_ptr<Event> make_event() override;
-  std::unique_ptr<Event> make_timed_event() override { return make_event(); }
+  std::unique_ptr<Event> make_timed_event() override {
+    ++num_timed_events_;
+    return make_event();
+  }
   void record(Event& event, Stream& stream) override;
   void wait(Stream& stream, Event& event) override;
   bool is_done(Event& event) override;
@@ -99,6 +102,8 @@ class GuardedDevice final : public Device {
   /// The device that was made last, as CUDA has a current device.
   static GuardedDevice& current();
   std::uint64_t num_synchronizations() const { return num_synchronizations_; }
+  /// That were made so far.
+  std::uint64_t num_timed_events() const { return num_timed_events_; }
 
  private:
   /// Host memory that the device may read and write later on.
@@ -108,7 +113,7 @@ class GuardedDevice final : public Device {
   CpuDevice host_;
   std::set<GuardedStream*> streams_;
   std::map<const std::byte*, std::size_t> pinned_;
-  std::uint64_t num_synchronizations_ = 0;
+  std::uint64_t num_synchronizations_ = 0, num_timed_events_ = 0;
 };
 
 /// The operations of the host's backends on memory of a GuardedDevice: `reference` for fp64, else `cpu`.

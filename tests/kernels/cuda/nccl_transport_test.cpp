@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/device_trace.hpp"
 #include "model/ring_attention.hpp"
 #include "tests/kernels/cuda/fake_nccl.hpp"
 #include "tests/support/device_values.hpp"
@@ -63,6 +64,33 @@ TEST(NcclTransport, MakesOneGroupOfAnExchangeAlsoBetweenTwoRanks) {
     EXPECT_EQ(rank.transport->sent_bytes(), 28U);
     EXPECT_EQ(rank.download(k_in), values(peer, 4));
     EXPECT_EQ(rank.download(v_in), values(peer + 2, 3));
+  });
+}
+
+TEST(NcclTransport, MeasuresAndTracesHowLongTheStreamStandsStill) {
+  with_ranks(2, [](const Communicator& group) {
+    NcclRank rank(group);
+    const int peer = 1 - group.rank();
+    const Buffer out = rank.upload(values(group.rank(), 4)), in = rank.upload(values(8, 4));
+    const std::array<Message, 1> sends{{{peer, out.view()}}}, receives{{{peer, in.view()}}};
+    DeviceTrace trace(rank.device, {rank.compute.get(), rank.ring.get()});
+    const std::uint64_t before = rank.device.num_synchronizations();
+    for (int exchange = 0; exchange < 2; ++exchange) {
+      rank.transport->send_recv(*rank.compute, sends, receives).wait(*rank.compute);
+    }
+    EXPECT_EQ(rank.device.num_synchronizations(), before);
+    rank.device.synchronize(*rank.compute);
+    EXPECT_GT(rank.transport->exposed_s(), 0);
+    EXPECT_EQ(rank.device.num_synchronizations(), before + 1) << "asking waits for nothing";
+    const std::vector<TraceTrack> tracks = trace.take();
+    const auto names_of = [](const TraceTrack& track) {
+      std::vector<std::string> names;
+      for (const TraceEvent& event : track.events) names.emplace_back(event.name);
+      return names;
+    };
+    EXPECT_THAT(names_of(tracks[0]), ElementsAre("nccl_transport.wait", "nccl_transport.wait"));
+    EXPECT_THAT(names_of(tracks[1]), ElementsAre("nccl_transport.send_recv", "nccl_transport.send_recv"));
+    EXPECT_LT(tracks[1].events[0].start, tracks[1].events[1].start);
   });
 }
 

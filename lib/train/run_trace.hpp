@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The trace of the first steps of a start: what the host does, and on a GPU what each of its streams does.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "core/device_trace.hpp"
+#include "runtime/runtime.hpp"
+
+namespace rondo {
+
+class RunTrace {
+ public:
+  /// Keeps the scopes of steps first_step + 1 to first_step + num_steps. @param run the run's folder
+  RunTrace(Runtime& runtime, std::filesystem::path run, std::int64_t first_step, std::int64_t num_steps);
+
+  /// After every step; behind the last that is traced, writes trace/rank-N.json.
+  void at(std::int64_t step) {
+    if (step == last_step_) write();
+  }
+  /// Writes what is kept, if anything is, and keeps no more.
+  void write();
+
+ private:
+  Runtime& runtime_;
+  const std::filesystem::path run_;
+  const std::int64_t last_step_;
+  std::optional<DeviceTrace> on_device_;
+};
+
+}  // namespace rondo
