@@ -107,7 +107,7 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const CorpusF
   line("arithmetic", figure_text(cost.flops_per_token, "FLOP") + " a token, " +
                          figure_text(cost.flops_per_token * tokens, "FLOP") + " a step");
   line("one checkpoint", bytes_text(cost.checkpoint_bytes));
-  line("memory of a rank", bytes_text(cost.memory_total_bytes()) + " and workspace, estimated");
+  line("memory of a rank", bytes_text(cost.memory_total_bytes()) + ", estimated");
   const nlohmann::ordered_json by_use = memory_by_use(cost.memory_bytes);
   for (const auto& [use, bytes] : by_use.items()) line("  " + use, bytes_text(bytes.get<std::int64_t>()));
   std::fputs(text.c_str(), stdout);

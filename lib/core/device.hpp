@@ -56,7 +56,7 @@ class Device {
 
   virtual DeviceKind kind() const = 0;
   virtual std::string name() const = 0;
-  /// At least 64-byte aligned. Buffer is the only caller.
+  /// At least 64-byte aligned. Called by Buffer, which counts it, and by who only asks whether there is room.
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void free(void* memory) noexcept = 0;
   /// Host memory that copies need not wait for (pinned); ordinary memory on a CPU. HostBuffer is the only caller.

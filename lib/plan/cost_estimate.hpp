@@ -18,7 +18,7 @@ struct CostEstimate {
   std::int64_t tokens_per_step = 0;
   double flops_per_token = 0;  ///< training, sequences of one document each; recomputation is not counted
   std::int64_t checkpoint_bytes = 0;
-  MemoryEstimate memory_bytes{};  ///< of the rank with the largest share; workspace and transport are left out
+  MemoryEstimate memory_bytes{};  ///< of the rank with the largest share, without what the transport takes
 
   std::int64_t memory_total_bytes() const;
 };

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/backend.hpp"
 #include "model/transformer.hpp"
+#include "plan/cost_estimate.hpp"
 #include "tests/support/execution.hpp"
 #include "tests/support/guarded_device.hpp"
 
@@ -114,6 +115,30 @@ TEST_P(WorkspaceOfTraining, GrowsByAtMostFiveRowsOfTheModelForEveryToken) {
   const std::int64_t of_64_columns = growth(128) - growth(64);
   EXPECT_GT(of_64_columns, 0);
   EXPECT_LE(of_64_columns, 5 * 64 * static_cast<std::int64_t>(size_of(GetParam())));
+}
+
+// What the plan says of a token is what it takes, within what the CPU's kernels take themselves.
+TEST_P(WorkspaceOfTraining, GrowsAsThePlanSays) {
+  struct Case {
+    std::int64_t d_model, d_ff;
+  };
+  for (const auto [d_model, d_ff] : {Case{64, 96}, Case{128, 32}, Case{16, 512}}) {
+    const TransformerShape shape = shape_with(d_model, d_ff, 256);
+    RunConfig config;
+    config.model = {.layers = 2, .d_model = d_model, .heads = 2, .kv_heads = 1, .head_dim = 16, .d_ff = d_ff};
+    config.model.vocabulary_size = 256;
+    config.memory = {.ffn_chunk_tokens = kChunk, .head_chunk_tokens = kChunk};
+    config.precision.compute = GetParam() == DType::Bf16 ? ComputePrecision::Bf16 : ComputePrecision::Fp32;
+    config.parallel = {.ring = 1, .layout = LayoutKind::Contiguous, .device = DeviceChoice::Cpu};
+    const auto planned = [&](std::int64_t tokens) {
+      config.data.sequence_length = tokens;
+      return estimate_cost(config).memory_bytes[static_cast<std::size_t>(MemoryUse::Workspace)];
+    };
+    const auto slope = static_cast<double>((planned(2 * kTokens) - planned(kTokens)) / kTokens);
+    const auto measured = static_cast<double>(growth_per_token(shape, GetParam()));
+    EXPECT_GE(slope, 0.95 * measured) << "d_model " << d_model;
+    EXPECT_LE(slope, 1.1 * measured) << "d_model " << d_model;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, WorkspaceOfTraining, testing::Values(DType::Fp32, DType::Bf16),

@@ -44,4 +44,15 @@ TEST(CostEstimate, GrowsWithTheShareOfARankNotWithTheSequence) {
   EXPECT_EQ(alone.memory_bytes[static_cast<std::size_t>(MemoryUse::Parameters)], 6 * alone.num_parameters);
 }
 
+TEST(CostEstimate, AddsWhatCudnnTakesOnAGpu) {
+  RunConfig config = llama_1b(2, 16384);
+  const auto workspace_on = [&](DeviceChoice device) {
+    config.parallel.device = device;
+    return estimate_cost(config).memory_bytes[static_cast<std::size_t>(MemoryUse::Workspace)];
+  };
+  // forward: the partial output and its log-sum-exp, 32 heads of 64, are more than d_q, d_k, d_v and a workspace of 8 heads
+  const std::int64_t partial_output = std::int64_t{8192} * 32 * 65 * 4, libraries = (32 << 20) + (1 << 19);
+  EXPECT_EQ(workspace_on(DeviceChoice::Cuda) - workspace_on(DeviceChoice::Cpu), partial_output + libraries);
+}
+
 }  // namespace rondo::test
