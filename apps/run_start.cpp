@@ -11,6 +11,7 @@
 #include "io/data_loader.hpp"
 #include "model/shape_of.hpp"
 #include "plan/cost_estimate.hpp"
+#include "train/attention_kernels.hpp"
 
 namespace rondo {
 
@@ -77,6 +78,35 @@ void check_changes(const RunFolder& folder, const RunConfig& config, bool allow_
   }
 }
 
+/// Throws DeviceError, agreed by all ranks, when the run does not fit in what is free of some rank's GPU. Collective.
+void require_gpu_memory(Runtime& runtime, const RunConfig& config) {
+  const auto needed = static_cast<std::uint64_t>(estimate_cost(config).memory_total_bytes());
+  const std::uint64_t available = runtime.gpu_memory_bytes();
+  if (available == 0) return;
+  const auto refuse = [&](const std::string& why) {
+    throw DeviceError("this run needs " + bytes_text(needed) + " of GPU memory on every rank, " + why, host_name(),
+                      "use more ranks, a shorter sequence or a smaller model: rondo check says what takes it");
+  };
+  Device& device = runtime.execution().device;
+  const auto free = [&device](void* memory) { device.free(memory); };
+  std::unique_ptr<void, decltype(free)> all(nullptr, free);
+  agree_on(runtime.world(), [&] {
+    if (needed >= available) refuse("and a rank has " + bytes_text(available));
+    // What it will take piece by piece, taken at once: other processes may have some, and ranks may share a GPU.
+    try {
+      all.reset(device.allocate(needed));
+    } catch (const DeviceError& error) {
+      refuse("which one of " + bytes_text(available) + " does not give: " + error.message());
+    }
+  });  // the ranks of a GPU have all taken theirs
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += (text.empty() ? "" : "; ") + line;
+  return text;
+}
+
 }  // namespace
 
 TrainingInput open_training_input(const Communicator& world, const ConfigOptions& options) {
@@ -99,10 +129,16 @@ TrainingInput start_run(const Communicator& world, const TrainOptions& options, 
   return start;
 }
 
-void take_up(const RunFolder& folder, const RunConfig& config, std::int64_t step) {
+void take_up(const RunFolder& folder, const RunConfig& config, const StartRecord& machine, std::int64_t step) {
   folder.rewind_metrics(step);
   // A finished run keeps the configuration that it was finished with.
-  if (step < config.train.steps) folder.write_config(to_toml(config));
+  if (step >= config.train.steps) return;
+  folder.write_config(to_toml(config));
+  if (const auto last = folder.read_start(); last && last->attention != machine.attention) {
+    log::info("changed since the last start: attention was computed as [{}], and is now as [{}]",
+              joined(last->attention), joined(machine.attention));
+  }
+  folder.write_start(machine);
 }
 
 void describe(const TrainingInput& start, const RunFolder& folder, const Runtime& runtime, std::int64_t first_step) {
@@ -139,16 +175,12 @@ RuntimeOptions runtime_options(const RunConfig& config) {
       .backend = {.deterministic = config.train.deterministic, .attention_kernel = config.parallel.attention_kernel}};
 }
 
-void require_gpu_memory(const Runtime& runtime, const RunConfig& config) {
-  agree_on(runtime.world(), [&] {
-    const auto needed = static_cast<std::uint64_t>(estimate_cost(config).memory_total_bytes());
-    const std::uint64_t available = runtime.gpu_memory_bytes();
-    if (available == 0 || needed < available) return;
-    throw DeviceError("this run needs " + bytes_text(needed) + " and workspace on every rank, and a rank has " +
-                          bytes_text(available) + " of GPU memory",
-                      host_name(),
-                      "use more ranks, a shorter sequence or a smaller model: rondo check says what takes it");
-  });
+StartRecord settle_machine(Runtime& runtime, const TrainingInput& start) {
+  require_gpu_memory(runtime, start.config);
+  const bool has_documents = start.config.data.isolate_documents && start.corpus->num_documents(Split::Train) > 1;
+  return {.machine = runtime.description(),
+          .gpus = runtime.gpu_map(),
+          .attention = choose_attention_kernels(runtime, start.config, has_documents)};
 }
 
 ExitRecord RunRecord::base() const {

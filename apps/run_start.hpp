@@ -38,16 +38,19 @@ std::filesystem::path run_path(const TrainOptions& options);
 /// Collective. Throws AgreedError for anything that is wrong, before memory for the model is taken.
 TrainingInput start_run(const Communicator& world, const TrainOptions& options, const RunFolder& folder);
 
-/// On rank 0: makes the folder one of a run that goes on from this step, with this configuration.
-void take_up(const RunFolder& folder, const RunConfig& config, std::int64_t step);
+/// On rank 0: makes the folder one of a run that goes on from this step, with this configuration and machine. What is computed
+/// otherwise than at the last start is said.
+void take_up(const RunFolder& folder, const RunConfig& config, const StartRecord& machine, std::int64_t step);
 
 /// What the log says before the first step, and when all steps are done.
 void describe(const TrainingInput& start, const RunFolder& folder, const Runtime& runtime, std::int64_t first_step);
 void say_what_next(const TrainingInput& start, const RunFolder& folder, std::int64_t step);
 
 RuntimeOptions runtime_options(const RunConfig& config);
-/// Throws DeviceError, agreed by all ranks, when the model cannot fit in the memory of some rank's GPU. Collective.
-void require_gpu_memory(const Runtime& runtime, const RunConfig& config);
+/// What the run will compute with. Collective.
+/// @throws DeviceError, agreed by all ranks, when it does not fit in what is free of some rank's GPU; ConfigError when
+/// parallel.attention_kernel asks for a kernel that cannot serve this model
+StartRecord settle_machine(Runtime& runtime, const TrainingInput& start);
 
 /// Holds the run's folder until the process ends, and keeps its exit.json true: "running" from take_folder() on, and at the
 /// end how the run ended.

@@ -27,14 +27,14 @@ int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
   const TrainingInput start = start_run(world, options, folder);
   Runtime runtime(world, runtime_options(start.config));
   runtime.add_progress([&stop] { stop.poll(); });
-  require_gpu_memory(runtime, start.config);
+  const StartRecord machine = settle_machine(runtime, start);
 
   if (start.config.parallel.self_check) self_check(runtime, start.config);
 
   Trainer trainer(runtime, start.config, *start.corpus, stop, folder.checkpoints());
   const std::int64_t first_step = trainer.begin();
   describe(start, folder, runtime, first_step);
-  if (world.rank() == 0) take_up(folder, start.config, first_step);
+  if (world.rank() == 0) take_up(folder, start.config, machine, first_step);
   trainer.on_record = [&](std::int64_t, const std::string& text) { folder.append_metrics(text); };
   const LiveLine live;
   trainer.on_step = [&](const StepReport& report) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "core/device.hpp"
 #include "kernels/attention.hpp"
@@ -22,6 +23,10 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string name() const = 0;
+  /// Which kernels compute blocks such as this, and those that were asked for before: a line each, with the reason. None where
+  /// there is no choice. Of the tensors, only types and shapes count.
+  /// @throws ConfigError when parallel.attention_kernel asks for one that cannot
+  virtual std::vector<std::string> attention_kernels(const BlockAttentionForwardArgs&) { return {}; }
 
   virtual void matmul(Stream&, const MatmulArgs&) = 0;
   virtual void rms_norm_forward(Stream&, const RmsNormForwardArgs&) = 0;

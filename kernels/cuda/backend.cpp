@@ -17,6 +17,10 @@ class CudaBackend final : public KernelBackend {
 
   std::string name() const override { return "cuda"; }
 
+  std::vector<std::string> attention_kernels(const BlockAttentionForwardArgs& block) override {
+    return attention_.kernels_of(block);
+  }
+
   void matmul(Stream& stream, const MatmulArgs& args) override { matmul_(stream, args); }
   void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override {
     attention_.forward(stream, args);

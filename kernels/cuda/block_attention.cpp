@@ -36,6 +36,17 @@ bool BlockAttention::cudnn_takes(AttentionPass pass, const AttentionSizes& sizes
   return decision.kernel == AttentionKernel::Cudnn;
 }
 
+std::vector<std::string> BlockAttention::kernels_of(const BlockAttentionForwardArgs& block) {
+  const AttentionSizes sizes = rondo::check(block);
+  const std::optional<AttentionRectangles> rectangles = rectangles_of(block.mask, block.query_runs, block.key_runs);
+  if (!rectangles || rectangles->count() > 0) {
+    for (const AttentionPass pass : {AttentionPass::Forward, AttentionPass::Backward}) {
+      cudnn_takes(pass, sizes, block.q.dtype, rectangles);
+    }
+  }
+  return {decisions_.begin(), decisions_.end()};
+}
+
 void BlockAttention::forward(Stream& stream, const BlockAttentionForwardArgs& args) {
   const AttentionSizes sizes = rondo::check(args);
   const std::optional<AttentionRectangles> rectangles = rectangles_of(args.mask, args.query_runs, args.key_runs);

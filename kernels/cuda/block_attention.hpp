@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "kernels/backend_options.hpp"
 #include "kernels/cuda/attention_choice.hpp"
@@ -20,6 +21,8 @@ class BlockAttention {
   void forward(Stream& stream, const BlockAttentionForwardArgs& args);
   void backward(Stream& stream, const BlockAttentionBackwardArgs& args);
 
+  /// As Backend::attention_kernels.
+  std::vector<std::string> kernels_of(const BlockAttentionForwardArgs& block);
   /// What was chosen so far, e.g. "attention forward by cudnn: the table, ..."; each is logged once, too.
   const std::set<std::string>& decisions() const { return decisions_; }
 

@@ -148,6 +148,23 @@ std::optional<std::string> RunFolder::read_config() const {
 
 void RunFolder::write_config(const std::string& toml) const { replace_file(path_ / "config.toml", toml); }
 
+std::optional<StartRecord> RunFolder::read_start() const {
+  const std::filesystem::path file = path_ / "start.json";
+  if (!std::filesystem::exists(file)) return std::nullopt;
+  try {
+    const auto json = nlohmann::json::parse(read_file(file, kMostConfigBytes));
+    return StartRecord{.machine = json.at("machine"), .gpus = json.at("gpus"), .attention = json.at("attention")};
+  } catch (const nlohmann::json::exception&) {
+    return std::nullopt;  // it is only compared with
+  }
+}
+
+void RunFolder::write_start(const StartRecord& record) const {
+  const nlohmann::ordered_json json{
+      {"machine", record.machine}, {"gpus", record.gpus}, {"attention", record.attention}, {"time", unix_time_s()}};
+  replace_file(path_ / "start.json", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
 void RunFolder::rewind_metrics(std::int64_t step) const {
   const std::filesystem::path file = path_ / "metrics.jsonl";
   std::ifstream lines(file, std::ios::binary);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/error.hpp"
 
@@ -22,6 +23,13 @@ struct ExitRecord {
   std::string phase;      ///< "start", "training", "evaluation", "save"
   std::string message, advice;
   bool retry = false;  ///< would the same command line go on?
+};
+
+/// What a start computes with, as written to start.json.
+struct StartRecord {
+  std::string machine;                 ///< device, transport, ranks and threads, a line
+  std::vector<std::string> gpus;       ///< which rank computes on which, a line a host
+  std::vector<std::string> attention;  ///< kernels with the reason of the choice, a line each
 };
 
 class RunFolder {
@@ -47,6 +55,9 @@ class RunFolder {
   /// The configuration of the last start, if there was one.
   std::optional<std::string> read_config() const;
   void write_config(const std::string& toml) const;
+  /// Of the last start, if there was one that can be read.
+  std::optional<StartRecord> read_start() const;
+  void write_start(const StartRecord& record) const;
   /// Metrics of steps after this one go to metrics.after-step-N.jsonl, so that none is there twice.
   void rewind_metrics(std::int64_t step) const;
   /// Appends one line, written at once. Lines are objects with a "step".

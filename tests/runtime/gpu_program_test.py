@@ -2,6 +2,7 @@
 """The program and its GPU module from outside: with the module that was built, on a machine without a GPU; without any
 module; and with GPUs of the tests, whose memory the host cannot touch (tests/support/guarded_module.cpp).
 """
+import json
 import os
 import pathlib
 import re
@@ -9,7 +10,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
-from program import OPTIONS, ProgramTest, read_options
+from program import OPTIONS, ProgramTest, read_options, with_settings
 
 
 class GpuProgramTest(ProgramTest):
@@ -67,6 +68,62 @@ class GpuProgramTest(ProgramTest):
         self.refused("guarded", "the GPU module was built without NCCL", *nccl)
         self.refused("guarded", "2 ranks on host", *nccl, RONDO_TEST_GPUS=1, RONDO_TEST_NCCL=1)
         self.refused("guarded", "the tests have no NCCL, also not for 3 CTAs", *nccl, "parallel.nccl_max_ctas=3", RONDO_TEST_NCCL=1)
+
+    def test_memory_that_is_too_small_is_refused_by_all_ranks(self):
+        gpu = ("parallel.device=cuda", "parallel.transport=mpi")
+        check = ["check", f"{OPTIONS.source}/configs/tiny.toml", "--ranks", "2", "--json",
+                 *with_settings("data.corpus=corpus.h5", *self.SMALL, *gpu)]
+        needed = json.loads(self.rondo_of("none", *check).stdout)["memory_bytes_per_rank"]
+        self.refused("guarded", "of GPU memory on every rank, and a rank has", *gpu, RONDO_TEST_GPU_BYTES=needed)
+        self.assertEqual(self.record("refused")["cause"], "device")
+        # Of one GPU other processes have a part: all ranks say so, once, before the first step.
+        self.refused("guarded", "does not give: the guarded memory is full", *gpu, RONDO_TEST_GPU_BYTES=2 * needed,
+                     RONDO_TEST_GPU_TAKEN_BYTES=needed + 1)
+        self.rondo_of("guarded", *self.train_line("enough", *gpu), ranks=2, RONDO_TEST_GPU_BYTES=needed + 2**20)
+
+    def test_memory_that_is_gone_within_a_step_ends_all_ranks(self):
+        done = self.rondo_of("guarded", *self.train_line("gone", "parallel.device=cuda", "parallel.transport=mpi"), ranks=2, code=4,
+                          RONDO_TEST_GPU_FULL_AFTER=25)
+        self.assertIn("the guarded memory is taken by others (rank 1)", done.stderr)
+        record = self.record("gone")
+        self.assertEqual((record["cause"], record["exit_code"], record["rank"], record["phase"], record["step"]),
+                         ("device", 4, 1, "training", 0))
+
+    def test_the_kernel_of_attention_is_stored_and_a_change_is_said(self):
+        gpu = ("parallel.device=cuda", "parallel.transport=mpi", "data.isolate_documents=false", "train.schedule=constant")
+        self.rondo_of("guarded", *self.train_line("kernels", *gpu, "train.steps=2"), ranks=2)
+        with open(f"{self.folder}/kernels/start.json", encoding="utf-8") as file:
+            start = json.load(file)
+        self.assertEqual(start["attention"], ["attention by cudnn: the tests prefer it"])
+        self.assertIn("guarded cpu on 2 ranks", start["machine"])
+        self.assertEqual(len(start["gpus"]), 1)
+        same = self.rondo_of("guarded", *self.train_line("kernels", *gpu, "train.steps=3"), ranks=2)
+        self.assertNotIn("attention was computed", same.stderr)
+        other = self.rondo_of("guarded", *self.train_line("kernels", *gpu, "parallel.attention_kernel=fused"), ranks=2)
+        self.assertIn("attention was computed as [attention by cudnn: the tests prefer it], and is now as [attention by fused: "
+                      "it is asked for]", other.stderr)
+
+    def test_a_kernel_that_cannot_serve_the_model_is_refused_before_the_first_step(self):
+        self.rondo_of("none", "prepare", "text.txt", "text.txt", "--tokenizer", "bytes", "--output", "two.h5")
+        cudnn = ("parallel.device=cuda", "parallel.transport=mpi", "parallel.attention_kernel=cudnn", "train.steps=1")
+        self.rondo_of("guarded", *self.train_line("one-document", *cudnn), ranks=2)
+        done = self.rondo_of("guarded", *self.train_line("two-documents", *cudnn, "data.corpus=two.h5"), ranks=2, code=2)
+        self.assertEqual(done.stderr.count("the tests' cuDNN knows no documents"), 1, done.stderr)
+        self.assertEqual(self.record("two-documents")["phase"], "start")
+
+    def test_a_trace_has_a_track_for_each_stream(self):
+        self.rondo_of("guarded", *self.train_line("traced", "parallel.device=cuda", "parallel.transport=mpi", "log.trace_steps=2"), ranks=2)
+        for rank in range(2):
+            with open(f"{self.folder}/traced/trace/rank-{rank}.json", encoding="utf-8") as file:
+                events = json.load(file)["traceEvents"]
+            tracks = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+            self.assertEqual(list(tracks.values()), ["host", "GPU: compute", "GPU: ring", "GPU: reduce"])
+            for track in (0, 1):
+                self.assertEqual(sum(event["name"] == "adamw.update" and event["tid"] == track for event in events), 2)
+
+    def record(self, run):
+        with open(f"{self.folder}/{run}/exit.json", encoding="utf-8") as file:
+            return json.load(file)
 
     def test_a_run_changes_between_gpus_and_cpus(self):
         gpu = ("parallel.device=cuda", "parallel.transport=mpi")

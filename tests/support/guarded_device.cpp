@@ -89,7 +89,14 @@ void* GuardedMemory::allocate(std::size_t bytes) {
   return memory;
 }
 
-void GuardedMemory::free(void* memory) { free_.emplace(sizes_.at(memory), memory); }
+void GuardedMemory::free(void* memory) {
+  const std::size_t bytes = sizes_.at(memory);
+  if (static_cast<std::byte*>(memory) + bytes == first_ + used_bytes_) {
+    used_bytes_ -= bytes;
+  } else {
+    free_.emplace(bytes, memory);
+  }
+}
 
 bool GuardedMemory::holds(const void* address) const { return address >= first_ && address < first_ + bytes_; }
 
@@ -114,6 +121,11 @@ GuardedDevice* current_device = nullptr;
 
 GuardedDevice::GuardedDevice(std::size_t memory_bytes) : memory_(memory_bytes) { current_device = this; }
 GuardedDevice& GuardedDevice::current() { return *current_device; }
+
+void* GuardedDevice::allocate(std::size_t bytes) {
+  if (num_operations_ >= full_after_) throw DeviceError("the guarded memory is taken by others");
+  return memory_.allocate(bytes);
+}
 
 // As cudaFree, which waits for the work under way.
 void GuardedDevice::free(void* memory) noexcept {
@@ -218,9 +230,20 @@ namespace {
 
 class GuardedBackend final : public Backend {
  public:
-  explicit GuardedBackend(GuardedDevice& device)
-      : device_(device), reference_(make_reference_backend(host_)), cpu_(make_cpu_backend(host_, {.threads = 1})) {}
+  GuardedBackend(GuardedDevice& device, const BackendOptions& options)
+      : device_(device),
+        options_(options),
+        reference_(make_reference_backend(host_)),
+        cpu_(make_cpu_backend(host_, {.threads = 1})) {}
   std::string name() const override { return "guarded " + cpu_->name(); }
+  std::vector<std::string> attention_kernels(const BlockAttentionForwardArgs& a) override {
+    check(a);
+    if (options_.attention_kernel == AttentionKernel::Cudnn && a.mask.document_offsets != nullptr) {
+      throw ConfigError("the tests' cuDNN knows no documents", "parallel.attention_kernel");
+    }
+    return {options_.attention_kernel == AttentionKernel::Fused ? "attention by fused: it is asked for"
+                                                                : "attention by cudnn: the tests prefer it"};
+  }
 
   void matmul(Stream& s, const MatmulArgs& a) override {
     run(s, {a.a, a.b, a.c}, [&](Backend& backend) { backend.matmul(s, a); });
@@ -283,19 +306,21 @@ class GuardedBackend final : public Backend {
       ensure(!tensor || device_.guarded_memory().holds(tensor.data), "operations work on memory of the device");
     }
     guarded(stream).drain();
+    device_.count_operation();
     const GuardedMemory::Open open(device_.guarded_memory());
     operation(tensors.front().dtype == DType::Fp64 ? *reference_ : *cpu_);
   }
 
   GuardedDevice& device_;
+  BackendOptions options_;
   CpuDevice host_;
   std::unique_ptr<Backend> reference_, cpu_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_guarded_backend(Device& device) {
-  return std::make_unique<GuardedBackend>(dynamic_cast<GuardedDevice&>(device));
+std::unique_ptr<Backend> make_guarded_backend(Device& device, const BackendOptions& options) {
+  return std::make_unique<GuardedBackend>(dynamic_cast<GuardedDevice&>(device), options);
 }
 
 }  // namespace rondo::test

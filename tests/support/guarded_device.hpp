@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -13,6 +14,7 @@
 
 #include "core/device.hpp"
 #include "kernels/backend.hpp"
+#include "kernels/backend_options.hpp"
 
 namespace rondo::test {
 
@@ -78,7 +80,7 @@ class GuardedDevice final : public Device {
 
   DeviceKind kind() const override { return DeviceKind::Cuda; }
   std::string name() const override { return "guarded"; }
-  void* allocate(std::size_t bytes) override { return memory_.allocate(bytes); }
+  void* allocate(std::size_t bytes) override;
   void free(void* memory) noexcept override;
   void* allocate_pinned(std::size_t bytes) override;
   void free_pinned(void* memory) noexcept override;
@@ -102,6 +104,9 @@ class GuardedDevice final : public Device {
   /// The device that was made last, as CUDA has a current device.
   static GuardedDevice& current();
   std::uint64_t num_synchronizations() const { return num_synchronizations_; }
+  /// Has no more memory to give once its backend has made so many operations.
+  void be_full_after(std::uint64_t num_operations) { full_after_ = num_operations; }
+  void count_operation() { ++num_operations_; }
   /// That were made so far.
   std::uint64_t num_timed_events() const { return num_timed_events_; }
 
@@ -113,10 +118,11 @@ class GuardedDevice final : public Device {
   CpuDevice host_;
   std::set<GuardedStream*> streams_;
   std::map<const std::byte*, std::size_t> pinned_;
+  std::uint64_t full_after_ = std::numeric_limits<std::uint64_t>::max(), num_operations_ = 0;
   std::uint64_t num_synchronizations_ = 0, num_timed_events_ = 0;
 };
 
 /// The operations of the host's backends on memory of a GuardedDevice: `reference` for fp64, else `cpu`.
-std::unique_ptr<Backend> make_guarded_backend(Device& device);
+std::unique_ptr<Backend> make_guarded_backend(Device& device, const BackendOptions& options = {});
 
 }  // namespace rondo::test

@@ -10,6 +10,8 @@ namespace rondo::test {
 
 namespace {
 
+constexpr int kFaultyOrdinal = 1;
+
 long number_from(const char* variable, long otherwise) {
   const char* text = std::getenv(variable);
   return text == nullptr ? otherwise : std::atol(text);
@@ -32,9 +34,18 @@ GpuInfo device_info(int ordinal) {
           .compute_capability = static_cast<int>(number_from("RONDO_TEST_GPU_CAPABILITY", 90))};
 }
 
-std::unique_ptr<Device> open_device(int) { return std::make_unique<GuardedDevice>(gpu_bytes()); }
+std::unique_ptr<Device> open_device(int ordinal) {
+  const bool is_faulty = ordinal == kFaultyOrdinal;
+  const auto taken = static_cast<std::uint64_t>(is_faulty ? number_from("RONDO_TEST_GPU_TAKEN_BYTES", 0) : 0);
+  auto device = std::make_unique<GuardedDevice>(gpu_bytes() - taken);
+  const long full_after = is_faulty ? number_from("RONDO_TEST_GPU_FULL_AFTER", 0) : 0;
+  if (full_after > 0) device->be_full_after(static_cast<std::uint64_t>(full_after));
+  return device;
+}
 
-std::unique_ptr<Backend> make_backend(Device& device, const BackendOptions&) { return make_guarded_backend(device); }
+std::unique_ptr<Backend> make_backend(Device& device, const BackendOptions& options) {
+  return make_guarded_backend(device, options);
+}
 
 std::string new_nccl_id() { return "id"; }
 std::unique_ptr<Transport> make_nccl_transport(const NcclSetup& setup) {
