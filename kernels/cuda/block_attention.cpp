@@ -41,7 +41,14 @@ std::vector<std::string> BlockAttention::kernels_of(const BlockAttentionForwardA
   const std::optional<AttentionRectangles> rectangles = rectangles_of(block.mask, block.query_runs, block.key_runs);
   if (!rectangles || rectangles->count() > 0) {
     for (const AttentionPass pass : {AttentionPass::Forward, AttentionPass::Backward}) {
-      cudnn_takes(pass, sizes, block.q.dtype, rectangles);
+      if (!cudnn_takes(pass, sizes, block, rectangles)) continue;
+      // What documents cut is another shape in every batch: nothing is known of it before.
+      if (are_cut_by_documents(*rectangles, block.mask, block.query_runs, block.key_runs)) continue;
+      const std::string refusal = cudnn_->refusal(pass, sizes, block.scale, *rectangles);
+      if (!refusal.empty()) {
+        throw DeviceError("cuDNN refuses the attention of this model: " + refusal, "parallel.attention_kernel",
+                          "set parallel.attention_kernel = \"auto\"");
+      }
     }
   }
   return {decisions_.begin(), decisions_.end()};

@@ -124,7 +124,8 @@ void list_parallel(std::vector<Field>& fields) {
       .add("threads", &P::threads, Integers{0, 4096},
            "Threads of one rank. 0: the cores that it may use, shared with the ranks that may use them too.")
       .add("attention_kernel", &P::attention_kernel, WordOf<AttentionKernel>{},
-           "Kernel of the attention blocks. Auto: the fastest for the processor.")
+           "Kernel of the attention blocks on a GPU. Auto: a committed table decides. One that cannot serve the model "
+           "is refused before the first step.")
       .add("self_check", &P::self_check, Flag{},
            "Before the first step, compares ring attention over these ranks with the reference.");
 }

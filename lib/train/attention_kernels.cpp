@@ -21,17 +21,18 @@ void ask_about_blocks(Execution& e, const Span& span, const TransformerShape& s,
   const auto tensor = [&](DType dtype, const Shape& shape) { return TensorView{&nowhere, dtype, shape}; };
   for (const Hop& hop : span.schedule().hops()) {
     if (!hop.work) continue;
-    const TensorView share = tensor(compute, {span.layout().num_tokens(hop.share), G, D});
-    for (std::string& line :
-         e.backend.attention_kernels({.q = tensor(compute, {T, N, D}),
-                                      .k = share,
-                                      .v = share,
-                                      .query_runs = span.runs(),
-                                      .key_runs = span.layout().runs(hop.share),
-                                      .mask = span.mask(),
-                                      .scale = 1.0 / std::sqrt(static_cast<double>(D)),
-                                      .carry = {tensor(accumulator, {T, N, D}), tensor(accumulator, {N, T})},
-                                      .scratch = e.scratch})) {
+    const TokenRuns key_runs = span.layout().runs(hop.share);
+    const TensorView share = tensor(compute, {key_runs.num_tokens(), G, D});
+    const BlockAttentionForwardArgs block{.q = tensor(compute, {T, N, D}),
+                                          .k = share,
+                                          .v = share,
+                                          .query_runs = span.runs(),
+                                          .key_runs = key_runs,
+                                          .mask = span.mask(),
+                                          .scale = 1.0 / std::sqrt(static_cast<double>(D)),
+                                          .carry = {tensor(accumulator, {T, N, D}), tensor(accumulator, {N, T})},
+                                          .scratch = e.scratch};
+    for (std::string& line : e.backend.attention_kernels(block)) {
       lines.insert(std::move(line));
     }
   }

@@ -95,7 +95,7 @@ class GpuProgramTest(ProgramTest):
         with open(f"{self.folder}/kernels/start.json", encoding="utf-8") as file:
             start = json.load(file)
         self.assertEqual(start["attention"], ["attention by cudnn: the tests prefer it"])
-        self.assertIn("guarded cpu on 2 ranks", start["machine"])
+        self.assertRegex(start["machine"], r"^guarded cpu.* on 2 ranks \(data 1 x ring 2\)")
         self.assertEqual(len(start["gpus"]), 1)
         same = self.rondo_of("guarded", *self.train_line("kernels", *gpu, "train.steps=3"), ranks=2)
         self.assertNotIn("attention was computed", same.stderr)

@@ -127,5 +127,35 @@ TEST(BlockAttention, TakesItsOwnKernelWhereCudnnRefusesToPlan) {
   }
 }
 
+// Nothing is computed: the tensors have an address only.
+TEST(BlockAttention, SaysBeforeItComputesWhatWillAndRefusesWhatCannot) {
+  constexpr std::int64_t tokens = 20, refused = 40;  // cudnn_stand_in.cpp
+  const AttentionMask mask({.causal = true}, tokens);
+  const TokenRuns runs = TokenRuns::contiguous(0, tokens);
+  Arena scratch(cpu_device(), MemoryUse::Workspace);
+  std::byte nowhere{};
+  const auto ask = [&](AttentionKernel kernel, std::int64_t dim, DType dtype) {
+    cuda::BlockAttention attention({.deterministic = false, .attention_kernel = kernel});
+    const auto tensor = [&](DType type, const Shape& shape) { return TensorView{&nowhere, type, shape}; };
+    const TensorView keys = tensor(dtype, {tokens, 1, dim});
+    return attention.kernels_of({.q = tensor(dtype, {tokens, 2, dim}),
+                                 .k = keys,
+                                 .v = keys,
+                                 .query_runs = runs,
+                                 .key_runs = runs,
+                                 .mask = mask.view(),
+                                 .scale = 0.2,
+                                 .carry = {tensor(DType::Fp32, {tokens, 2, dim}), tensor(DType::Fp32, {2, tokens})},
+                                 .scratch = scratch});
+  };
+  EXPECT_THAT(ask(AttentionKernel::Cudnn, 48, DType::Bf16),
+              testing::ElementsAre(testing::StartsWith("attention backward by cudnn: "),
+                                   testing::StartsWith("attention forward by cudnn: ")));
+  EXPECT_THAT(ask(AttentionKernel::Auto, refused, DType::Bf16),
+              testing::Each(testing::HasSubstr("fused: cuDNN refuses")));
+  EXPECT_THROW(ask(AttentionKernel::Cudnn, refused, DType::Bf16), DeviceError);
+  EXPECT_THROW(ask(AttentionKernel::Cudnn, 48, DType::Fp32), ConfigError);
+}
+
 }  // namespace
 }  // namespace rondo::test
