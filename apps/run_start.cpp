@@ -192,9 +192,10 @@ ExitRecord RunRecord::base() const {
   return record;
 }
 
-const RunFolder& RunRecord::take_folder(const Communicator& world, const std::filesystem::path& path) {
-  rank_ = world.rank();
-  agree_on(world, [&] {
+const RunFolder& RunRecord::take_folder(const MpiSession& session, const std::filesystem::path& path) {
+  rank_ = session.launch_rank();
+  std::optional<Error> mine;
+  try {
     auto folder = std::make_unique<RunFolder>(path);
     if (rank_ == 0) {
       folder->lock();
@@ -204,7 +205,12 @@ const RunFolder& RunRecord::take_folder(const Communicator& world, const std::fi
       folder->write_running(record);
     }
     folder_ = std::move(folder);
-  });
+  } catch (const std::exception&) {
+    mine = error_at_hand();
+  }
+  // Only now the first that ranks do together: a rank that is gone by then leaves the record of a run.
+  agree(session.world(), mine);
+  rank_ = session.world().rank();
   log::info("run folder {}", path.string());
   return *folder_;
 }

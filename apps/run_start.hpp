@@ -58,7 +58,7 @@ class RunRecord {
  public:
   /// The first thing that a run does, so that every way to end has a record. Collective; rank 0 locks the folder, and a
   /// folder that another process has, or that holds something else than a run, is refused (AgreedError).
-  const RunFolder& take_folder(const Communicator& world, const std::filesystem::path& path);
+  const RunFolder& take_folder(const MpiSession& session, const std::filesystem::path& path);
   void at(std::string_view phase, std::int64_t step) {
     phase_ = phase;
     step_ = step;

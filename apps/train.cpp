@@ -20,8 +20,8 @@ namespace {
 constexpr int kStoppedEarly = 75;
 
 int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
+  const RunFolder& folder = record.take_folder(session, run_path(options));
   const Communicator& world = session.world();
-  const RunFolder& folder = record.take_folder(world, run_path(options));
   StopSignal stop(world);
   session.set_watch([&stop] { stop.poll(); });
   const TrainingInput start = start_run(world, options, folder);

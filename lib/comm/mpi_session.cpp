@@ -32,12 +32,19 @@ std::string text_of(std::span<const int> numbers) {
 
 }  // namespace
 
-MpiSession::MpiSession(int* argc, char*** argv) : world_(initialised_world(argc, argv, &watch_)) {
-  const std::vector<int> order = host_by_host(world_.all_gather(host_name()));
-  const bool is_launchers = std::ranges::is_sorted(order);
-  if (!is_launchers) world_ = world_.reordered(order);
+MpiSession::MpiSession(int* argc, char*** argv)
+    : world_(initialised_world(argc, argv, &watch_)), launch_rank_(world_.rank()) {
   log::set_rank(world_.rank(), world_.size());
-  if (!is_launchers) log::info("ranks are numbered host by host; the launcher's numbers: {}", text_of(order));
+}
+
+const Communicator& MpiSession::world() const {
+  if (std::exchange(is_ordered_, true)) return world_;
+  const std::vector<int> order = host_by_host(world_.all_gather(host_name()));
+  if (std::ranges::is_sorted(order)) return world_;
+  world_ = world_.reordered(order);
+  log::set_rank(world_.rank(), world_.size());
+  log::info("ranks are numbered host by host; the launcher's numbers: {}", text_of(order));
+  return world_;
 }
 
 MpiSession::~MpiSession() {

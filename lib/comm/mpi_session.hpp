@@ -21,8 +21,10 @@ class MpiSession {
   MpiSession& operator=(const MpiSession&) = delete;
 
   /// The ranks of this start, host by host: a rank's number here may differ from the launcher's, where that dealt them out in
-  /// turns. Rank 0 is the same.
-  const Communicator& world() const { return world_; }
+  /// turns. Rank 0 is the same. The first call is collective.
+  const Communicator& world() const;
+  /// The launcher's number of this process, known without the others.
+  int launch_rank() const { return launch_rank_; }
   /// `watch` is called whenever a rank waits for its peers; it may throw.
   void set_watch(std::function<void()> watch) { watch_ = std::move(watch); }
   /// Ends every rank at once with this exit code; for errors that the other ranks cannot know of.
@@ -30,7 +32,9 @@ class MpiSession {
 
  private:
   std::function<void()> watch_;
-  Communicator world_;
+  mutable Communicator world_;
+  mutable bool is_ordered_ = false;
+  int launch_rank_;
 };
 
 /// Was this process started by mpirun or srun with more than one rank?
