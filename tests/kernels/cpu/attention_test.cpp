@@ -63,8 +63,9 @@ class CpuAttentionTolerance : public testing::Test {
     }
   }
 
-  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& shares) {
-    for (const DType dtype : {DType::Fp32, DType::Bf16}) {
+  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& shares,
+                             std::initializer_list<DType> dtypes = {DType::Fp32, DType::Bf16}) {
+    for (const DType dtype : dtypes) {
       SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim "
                                       << p.dim << ", " << name_of(dtype));
       const auto input = AttentionInput::random(dtype, p.tokens, p.heads, p.kv_heads, p.dim, 7);
@@ -86,7 +87,7 @@ std::vector<TokenRuns> shares_of(std::int64_t tokens, int ranks, LayoutKind kind
 }
 
 /// The rule compares largest errors, and those of few rows differ by luck: key/value heads that make some thousand rows.
-std::int64_t num_groups_for(std::int64_t tokens) { return 1 + 3000 / tokens; }
+std::int64_t num_groups_for(std::int64_t tokens) { return 1 + 2000 / tokens; }
 
 std::vector<TokenRuns> one_share(std::int64_t tokens) { return {TokenRuns::contiguous(0, tokens)}; }
 
@@ -95,7 +96,9 @@ TEST_F(CpuAttentionTolerance, HoldsForNastyLengths) {
   for (const std::int64_t tokens : kNastyLengths) {
     const std::int64_t groups = num_groups_for(tokens);
     expect_like_reference({tokens, 2 * groups, groups, 32}, AttentionMask({.causal = true}, tokens), one_share(tokens));
-    expect_like_reference({tokens, groups, groups, 16}, AttentionMask({.causal = false}, tokens), one_share(tokens));
+    // bf16 is widened on packing and then the same, but on AMX
+    expect_like_reference({tokens, groups, groups, 16}, AttentionMask({.causal = false}, tokens), one_share(tokens),
+                          {tokens % 4 == 1 ? DType::Bf16 : DType::Fp32});
   }
   expect_like_reference({1023, 1, 1, 64}, AttentionMask({.causal = true}, 1023), one_share(1023));
 }
