@@ -40,7 +40,11 @@ bool run_attends(const AttentionMaskView& mask, const TokenRun& queries, const T
 
 AttentionMaskView AttentionMask::view_of(Rule rule, std::int64_t sequence_tokens,
                                          std::span<const std::int64_t> document_offsets) {
-  AttentionMaskView view{.causal = rule.causal, .window = rule.window, .sequence_tokens = sequence_tokens};
+  AttentionMaskView view{.causal = rule.causal,
+                         .window = rule.window,
+                         .segment_tokens = rule.segment_tokens,
+                         .window_segments = rule.window_segments,
+                         .sequence_tokens = sequence_tokens};
   if (document_offsets.empty()) return view;
   const bool ascending = std::is_sorted(document_offsets.begin(), document_offsets.end());
   if (document_offsets.size() < 2 || document_offsets.front() != 0 || document_offsets.back() != sequence_tokens ||

@@ -25,16 +25,24 @@ enum class MaskCoverage { None, Partial, All };
 struct AttentionMaskView {
   bool causal = true;
   std::int64_t window = 0;           ///< 0: none; W: a query sees keys with 0 <= i - j < W
+  std::int64_t segment_tokens = 0;   ///< 0: none; documents are cut into segments of so many tokens from their starts
+  std::int64_t window_segments = 0;  ///< with segments: a query sees its own and so many segments before it
   std::int64_t sequence_tokens = 0;  ///< the length of the whole span
   const std::int64_t* document_offsets = nullptr;
   std::int64_t num_documents = 0;
 
+  /// Positions of the document that position i lies in.
+  RONDO_HOST_DEVICE KeyInterval document_of(std::int64_t i) const {
+    if (document_offsets == nullptr) return {0, sequence_tokens};
+    const std::int64_t* after = upper_bound(i);
+    return {*(after - 1), *after};
+  }
   /// The keys that the query at global position i sees: those of its document, not in the future, inside the window.
   RONDO_HOST_DEVICE KeyInterval keys_of(std::int64_t i) const {
-    KeyInterval keys{0, sequence_tokens};
-    if (document_offsets != nullptr) {
-      const std::int64_t* after = upper_bound(i);
-      keys = {*(after - 1), *after};
+    KeyInterval keys = document_of(i);
+    if (segment_tokens > 0) {
+      const std::int64_t segment = (i - keys.begin) / segment_tokens;
+      if (segment > window_segments) keys.begin += (segment - window_segments) * segment_tokens;
     }
     if (causal || window > 0) keys.end = i + 1 < keys.end ? i + 1 : keys.end;
     if (window > 0 && i - window + 1 > keys.begin) keys.begin = i - window + 1;
@@ -63,6 +71,8 @@ class AttentionMask {
   struct Rule {
     bool causal = true;
     std::int64_t window = 0;
+    std::int64_t segment_tokens = 0;
+    std::int64_t window_segments = 0;
   };
   /// The mask of offsets that somebody else owns and that outlive the view.
   /// @param document_offsets ascending, first 0, last sequence_tokens; empty: one document. Throws DataError otherwise.

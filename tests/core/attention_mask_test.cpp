@@ -18,7 +18,8 @@ struct Case {
 
   std::string text() const {
     std::string words = std::string(rule.causal ? "causal" : "full") + ", window " + std::to_string(rule.window) +
-                        ", tokens " + std::to_string(tokens) + ", documents";
+                        ", segments " + std::to_string(rule.segment_tokens) + "/" +
+                        std::to_string(rule.window_segments) + ", tokens " + std::to_string(tokens) + ", documents";
     for (std::int64_t offset : documents) words += " " + std::to_string(offset);
     return words;
   }
@@ -27,6 +28,11 @@ struct Case {
 bool sees(const Case& c, std::int64_t i, std::int64_t j) {
   if ((c.rule.causal || c.rule.window > 0) && j > i) return false;
   if (c.rule.window > 0 && i - j >= c.rule.window) return false;
+  std::int64_t document = 0;  // where that of i begins
+  for (const std::int64_t offset : c.documents) document = offset <= i ? offset : document;
+  if (const std::int64_t L = c.rule.segment_tokens; L > 0 && j >= document) {
+    if ((i - document) / L - (j - document) / L > c.rule.window_segments) return false;
+  }
   for (std::size_t d = 0; d + 1 < c.documents.size(); ++d) {
     const auto inside = [&](std::int64_t p) { return c.documents[d] <= p && p < c.documents[d + 1]; };
     if (inside(i) != inside(j)) return false;
@@ -44,6 +50,7 @@ std::vector<Case> random_cases(int count) {
   std::vector<Case> cases;
   for (int n = 0; n < count; ++n) {
     Case c{.rule = {.causal = below(3) > 0, .window = below(2) * below(20)}, .tokens = 1 + below(40), .documents = {}};
+    if (below(3) == 0) c.rule.segment_tokens = 1 + below(9), c.rule.window_segments = below(3);
     if (below(3) > 0) {
       c.documents = {0, c.tokens};
       for (std::int64_t extra = below(6); extra > 0; --extra) c.documents.push_back(below(c.tokens + 1));
