@@ -67,6 +67,25 @@ class CpuBackend final : public Backend {
   void attention_delta(Stream& stream, const AttentionDeltaArgs& args) override {
     cpu::attention_delta(context_, stream, args);
   }
+  void memory_normaliser_forward(Stream& stream, const MemoryNormaliserForwardArgs& args) override {
+    cpu::memory_normaliser_forward(context_, stream, args);
+  }
+  void memory_normaliser_backward(Stream& stream, const MemoryNormaliserBackwardArgs& args) override {
+    cpu::memory_normaliser_backward(context_, stream, args);
+  }
+  void compressive_memory_forward(Stream& stream, const CompressiveMemoryForwardArgs& args) override {
+    cpu::compressive_memory_forward(context_, stream, args);
+  }
+  void compressive_memory_backward(Stream& stream, const CompressiveMemoryBackwardArgs& args) override {
+    cpu::compressive_memory_backward(context_, stream, args);
+  }
+  void memory_fold(Stream&, const MemoryFoldArgs& args) override { memory_fold_on_host(args); }
+  void memory_gate_forward(Stream& stream, const MemoryGateForwardArgs& args) override {
+    cpu::memory_gate_forward(context_, stream, args);
+  }
+  void memory_gate_backward(Stream& stream, const MemoryGateBackwardArgs& args) override {
+    cpu::memory_gate_backward(context_, stream, args);
+  }
   void swiglu_forward(Stream& stream, const SwigluForwardArgs& args) override {
     cpu::swiglu_forward(context_, stream, args);
   }

@@ -89,6 +89,87 @@ struct AttentionKernels {
                    int count);
 };
 
+/// A tile of tokens of the compressive memory. phi, psi: features packed by MemoryKernels::features; matrices [D, P]; all with
+/// `slack` more rows than they have. work: 4 tiles.
+struct MemoryReadTile {
+  AttentionDims dims;
+  int count;
+  const float* psi;
+  const float *m, *z;
+  float* const* out;  // row of each token
+  float* normaliser;  // [count]
+  float* work;
+};
+
+struct MemoryWriteTile {
+  AttentionDims dims;
+  int count;
+  bool is_delta;
+  Storage type;  // of v
+  const float* phi;
+  const void* const* v;  // row of each token
+  const float *m, *z;
+  const float* segment;               // u of the corrected rule, else null
+  const float* decay;                 // null: not asked for
+  float *added, *decay_added, *work;  // what M and the decay grow by
+};
+
+struct MemoryReadBackwardTile {
+  AttentionDims dims;
+  int count;
+  const float* phi;  // of the queries
+  const float *m_transposed, *z;
+  const float* const* read;             // row of each token
+  const float* normaliser;              // [count]
+  const float* const* d_read;           // row of each token
+  float* const* d_q;                    // row of each token, += or null
+  float *d_m_added, *d_z_added, *work;  // += phi^T d_r [D, P], += d_n phi [P]
+};
+
+struct MemoryWriteBackwardTile {
+  AttentionDims dims;
+  int count;
+  bool is_delta;
+  Storage type;  // of v
+  const float* phi;
+  const void* const* v;
+  const float *m, *m_transposed, *z;
+  const float* segment;                     // u of the corrected rule, else null
+  const float *behind, *behind_transposed;  // the gradient of M behind the write
+  float* const* d_k;                        // row of each token, += or null
+  float* const* d_v;
+  float *d_m_added, *d_z_added, *work;
+  float* d_segment_added;  // with segment
+};
+
+/// w of MemoryRule for one token, and what its gradient needs.
+struct MemoryWeight {
+  float value;
+  float overlap;    // c = phi z
+  bool is_overlap;  // w = 1 / c, not 1 / e
+
+  /// gamma of the corrected rule: exactly 0 for a key that is known.
+  float new_part() const { return is_overlap && value > 0 ? 0 : 1 - overlap * value; }
+};
+
+struct MemoryKernels {
+  int tile;   // tokens at most
+  int slack;  // rows that must exist behind every packed array
+  int dim_multiple;
+
+  void (*features)(AttentionDims, Storage, const void* const* rows, int count, float* phi);
+  void (*read)(const MemoryReadTile&);
+  void (*write)(const MemoryWriteTile&);
+  void (*read_backward)(const MemoryReadBackwardTile&);
+  void (*write_backward)(const MemoryWriteBackwardTile&);
+  float (*dot)(AttentionDims, const float* x, const float* y);
+  MemoryWeight (*weight)(AttentionDims, const float* phi, const float* z, const float* segment);
+  /// y += factor x
+  void (*add_scaled)(AttentionDims, float* y, float factor, const float* x);
+  /// to [D] += d_phi sigma'(x); d_phi is overwritten
+  void (*add_through_slope)(AttentionDims, float* to, float* d_phi, const float* phi);
+};
+
 struct AdamWFactors {
   float gradient_scale, learning_rate, beta_1, beta_2, epsilon, weight_decay;
   float rest_1, rest_2;              // 1 - beta
@@ -124,6 +205,7 @@ struct KernelTable {
   const char* name;
   AttentionKernels attention;  // fp32 and, converted on packing, bf16
   RowKernels rows;
+  MemoryKernels memory;
 };
 
 const KernelTable& portable_kernels();

@@ -14,6 +14,12 @@ void embedding_backward(const Context& context, Stream& stream, const EmbeddingB
 void block_attention_forward(const Context& context, Stream& stream, const BlockAttentionForwardArgs& args);
 void block_attention_backward(const Context& context, Stream& stream, const BlockAttentionBackwardArgs& args);
 void attention_delta(const Context& context, Stream& stream, const AttentionDeltaArgs& args);
+void memory_normaliser_forward(const Context& context, Stream& stream, const MemoryNormaliserForwardArgs& args);
+void memory_normaliser_backward(const Context& context, Stream& stream, const MemoryNormaliserBackwardArgs& args);
+void compressive_memory_forward(const Context& context, Stream& stream, const CompressiveMemoryForwardArgs& args);
+void compressive_memory_backward(const Context& context, Stream& stream, const CompressiveMemoryBackwardArgs& args);
+void memory_gate_forward(const Context& context, Stream& stream, const MemoryGateForwardArgs& args);
+void memory_gate_backward(const Context& context, Stream& stream, const MemoryGateBackwardArgs& args);
 void swiglu_forward(const Context& context, Stream& stream, const SwigluForwardArgs& args);
 void swiglu_backward(const Context& context, Stream& stream, const SwigluBackwardArgs& args);
 void cross_entropy(const Context& context, Stream& stream, const CrossEntropyArgs& args);

@@ -25,6 +25,25 @@ class ReferenceBackend final : public Backend {
     reference::block_attention_backward(stream, args);
   }
   void attention_delta(Stream&, const AttentionDeltaArgs& args) override { reference::attention_delta(args); }
+  void memory_normaliser_forward(Stream&, const MemoryNormaliserForwardArgs& args) override {
+    reference::memory_normaliser_forward(args);
+  }
+  void memory_normaliser_backward(Stream&, const MemoryNormaliserBackwardArgs& args) override {
+    reference::memory_normaliser_backward(args);
+  }
+  void compressive_memory_forward(Stream& stream, const CompressiveMemoryForwardArgs& args) override {
+    reference::compressive_memory_forward(stream, args);
+  }
+  void compressive_memory_backward(Stream& stream, const CompressiveMemoryBackwardArgs& args) override {
+    reference::compressive_memory_backward(stream, args);
+  }
+  void memory_fold(Stream&, const MemoryFoldArgs& args) override { memory_fold_on_host(args); }
+  void memory_gate_forward(Stream&, const MemoryGateForwardArgs& args) override {
+    reference::memory_gate_forward(args);
+  }
+  void memory_gate_backward(Stream&, const MemoryGateBackwardArgs& args) override {
+    reference::memory_gate_backward(args);
+  }
   void swiglu_forward(Stream&, const SwigluForwardArgs& args) override { reference::swiglu_forward(args); }
   void swiglu_backward(Stream&, const SwigluBackwardArgs& args) override { reference::swiglu_backward(args); }
   void cross_entropy(Stream&, const CrossEntropyArgs& args) override { reference::cross_entropy(args); }
