@@ -59,7 +59,7 @@ EvaluationData data_of(const EvalOptions& options, const EvalInput& input) {
 
 LayoutKind layout_of(const EvalOptions& options, const StoredModelInfo& model) {
   if (options.layout != "auto") return layout_kind_from(options.layout);
-  return balancing_layout(true, model.config.model.window);
+  return model.config.model.has_memory() ? LayoutKind::Contiguous : balancing_layout(true, model.config.model.window);
 }
 
 void print_json(const EvalOptions& options, const EvalInput& input, const EvaluationData& data,

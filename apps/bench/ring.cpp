@@ -141,7 +141,7 @@ Result time_pass(Runtime& runtime, const RingOptions& options, const AttentionSh
   const Timing arithmetic_alone = measure_on_ranks(runtime, options.run, {prepare, [&] { pass.compute(arithmetic); }});
   const Timing transfer_alone = measure_on_ranks(runtime, options.run, {[] {}, pass.transfer});
   double pairs = 0;
-  for (const double of_rank : world.all_gather(span.attended_pairs())) pairs += of_rank;
+  for (const double of_rank : world.all_gather(span.attended_pairs(span.mask()))) pairs += of_rank;
   return {.parameters = {{"dtype", name_of(share.q.dtype)},
                          {"layout", name_of(span.layout().kind())},
                          {"tokens", options.tokens},

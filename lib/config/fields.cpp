@@ -47,10 +47,23 @@ void list_model(std::vector<Field>& fields) {
       .add("tie_embeddings", &M::tie_embeddings, Flag{}, "One matrix for the token embedding and the output head.")
       .add("vocabulary_size", &M::vocabulary_size, Integers{0}, "Tokens of the vocabulary. 0: the corpus's.")
       .add("attention", &M::attention, WordsOf<AttentionKind>{},
-           "Kind of attention, or a list of kinds that is repeated over the layers. This version has "
-           "\"exact\" only.")
+           "Kind of attention, or a list of kinds that is repeated over the layers. `exact`: every token sees all "
+           "before "
+           "it. `infini`: those of the last segments, and the rest through a compressive memory (Infini-attention).")
       .add("window", &M::window, Integers{0, kMostTokens},
-           "Sliding window: a token sees itself and the `window - 1` tokens before it. 0: none.");
+           "Sliding window: a token sees itself and the `window - 1` tokens before it. 0: none. Not with `infini`.")
+      .add("segment_tokens", &M::segment_tokens, Integers{1, kMostTokens},
+           "`infini`: documents are cut into segments of so many tokens, which enter the memory whole.")
+      .add("window_segments", &M::window_segments, Integers{0, kMostTokens},
+           "`infini`: a token sees exactly its own segment and so many before it; what is older it reads from the "
+           "memory. "
+           "0: the published model.")
+      .add("memory_rule", &M::memory_rule, WordOf<MemoryRuleChoice>{},
+           "`infini`: how a segment enters the memory. `linear`: added; `delta`: less what the memory says already; "
+           "`delta_corrected`: the same without enlarging what is known.")
+      .add("memory_gate", &M::memory_gate, Numbers{},
+           "`infini`: the gate of every head at the start; its sigmoid is the share of what is read. -6 leaves a model "
+           "that was made with exact attention almost as it was.");
 }
 
 void list_data(std::vector<Field>& fields) {
@@ -79,6 +92,9 @@ void list_train(std::vector<Field>& fields) {
       .change(Change::Never)
       .add("learning_rate", &T::learning_rate, kPositive, "The largest learning rate, reached after `warmup_steps`.")
       .required()
+      .add("gate_learning_rate", &T::gate_learning_rate, kPositive,
+           "The largest learning rate of the gates of Infini-attention, with the schedule of all others. They move far "
+           "too little at the others' rate.")
       .add("minimum_learning_rate_fraction", &T::minimum_learning_rate_fraction, Numbers{.least = 0.0, .most = 1.0},
            "Where `cosine` and `linear` end, as a part of `learning_rate`.")
       .add("warmup_steps", &T::warmup_steps, Integers{0, kMostTokens}, "Steps of linear growth from 0.")
@@ -86,7 +102,8 @@ void list_train(std::vector<Field>& fields) {
       .add("beta_1", &T::beta_1, kDecayRate, "AdamW: decay of the mean of gradients.")
       .add("beta_2", &T::beta_2, kDecayRate, "AdamW: decay of the mean of squared gradients.")
       .add("epsilon", &T::epsilon, kPositive, "AdamW: added to the root of the mean square.")
-      .add("weight_decay", &T::weight_decay, Numbers{.least = 0.0}, "AdamW: not applied to norms and embeddings.")
+      .add("weight_decay", &T::weight_decay, Numbers{.least = 0.0},
+           "AdamW: not applied to norms, embeddings and gates.")
       .add("clip_norm", &T::clip_norm, Numbers{.least = 0.0},
            "Gradients are scaled down to this global norm. 0: no clipping.")
       .add("deterministic", &T::deterministic, Flag{},
@@ -112,7 +129,7 @@ void list_parallel(std::vector<Field>& fields) {
       .add("layout", &P::layout, AutoOrWordOf<LayoutKind>{},
            "Which tokens of a sequence a rank holds. Auto: zigzag, which balances causal attention; "
            "contiguous with a "
-           "`window` or a ring of one.")
+           "`window`, with `infini` alone or a ring of one. Striped does not go with `infini`.")
       .add("device", &P::device, WordOf<DeviceChoice>{},
            "Auto: a GPU where there is one, else the CPU. `reference`: plain loops, slow, also in fp64.")
       .add("transport", &P::transport, WordOf<TransportChoice>{}, "Auto: NCCL between GPUs, else MPI.")

@@ -2,6 +2,7 @@
 // [model]: the architecture. Together with the corpus's vocabulary it decides the shape of every parameter.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -12,6 +13,14 @@ namespace rondo {
 enum class AttentionKind { Exact, Infini };
 constexpr auto words_of(AttentionKind) {
   return std::to_array<Word<AttentionKind>>({{AttentionKind::Exact, "exact"}, {AttentionKind::Infini, "infini"}});
+}
+
+/// How a segment enters the memory of Infini-attention: kernels/compressive_memory.hpp.
+enum class MemoryRuleChoice { Linear, Delta, DeltaCorrected };
+constexpr auto words_of(MemoryRuleChoice) {
+  return std::to_array<Word<MemoryRuleChoice>>({{MemoryRuleChoice::Linear, "linear"},
+                                                {MemoryRuleChoice::Delta, "delta"},
+                                                {MemoryRuleChoice::DeltaCorrected, "delta_corrected"}});
 }
 
 enum class RopeScaling { None, Linear, Llama3 };
@@ -38,6 +47,13 @@ struct ModelConfig {
   std::int64_t vocabulary_size = 0;                            // 0: the corpus's
   std::vector<AttentionKind> attention{AttentionKind::Exact};  // repeated over the layers
   std::int64_t window = 0;                                     // 0: none
+  // of layers with a memory
+  std::int64_t segment_tokens = 2048;
+  std::int64_t window_segments = 0;
+  MemoryRuleChoice memory_rule = MemoryRuleChoice::Linear;
+  double memory_gate = 0.0;  // at the start; sigmoid of it is the share of what is read
+
+  bool has_memory() const { return std::ranges::find(attention, AttentionKind::Infini) != attention.end(); }
 
   bool operator==(const ModelConfig&) const = default;
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/resolve.hpp"
 
+#include <algorithm>
+
 #include "config/validate.hpp"
 
 namespace rondo {
@@ -63,9 +65,15 @@ RunConfig resolve(RunConfig config, const Surroundings& surroundings) {
 
   if (config.parallel.ring == 0) config.parallel.ring = surroundings.world_size;
   if (!config.parallel.layout) {
-    config.parallel.layout = config.parallel.ring == 1 ? LayoutKind::Contiguous : balancing_layout(true, model.window);
+    const bool has_exact = std::ranges::find(model.attention, AttentionKind::Exact) != model.attention.end();
+    config.parallel.layout =
+        config.parallel.ring == 1 || !has_exact ? LayoutKind::Contiguous : balancing_layout(true, model.window);
   }
   resolve_device(config, surroundings);
+  if (config.parallel.device == DeviceChoice::Cuda && model.has_memory()) {
+    throw ConfigError("\"infini\" layers do not run on GPUs in this version of Rondo", "parallel.device",
+                      "set parallel.device to \"cpu\"");
+  }
   return config;
 }
 

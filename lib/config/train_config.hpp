@@ -20,6 +20,7 @@ struct TrainConfig {
   std::int64_t batch_sequences = 1;  // of one step, over all ranks
   std::int64_t seed = 1;
   double learning_rate = 0.0;
+  double gate_learning_rate = 0.01;  // of the gates of memories, with the same schedule
   double minimum_learning_rate_fraction = 0.1;
   std::int64_t warmup_steps = 0;
   ScheduleKind schedule = ScheduleKind::Cosine;

@@ -50,12 +50,28 @@ void check_heads(const ModelConfig& model, Problems& problems) {
   }
 }
 
-void check_attention(const ModelConfig& model, Problems& problems) {
-  if (std::ranges::find(model.attention, AttentionKind::Infini) != model.attention.end()) {
-    problems.push_back({{"model.attention"},
-                        "model.attention \"infini\" is not in this version of Rondo",
-                        "use \"exact\", with model.window for a bounded cost"});
+void check_memory(const RunConfig& config, Problems& problems) {
+  if (!config.model.has_memory()) return;
+  if (config.model.window > 0) {
+    problems.push_back({{"model.window", "model.attention"},
+                        "model.window does not go with \"infini\" layers, whose sight is counted in segments",
+                        "remove model.window and set model.window_segments"});
   }
+  if (config.parallel.layout == LayoutKind::Striped) {
+    problems.push_back(
+        {{"parallel.layout", "model.attention"},
+         "parallel.layout = \"striped\" gives every rank a part of every segment, which a memory cannot be "
+         "made of",
+         "set parallel.layout to \"auto\" or \"contiguous\""});
+  }
+  if (config.parallel.device == DeviceChoice::Cuda) {
+    problems.push_back({{"parallel.device", "model.attention"},
+                        "\"infini\" layers do not run on GPUs in this version of Rondo",
+                        "set parallel.device to \"cpu\""});
+  }
+}
+
+void check_attention(const ModelConfig& model, Problems& problems) {
   const auto kinds = static_cast<std::int64_t>(model.attention.size());
   if (model.layers > 0 && kinds > model.layers) {
     problems.push_back({{"model.attention", "model.layers"},
@@ -189,6 +205,7 @@ std::vector<Problem> validate(const RunConfig& config, int world_size) {
   check_sizes(config, problems);
   check_train(config.train, problems);
   check_devices(config, problems);
+  check_memory(config, problems);
   check_world(config, world_size, problems);
   return problems;
 }

@@ -12,6 +12,7 @@
 #include "config/run_config.hpp"
 #include "io/checkpoint_store.hpp"
 #include "io/tokenizer.hpp"
+#include "model/shape_of.hpp"
 #include "model/transformer.hpp"
 
 namespace rondo {
@@ -25,7 +26,7 @@ struct StoredModelInfo {
   std::string tokenizer_digest;
   std::unique_ptr<Tokenizer> tokenizer;
 
-  AttentionMask::Rule mask_rule() const { return {.causal = true, .window = config.model.window}; }
+  AttentionMask::Rule mask_rule() const { return mask_rule_of(config.model); }
 };
 
 /// @param given  a step folder, a folder of them or a run folder: of several the newest valid one is taken.

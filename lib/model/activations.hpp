@@ -8,17 +8,19 @@
 #include <optional>
 #include <vector>
 
+#include "core/arena.hpp"
 #include "core/device.hpp"
 
 namespace rondo {
 
 /// The tensors that a block may leave behind.
-enum class Activation : std::uint8_t { Input, AttentionOut, AttentionLse };
-inline constexpr std::size_t kNumActivations = 3;
+enum class Activation : std::uint8_t { Input, AttentionOut, AttentionLse, MemoryMatrix, MemoryNormaliser, MemoryDecay };
+inline constexpr std::size_t kNumActivations = 6;
 
 enum class ActivationPolicy {
   KeepAttention,  ///< layer inputs, attention output and log-sum-exp: the ring goes round once in forward
   KeepInputs,     ///< layer inputs only: attention is computed again in backward
+  // The states of a compressive memory are small and always kept: without them its scan would be done again.
 };
 
 class Activations {
@@ -33,11 +35,35 @@ class Activations {
   std::optional<TensorView> fetch(std::int64_t layer, Activation name) const;
 
  private:
-  bool keeps(Activation name) const { return name == Activation::Input || policy_ == ActivationPolicy::KeepAttention; }
+  bool keeps(Activation name) const {
+    const bool is_attention = name == Activation::AttentionOut || name == Activation::AttentionLse;
+    return !is_attention || policy_ == ActivationPolicy::KeepAttention;
+  }
 
   Device& device_;
   ActivationPolicy policy_;
   std::vector<std::array<Buffer, kNumActivations>> kept_;
+};
+
+/// Where one layer puts what backward needs: kept, or in scratch when it is not.
+class LayerActivations {
+ public:
+  /// @param activations null when no backward follows
+  LayerActivations(Activations* activations, std::int64_t layer, Arena& scratch)
+      : activations_(activations), layer_(layer), scratch_(scratch) {}
+
+  TensorView place(Activation name, DType dtype, const Shape& shape) const {
+    if (activations_ != nullptr) {
+      if (const auto kept = activations_->keep(layer_, name, dtype, shape)) return *kept;
+    }
+    return scratch_.take(dtype, shape);
+  }
+  std::optional<TensorView> fetch(Activation name) const { return activations_->fetch(layer_, name); }
+
+ private:
+  Activations* activations_;
+  std::int64_t layer_;
+  Arena& scratch_;
 };
 
 }  // namespace rondo

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one interface of attention layers: from packed projections to a carry, with a state that goes from span
+// The one interface of attention layers: from packed projections to the heads' outputs, with a state that goes from span
 // to span.
 #pragma once
 
 #include <memory>
 
 #include "kernels/attention.hpp"
+#include "model/activations.hpp"
+#include "model/compressive_memory.hpp"
+#include "model/parameter_set.hpp"
 #include "model/span.hpp"
 
 namespace rondo {
@@ -17,16 +20,29 @@ class LayerState {
   virtual ~LayerState() = default;
 };
 
+/// What forward leaves and backward needs.
+struct AttentionTape {
+  SoftmaxCarry carry;    // final, of the keys in sight
+  TensorView heads_out;  // [T, N*D] compute type: what W_o multiplies
+  // of a compressive memory; empty without one
+  MemoryRead read;
+  MemoryBefore before;
+};
+
 class AttentionLayer {
  public:
   virtual ~AttentionLayer() = default;
 
-  /// qkv [T, (N+2G)*D] -> carry.out [T, N, D] and carry.lse [N, T]. `state` may be null: nothing comes before
-  /// the span.
-  virtual void forward(const Span& span, const TensorView& qkv, LayerState* state, const SoftmaxCarry& carry) = 0;
-  /// d_qkv = gradient (overwritten), given d_out [T, N, D] and the final carry of forward without state.
-  virtual void backward(const Span& span, const TensorView& qkv, const SoftmaxCarry& carry, const TensorView& d_out,
-                        const TensorView& d_qkv) = 0;
+  /// qkv [T, (N+2G)*D] -> heads_out. `state` may be null: nothing comes before the span. The tape lies in `kept` and in
+  /// scratch of the caller's scope.
+  virtual AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, LayerState* state,
+                                const LayerActivations& kept) = 0;
+  /// The tape of forward without state, from what was kept.
+  virtual AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
+                                      const LayerActivations& kept) = 0;
+  /// d_qkv = gradient (overwritten), given d_out [T, N, D].
+  virtual void backward(const Span& span, const LayerWeights& w, const TensorView& qkv, const AttentionTape& tape,
+                        const TensorView& d_out, const TensorView& d_qkv) = 0;
   /// @param capacity_tokens the most tokens that all spans together will have
   virtual std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) = 0;
 };

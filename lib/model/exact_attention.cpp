@@ -52,12 +52,37 @@ ExactAttention::Turned ExactAttention::split(const TokenRuns& positions, const T
   return turned;
 }
 
-void ExactAttention::forward(const Span& span, const TensorView& qkv, LayerState* state, const SoftmaxCarry& carry) {
-  Arena::Scope scope(execution_.scratch);
+AttentionTape ExactAttention::forward(const Span& span, const LayerWeights&, const TensorView& qkv, LayerState* state,
+                                      const LayerActivations& kept) {
+  const std::int64_t T = span.num_tokens();
+  const DType accumulator = accumulator_of(compute_);
+  const SoftmaxCarry carry{kept.place(Activation::AttentionOut, accumulator, {T, shape_.heads, shape_.head_dim}),
+                           kept.place(Activation::AttentionLse, accumulator, {shape_.heads, T})};
   RingAttention::empty_carry(execution_, carry);
-  if (state != nullptr) return forward_cached(span, qkv, *state, carry);
-  const auto [q, kv] = split(span.runs(), qkv);
-  ring_attention_.forward(span, q, kv, carry);
+  {
+    Arena::Scope scope(execution_.scratch);
+    if (state != nullptr) {
+      forward_cached(span, qkv, *state, carry);
+    } else {
+      const auto [q, kv] = split(span.runs(), qkv);
+      ring_attention_.forward(span, q, kv, carry);
+    }
+  }
+  return with_heads_out(carry);
+}
+
+AttentionTape ExactAttention::rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
+                                            const LayerActivations& kept) {
+  const auto out = kept.fetch(Activation::AttentionOut), lse = kept.fetch(Activation::AttentionLse);
+  if (!out || !lse) return forward(span, w, qkv, nullptr, kept);
+  return with_heads_out({*out, *lse});
+}
+
+// The output in the compute type.
+AttentionTape ExactAttention::with_heads_out(const SoftmaxCarry& carry) {
+  const TensorView heads_out = execution_.scratch.take(compute_, {carry.out.shape[0], shape_.attention_columns()});
+  execution_.backend.convert(execution_.compute, {carry.out.reshaped(heads_out.shape), heads_out});
+  return {.carry = carry, .heads_out = heads_out, .read = {}, .before = {}};
 }
 
 void ExactAttention::forward_cached(const Span& span, const TensorView& qkv, LayerState& state,
@@ -76,7 +101,7 @@ void ExactAttention::forward_cached(const Span& span, const TensorView& qkv, Lay
                            1.0 / std::sqrt(static_cast<double>(shape_.head_dim)), carry, execution_.scratch});
 }
 
-void ExactAttention::backward(const Span& span, const TensorView& qkv, const SoftmaxCarry& carry,
+void ExactAttention::backward(const Span& span, const LayerWeights&, const TensorView& qkv, const AttentionTape& tape,
                               const TensorView& d_out, const TensorView& d_qkv) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(scratch);
@@ -85,7 +110,7 @@ void ExactAttention::backward(const Span& span, const TensorView& qkv, const Sof
   const TensorView d_q = scratch.take(accumulator, q.shape);                                          // [T, N, D]
   const KeyValue d_kv{scratch.take(accumulator, kv.k.shape), scratch.take(accumulator, kv.v.shape)};  // [T, G, D]
   for (const TensorView& sink : {d_q, d_kv.k, d_kv.v}) device.fill_zero(compute, sink.data, sink.size_bytes());
-  ring_attention_.backward(span, q, kv, carry, d_out, d_q, d_kv);
+  ring_attention_.backward(span, q, kv, tape.carry, d_out, d_q, d_kv);
   backend.qkv_split_backward(compute, {d_q, d_kv.k, d_kv.v, d_qkv, span.runs(), inverse_frequencies_});
 }
 

@@ -15,9 +15,12 @@ class ExactAttention final : public AttentionLayer {
  public:
   ExactAttention(Execution& execution, RingAttention& ring_attention, const TransformerShape& shape, DType compute);
 
-  void forward(const Span& span, const TensorView& qkv, LayerState* state, const SoftmaxCarry& carry) override;
-  void backward(const Span& span, const TensorView& qkv, const SoftmaxCarry& carry, const TensorView& d_out,
-                const TensorView& d_qkv) override;
+  AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, LayerState* state,
+                        const LayerActivations& kept) override;
+  AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
+                              const LayerActivations& kept) override;
+  void backward(const Span& span, const LayerWeights& w, const TensorView& qkv, const AttentionTape& tape,
+                const TensorView& d_out, const TensorView& d_qkv) override;
   std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) override;
 
  private:
@@ -26,6 +29,7 @@ class ExactAttention final : public AttentionLayer {
     KeyValue kv;   // [T, G, D] each
   };
   Turned split(const TokenRuns& positions, const TensorView& qkv);
+  AttentionTape with_heads_out(const SoftmaxCarry& carry);
   void forward_cached(const Span& span, const TensorView& qkv, LayerState& state, const SoftmaxCarry& carry);
 
   Execution& execution_;

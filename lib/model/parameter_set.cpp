@@ -10,9 +10,8 @@ namespace rondo {
 namespace {
 
 constexpr double kInitialDeviation = 0.02;
+constexpr const char* kGate = ".memory_gate";
 constexpr std::int64_t kAlignmentValues = 16;  // every tensor starts on a 64-byte line also in fp32
-
-constexpr std::size_t kLayerTensors = 6;
 
 std::int64_t padded(std::int64_t count) { return (count + kAlignmentValues - 1) / kAlignmentValues * kAlignmentValues; }
 
@@ -25,6 +24,7 @@ std::vector<ParameterSet::Declaration> ParameterSet::declarations(const Transfor
     list.push_back({prefix + "attention_norm", {s.d_model}, false, layer});
     list.push_back({prefix + "qkv", {s.qkv_columns(), s.d_model}, true, layer});
     list.push_back({prefix + "attention_out", {s.d_model, s.attention_columns()}, true, layer});
+    if (s.has_memory(layer)) list.push_back({"layers." + std::to_string(layer) + kGate, {s.heads}, false, layer});
     list.push_back({prefix + "ffn_norm", {s.d_model}, false, layer});
     list.push_back({prefix + "gate_up", {2 * s.d_ff, s.d_model}, true, layer});
     list.push_back({prefix + "down", {s.d_model, s.d_ff}, true, layer});
@@ -51,7 +51,10 @@ ParameterSet::ParameterSet(Execution& execution, const TransformerShape& shape, 
     const auto slice = [&](const Buffer& all) {
       return all.data() == nullptr ? TensorView{} : all.view().rows(first, d.shape.count()).reshaped(d.shape);
     };
-    parameters_.push_back({d.name, slice(values_), slice(gradients_), slice(compute_copies_), d.decays, d.layer});
+    const bool is_first_of_layer = d.layer == static_cast<std::int64_t>(first_of_layer_.size());
+    if (is_first_of_layer || d.layer == -1) first_of_layer_.push_back(parameters_.size());
+    parameters_.push_back({d.name, slice(values_), slice(gradients_), slice(compute_copies_), d.decays,
+                           d.name.ends_with(kGate), d.layer});
     first += padded(d.shape.count());
   }
   execution.device.fill_zero(execution.compute, values_.data(), values_.size_bytes());  // the padding too
@@ -63,7 +66,7 @@ void ParameterSet::initialise(std::uint64_t seed) {
   std::vector<float> narrowed;
   for (Parameter& parameter : parameters_) {
     const auto count = static_cast<std::size_t>(parameter.value.count());
-    drawn.assign(count, 1.0);
+    drawn.assign(count, parameter.is_gate ? shape_.segments.gate_initial : 1.0);
     if (parameter.value.shape.rank() > 1) {
       const bool to_residual = parameter.name.ends_with(".attention_out") || parameter.name.ends_with(".down");
       const double deviation =
@@ -96,12 +99,23 @@ Weight ParameterSet::weight(std::size_t index) const {
 }
 
 LayerWeights ParameterSet::acquire(std::int64_t layer) const {
-  const std::size_t first = static_cast<std::size_t>(layer) * kLayerTensors;
-  return {weight(first), weight(first + 1), weight(first + 2), weight(first + 3), weight(first + 4), weight(first + 5)};
+  std::size_t next = first_of_layer_[static_cast<std::size_t>(layer)];
+  LayerWeights w;
+  w.attention_norm = weight(next++);
+  w.qkv = weight(next++);
+  w.attention_out = weight(next++);
+  if (shape_.has_memory(layer)) {
+    w.memory_gate = {parameters_[next].value, parameters_[next].gradient};
+    ++next;
+  }
+  w.ffn_norm = weight(next++);
+  w.gate_up = weight(next++);
+  w.down = weight(next++);
+  return w;
 }
 
 OuterWeights ParameterSet::acquire_outer() const {
-  const std::size_t first = static_cast<std::size_t>(shape_.layers) * kLayerTensors;
+  const std::size_t first = first_of_layer_.back();
   return {weight(first), weight(first + 1), weight(shape_.tie_embeddings ? first : first + 2)};
 }
 

@@ -20,7 +20,8 @@ struct Parameter {
   TensorView value;         // master value: fp64 or fp32
   TensorView gradient;      // same type and shape
   TensorView compute_copy;  // bf16 copy of the value, empty unless computing in bf16
-  bool decays;              // weight decay applies: not to norms and embeddings
+  bool decays;              // weight decay applies: not to norms, embeddings and gates
+  bool is_gate;             // of a memory: it has a learning rate of its own
   std::int64_t layer;       // -1: before the first layer; L: after the last
 
   /// What kernels read.
@@ -37,6 +38,7 @@ struct LayerWeights {
   Weight attention_norm;  // [C]
   Weight qkv;             // [(N+2G)*D, C]
   Weight attention_out;   // [C, N*D]
+  Weight memory_gate;     // [N] master value; empty in a layer without memory
   Weight ffn_norm;        // [C]
   Weight gate_up;         // [2F, C]
   Weight down;            // [C, F]
@@ -60,7 +62,7 @@ class ParameterSet {
                ParameterUse use = ParameterUse::Training);
 
   /// Normal values of deviation 0.02, the two projections back to the residual stream divided by sqrt(2 L),
-  /// norms 1. A value depends on seed, name and index only, so not on the number of ranks.
+  /// norms 1, gates of memories as the shape says. A value depends on seed, name and index only, so not on the number of ranks.
   void initialise(std::uint64_t seed);
   /// Writes the compute copies from the masters, after they were loaded.
   void refresh_compute_copies();
@@ -98,6 +100,7 @@ class ParameterSet {
   Buffer values_, gradients_, compute_copies_;
   HostAccess host_access_;
   std::vector<Parameter> parameters_;
+  std::vector<std::size_t> first_of_layer_;  // [L + 1] index of a layer's first parameter; [L]: the outer weights
 };
 
 }  // namespace rondo

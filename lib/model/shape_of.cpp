@@ -14,7 +14,29 @@ RopeScalingRule::Kind kind_of(RopeScaling scaling) {
   return RopeScalingRule::Kind::None;
 }
 
+MemoryRule rule_of(MemoryRuleChoice choice) {
+  switch (choice) {
+    case MemoryRuleChoice::Linear: return MemoryRule::Linear;
+    case MemoryRuleChoice::Delta: return MemoryRule::Delta;
+    case MemoryRuleChoice::DeltaCorrected: return MemoryRule::DeltaCorrected;
+  }
+  return MemoryRule::Linear;
+}
+
+std::vector<LayerAttention> kinds_of(const ModelConfig& model) {
+  std::vector<LayerAttention> kinds;
+  for (const AttentionKind kind : model.attention) {
+    kinds.push_back(kind == AttentionKind::Infini ? LayerAttention::Infini : LayerAttention::Exact);
+  }
+  return kinds;
+}
+
 }  // namespace
+
+AttentionMask::Rule mask_rule_of(const ModelConfig& model) {
+  if (!model.has_memory()) return {.causal = true, .window = model.window};
+  return {.causal = true, .segment_tokens = model.segment_tokens, .window_segments = model.window_segments};
+}
 
 TransformerShape shape_of(const RunConfig& config) {
   const ModelConfig& model = config.model;
@@ -36,6 +58,11 @@ TransformerShape shape_of(const RunConfig& config) {
                            .original_tokens = model.rope_original_tokens},
           .norm_epsilon = model.norm_epsilon,
           .tie_embeddings = model.tie_embeddings,
+          .attention = kinds_of(model),
+          .segments = {.segment_tokens = model.has_memory() ? model.segment_tokens : 0,
+                       .window_segments = model.window_segments,
+                       .memory_rule = rule_of(model.memory_rule),
+                       .gate_initial = model.memory_gate},
           .ffn_chunk_tokens = config.memory.ffn_chunk_tokens,
           .head_chunk_tokens = config.memory.head_chunk_tokens};
 }

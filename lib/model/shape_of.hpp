@@ -3,6 +3,7 @@
 #pragma once
 
 #include "config/run_config.hpp"
+#include "core/attention_mask.hpp"
 #include "core/dtype.hpp"
 #include "model/transformer_shape.hpp"
 
@@ -11,6 +12,8 @@ namespace rondo {
 /// @pre the configuration is resolved (config/resolve.hpp)
 TransformerShape shape_of(const RunConfig& config);
 /// @pre not Auto
+/// What a token of the model sees.
+AttentionMask::Rule mask_rule_of(const ModelConfig& model);
 DType dtype_of_compute(ComputePrecision compute);
 
 }  // namespace rondo

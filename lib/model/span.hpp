@@ -3,11 +3,13 @@
 // sends what when.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/attention_mask.hpp"
 #include "core/sequence_layout.hpp"
+#include "model/memory_chain.hpp"
 #include "model/ring_schedule.hpp"
 
 namespace rondo {
@@ -15,23 +17,33 @@ namespace rondo {
 class Span {
  public:
   /// @param document_offsets packed documents that do not see each other, read as long as the span lives; empty: one
+  /// With segments in the rule, layers with a memory see by segments, and all others as if there were none.
   Span(const SequenceLayout& layout, AttentionMask::Rule rule, int ring_rank,
        std::span<const std::int64_t> document_offsets = {})
       : layout_(layout),
-        mask_(AttentionMask::view_of(rule, layout.span_tokens(), document_offsets)),
+        mask_(AttentionMask::view_of({.causal = rule.causal, .window = rule.window}, layout.span_tokens(),
+                                     document_offsets)),
         schedule_(layout, mask_, ring_rank),
-        runs_(layout.runs(ring_rank)) {}
+        runs_(layout.runs(ring_rank)) {
+    if (rule.segment_tokens == 0) return;
+    segment_mask_ = AttentionMask::view_of(rule, layout.span_tokens(), document_offsets);
+    memory_.emplace(layout, segment_mask_, ring_rank);
+  }
   Span(const SequenceLayout&, AttentionMask::Rule, int, std::vector<std::int64_t>&&) = delete;  // would not live on
 
   const SequenceLayout& layout() const { return layout_; }
   const AttentionMaskView& mask() const { return mask_; }
   const RingSchedule& schedule() const { return schedule_; }
+  /// Of layers with a memory. @pre the rule has segments
+  const AttentionMaskView& segment_mask() const { return segment_mask_; }
+  const MemoryChain& memory() const { return *memory_; }
   /// This rank's positions.
   const TokenRuns& runs() const { return runs_; }
   std::int64_t num_tokens() const { return runs_.num_tokens(); }
-  /// (query, key) pairs that attend, over the queries of this rank: its work. Takes time linear in its tokens.
-  double attended_pairs() const {
-    return static_cast<double>(count_pairs(mask(), runs_, TokenRuns::contiguous(0, layout_.span_tokens())));
+  /// (query, key) pairs that attend under a mask of this span, over the queries of this rank: its work. Takes time linear in
+  /// its tokens.
+  double attended_pairs(const AttentionMaskView& mask) const {
+    return static_cast<double>(count_pairs(mask, runs_, TokenRuns::contiguous(0, layout_.span_tokens())));
   }
 
  private:
@@ -39,6 +51,8 @@ class Span {
   AttentionMaskView mask_;
   RingSchedule schedule_;
   TokenRuns runs_;
+  AttentionMaskView segment_mask_;
+  std::optional<MemoryChain> memory_;
 };
 
 }  // namespace rondo

@@ -8,18 +8,32 @@
 
 namespace rondo {
 
+double attended_pairs(const TransformerShape& shape, const Span& span) {
+  std::int64_t with_memory = 0;
+  for (std::int64_t layer = 0; layer < shape.layers; ++layer) with_memory += shape.has_memory(layer) ? 1 : 0;
+  const double share = static_cast<double>(with_memory) / static_cast<double>(shape.layers);
+  const double exact = share < 1 ? (1 - share) * span.attended_pairs(span.mask()) : 0;
+  return exact + (share > 0 ? share * span.attended_pairs(span.segment_mask()) : 0);
+}
+
 Transformer::Transformer(Execution& execution, const TransformerShape& shape, ParameterSet& parameters,
                          ActivationPolicy policy)
     : execution_(execution),
       shape_(shape),
       parameters_(parameters),
       ring_attention_(execution, 1.0 / std::sqrt(static_cast<double>(shape.head_dim))),
-      attention_(execution, ring_attention_, shape, parameters.compute_dtype()),
+      exact_attention_(execution, ring_attention_, shape, parameters.compute_dtype()),
+      infini_attention_(execution, shape, parameters.compute_dtype()),
       head_(execution, shape),
       activations_(execution.device, shape.layers, policy) {
   for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
-    blocks_.emplace_back(execution, shape, layer, attention_);
+    blocks_.emplace_back(execution, shape, layer, attention_of(layer));
   }
+}
+
+AttentionLayer& Transformer::attention_of(std::int64_t layer) {
+  if (shape_.has_memory(layer)) return infini_attention_;
+  return exact_attention_;
 }
 
 void Transformer::embed(const TensorView& tokens, const TensorView& x) {
@@ -68,7 +82,9 @@ void Transformer::next_logits(const Span& span, const TensorView& tokens, Sequen
 
 SequenceState Transformer::make_state(std::int64_t capacity_tokens) {
   SequenceState state;
-  for (std::int64_t layer = 0; layer < shape_.layers; ++layer) state.push_back(attention_.make_state(capacity_tokens));
+  for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
+    state.push_back(attention_of(layer).make_state(capacity_tokens));
+  }
   return state;
 }
 

@@ -9,6 +9,7 @@
 
 #include "model/blockwise_head.hpp"
 #include "model/exact_attention.hpp"
+#include "model/infini_attention.hpp"
 #include "model/transformer_block.hpp"
 
 namespace rondo {
@@ -21,6 +22,9 @@ struct TokenBatch {
 
 /// What every layer carries from span to span, in order of the layers.
 using SequenceState = std::vector<std::unique_ptr<LayerState>>;
+
+/// (query, key) pairs that attend, of this rank's queries, in the mean over the layers.
+double attended_pairs(const TransformerShape& shape, const Span& span);
 
 class Transformer {
  public:
@@ -44,6 +48,7 @@ class Transformer {
   DType compute_dtype() const { return parameters_.compute_dtype(); }
 
  private:
+  AttentionLayer& attention_of(std::int64_t layer);
   TensorView forward(const Span& span, const TensorView& tokens, SequenceState* state, Activations* activations);
   void embed(const TensorView& tokens, const TensorView& x);
 
@@ -51,7 +56,8 @@ class Transformer {
   TransformerShape shape_;
   ParameterSet& parameters_;
   RingAttention ring_attention_;
-  ExactAttention attention_;
+  ExactAttention exact_attention_;
+  InfiniAttention infini_attention_;
   std::vector<TransformerBlock> blocks_;
   BlockwiseHead head_;
   Activations activations_;

@@ -20,8 +20,7 @@ class TransformerBlock {
   void forward(const Span& span, const ParameterSet& parameters, const TensorView& x, LayerState* state,
                Activations* activations);
   /// d_x [T, C] in and out; gradients of the weights are added to their sinks.
-  void backward(const Span& span, const ParameterSet& parameters, const TensorView& d_x,
-                const Activations& activations);
+  void backward(const Span& span, const ParameterSet& parameters, const TensorView& d_x, Activations& activations);
 
  private:
   /// What backward needs of the attention half, kept or computed again.
@@ -29,14 +28,12 @@ class TransformerBlock {
     TensorView x;       // [T, C] input
     TensorView normed;  // [T, C]
     TensorView qkv;     // [T, (N+2G)*D]
-    SoftmaxCarry carry;
-    TensorView heads_out;  // [T, N*D] carry.out in the compute type
-    TensorView middle;     // [T, C] x + attention
+    AttentionTape attention;
+    TensorView middle;  // [T, C] x + attention
   };
-  Rematerialized rematerialize(const Span& span, const LayerWeights& weights, const Activations& activations);
+  Rematerialized rematerialize(const Span& span, const LayerWeights& weights, Activations& activations);
   void project_in(const LayerWeights& weights, const TensorView& x, const TensorView& normed, const TensorView& qkv);
-  TensorView add_attention(const LayerWeights& weights, const SoftmaxCarry& carry, const TensorView& x);
-  SoftmaxCarry take_carry(std::int64_t num_tokens, DType compute);
+  void add_attention(const LayerWeights& weights, const AttentionTape& tape, const TensorView& x);
 
   Execution& execution_;
   TransformerShape shape_;

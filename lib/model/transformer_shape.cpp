@@ -43,12 +43,19 @@ std::vector<double> rope_inverse_frequencies(const TransformerShape& shape) {
 double model_flops(const TransformerShape& s, double tokens, double attended_pairs) {
   const double weights = static_cast<double>(s.layers * matrix_weights_of_a_layer(s) + s.vocabulary * s.d_model);
   const double pairs = attended_pairs * static_cast<double>(s.layers * s.attention_columns());
-  return 6.0 * weights * tokens + 12.0 * pairs;
+  // A memory reads D^2 a query head and token and writes D^2 a key head and token.
+  double memory = 0;
+  for (std::int64_t layer = 0; layer < s.layers; ++layer) {
+    if (s.has_memory(layer)) memory += static_cast<double>((s.heads + s.kv_heads) * s.head_dim * s.head_dim);
+  }
+  return 6.0 * (weights + memory) * tokens + 12.0 * pairs;
 }
 
 std::int64_t num_parameters(const TransformerShape& s) {
   const std::int64_t tables = (s.tie_embeddings ? 1 : 2) * s.vocabulary * s.d_model;
-  return tables + s.d_model + s.layers * (matrix_weights_of_a_layer(s) + 2 * s.d_model);
+  std::int64_t gates = 0;
+  for (std::int64_t layer = 0; layer < s.layers; ++layer) gates += s.has_memory(layer) ? s.heads : 0;
+  return tables + s.d_model + s.layers * (matrix_weights_of_a_layer(s) + 2 * s.d_model) + gates;
 }
 
 }  // namespace rondo

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/compressive_memory.hpp"
+
 namespace rondo {
 
 /// Stretching of rotary frequencies, with the formulas of Hugging Face transformers.
@@ -15,6 +17,17 @@ struct RopeScalingRule {
   double low_frequency_factor = 1.0;    // llama3
   double high_frequency_factor = 4.0;   // llama3
   std::int64_t original_tokens = 8192;  // llama3: the length that the frequencies were trained for
+};
+
+/// How a layer attends.
+enum class LayerAttention { Exact, Infini };
+
+/// Segments and memory of Infini-attention, arXiv 2404.07143.
+struct SegmentRule {
+  std::int64_t segment_tokens = 0;   // 0: no layer has a memory
+  std::int64_t window_segments = 0;  // exact attention to so many segments before a query's own
+  MemoryRule memory_rule = MemoryRule::Linear;
+  double gate_initial = 0;  // sigmoid of it is the share of what is read
 };
 
 struct TransformerShape {
@@ -29,18 +42,25 @@ struct TransformerShape {
   RopeScalingRule rope_scaling;
   double norm_epsilon = 1e-5;
   bool tie_embeddings = false;
+  std::vector<LayerAttention> attention{LayerAttention::Exact};  // repeated over the layers
+  SegmentRule segments;
   std::int64_t ffn_chunk_tokens = 1024;
   std::int64_t head_chunk_tokens = 1024;
 
   std::int64_t qkv_columns() const { return (heads + 2 * kv_heads) * head_dim; }
   std::int64_t attention_columns() const { return heads * head_dim; }
+  LayerAttention attention_of(std::int64_t layer) const {
+    return attention[static_cast<std::size_t>(layer) % attention.size()];
+  }
+  bool has_memory(std::int64_t layer) const { return attention_of(layer) == LayerAttention::Infini; }
 };
 
 /// Radians a token of pair i = 0 .. D/2-1: theta^(-2i/D), stretched as the scaling says.
 std::vector<double> rope_inverse_frequencies(const TransformerShape& shape);
 
 /// Floating-point operations of one forward and backward pass over a sequence, without recomputation: 6 for
-/// each weight and token, and 12 N D for each (query, key) pair that attends.
+/// each weight and token, 12 N D for each (query, key) pair that attends, in the mean over the layers, and 6 (N + G) D^2 for
+/// each token and memory.
 double model_flops(const TransformerShape& shape, double tokens, double attended_pairs);
 
 std::int64_t num_parameters(const TransformerShape& shape);

@@ -56,7 +56,7 @@ Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& c
     evaluator_ = std::make_unique<Evaluator>(
         runtime_, model_,
         EvaluationData{corpus, Split::Validation, config.data.sequence_length, config.data.isolate_documents},
-        EvaluationOptions{config.evaluate.sequences, layout_.kind(), {.causal = true, .window = config.model.window}});
+        EvaluationOptions{config.evaluate.sequences, layout_.kind(), mask_rule_of(config.model)});
   }
 }
 
@@ -141,8 +141,8 @@ void Trainer::load(std::int64_t round) {
   const std::int64_t sequence =
       state_.progress.loader_position + round * runtime_.grid().data_size() + runtime_.grid().data_index();
   loader_.load_into(sequence, layout_.runs(execution_.ring.rank()), sequence_);
-  span_ = std::make_unique<Span>(layout_, AttentionMask::Rule{.causal = true, .window = config_.model.window},
-                                 execution_.ring.rank(), sequence_.document_offsets);
+  span_ =
+      std::make_unique<Span>(layout_, mask_rule_of(config_.model), execution_.ring.rank(), sequence_.document_offsets);
   execution_.device.copy(execution_.compute, tokens_.data(), sequence_.tokens.data(), tokens_.size_bytes());
   execution_.device.copy(execution_.compute, targets_.data(), sequence_.targets.data(), targets_.size_bytes());
 }
@@ -152,7 +152,7 @@ void Trainer::forward_backward(std::int64_t round, LossSum& sum) {
   model_.forward_backward(*span_, {tokens_.view(), targets_.view()}, losses_.view());
   sums_.add_losses(losses_.view());
   sum.num_targets += sequence_.num_targets_local;
-  sum.attended_pairs += span_->attended_pairs();
+  sum.attended_pairs += attended_pairs(shape_, *span_);
 }
 
 Trainer::LossSum Trainer::sum_over_ranks(const LossSum& mine) const {

@@ -52,10 +52,19 @@ INSTANTIATE_TEST_SUITE_P(
                    1,
                    "--set model.head_dim=33: model.head_dim must be even, since rotary embeddings turn pairs, but is "
                    "33\n    fix: set model.head_dim to 32 or 34"},
-        BrokenRule{{"model.attention=infini"},
+        BrokenRule{{"model.attention=infini", "model.window=8"},
                    1,
-                   "--set model.attention=infini: model.attention \"infini\" is not in this version of Rondo\n"
-                   "    fix: use \"exact\", with model.window for a bounded cost"},
+                   "--set model.window=8: model.window does not go with \"infini\" layers, whose sight is counted in "
+                   "segments\n    fix: remove model.window and set model.window_segments"},
+        BrokenRule{{"model.attention=infini", "parallel.layout=striped"},
+                   1,
+                   "--set parallel.layout=striped: parallel.layout = \"striped\" gives every rank a part of every "
+                   "segment, which a memory cannot be made of\n    fix: set parallel.layout to \"auto\" or "
+                   "\"contiguous\""},
+        BrokenRule{{"model.attention=infini", "parallel.device=cuda"},
+                   1,
+                   "--set parallel.device=cuda: \"infini\" layers do not run on GPUs in this version of Rondo\n"
+                   "    fix: set parallel.device to \"cpu\""},
         BrokenRule{
             {"model.attention=[\"exact\", \"exact\", \"exact\"]"},
             1,

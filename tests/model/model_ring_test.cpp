@@ -51,6 +51,18 @@ TEST_P(ModelRing, GivesTheGradientsOfOneRankForEveryLayout) {
   });
 }
 
+TEST_P(ModelRing, GivesTheGradientsOfOneRankWithAMemory) {
+  if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
+  test::with_ranks(GetParam(), [](const Communicator& group) {
+    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag}) {
+      for (const test::ModelCase& c : test::infini_cases()) {
+        SCOPED_TRACE(c.name + ", " + std::string(name_of(layout)) + ", ranks: " + std::to_string(group.size()));
+        expect_equal_to_one_rank(group, layout, c);
+      }
+    }
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, ModelRing, testing::Values(1, 2, 3, 4, 5, 8));
 
 TEST(ModelRing, TakesAsFewTokensAsRanks) {

@@ -35,6 +35,7 @@ inline TransformerShape tiny_shape() {
           .d_ff = 16,
           .vocabulary = 11,
           .rope_scaling = {},
+          .segments = {},
           .ffn_chunk_tokens = 7,
           .head_chunk_tokens = 5};
 }
@@ -62,6 +63,33 @@ inline std::vector<ModelCase> tiny_cases() {
   plain.shape.rope_scaling = {.kind = RopeScalingRule::Kind::Linear, .factor = 2};
   plain.policy = ActivationPolicy::KeepInputs;
   return {documents, window, both, plain};
+}
+
+/// Cases with a memory: every rule, windows, a ragged last segment, documents, and exact layers between.
+inline std::vector<ModelCase> infini_cases() {
+  std::vector<ModelCase> cases;
+  const auto add = [&cases](std::string name, MemoryRule rule, std::int64_t window,
+                            std::vector<std::int64_t> documents) {
+    ModelCase c{
+        std::move(name), tiny_shape(), 37, {.causal = true, .segment_tokens = 4, .window_segments = window}, {}};
+    c.documents = std::move(documents);
+    c.shape.attention = {LayerAttention::Infini};
+    c.shape.segments = {.segment_tokens = 4, .window_segments = window, .memory_rule = rule};
+    cases.push_back(std::move(c));
+  };
+  add("linear", MemoryRule::Linear, 0, {});
+  add("linear, window 1, documents", MemoryRule::Linear, 1, {0, 9, 10, 25, 37});
+  add("delta", MemoryRule::Delta, 0, {});
+  add("delta, window 3", MemoryRule::Delta, 3, {});
+  add("delta, documents", MemoryRule::Delta, 0, {0, 17, 37});
+  add("corrected", MemoryRule::DeltaCorrected, 0, {});
+  add("corrected, window 1, documents", MemoryRule::DeltaCorrected, 1, {0, 6, 37});
+  cases[1].policy = ActivationPolicy::KeepInputs;
+  ModelCase mixed = cases[3];
+  mixed.name = "exact and infini";
+  mixed.shape.attention = {LayerAttention::Exact, LayerAttention::Infini};
+  cases.push_back(mixed);
+  return cases;
 }
 
 /// The tokens of the whole sequence.

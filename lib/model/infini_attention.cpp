@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/infini_attention.hpp"
+
+#include <cmath>
+
+#include "core/trace.hpp"
+#include "model/ring_attention.hpp"
+
+namespace rondo {
+
+namespace {
+
+const std::vector<double> kNotTurned;  // no frequencies
+
+TensorView rows_at(const MemoryChain& chain, const TensorView& all, const KeyTransfer& transfer) {
+  return all.rows(index_of(chain.keys(), transfer.first), transfer.count);
+}
+
+}  // namespace
+
+InfiniAttention::InfiniAttention(Execution& execution, const TransformerShape& shape, DType compute)
+    : execution_(execution),
+      shape_(shape),
+      compute_(compute),
+      scale_(1.0 / std::sqrt(static_cast<double>(shape.head_dim))),
+      inverse_frequencies_(rope_inverse_frequencies(shape)),
+      memory_(execution, shape.segments.memory_rule) {}
+
+AttentionTape InfiniAttention::forward(const Span& span, const LayerWeights& w, const TensorView& qkv,
+                                       LayerState* state, const LayerActivations& kept) {
+  TraceScope trace("infini_attention.forward");
+  ensure(state == nullptr, "a span of Infini-attention begins at the sequence's start");
+  const std::int64_t T = span.num_tokens(), N = shape_.heads, G = shape_.kv_heads, D = shape_.head_dim;
+  const DType sum = accumulator_of(compute_);
+  const auto mine = static_cast<std::int64_t>(span.memory().mine().size());
+  const auto runs = static_cast<std::int64_t>(span.memory().runs().size());
+  AttentionTape tape;
+  tape.carry = {kept.place(Activation::AttentionOut, sum, {T, N, D}),
+                kept.place(Activation::AttentionLse, sum, {N, T})};
+  tape.before.m = kept.place(Activation::MemoryMatrix, DType::Fp64, {mine, G, D, D});
+  tape.before.z = kept.place(Activation::MemoryNormaliser, DType::Fp64, {mine, G, D});
+  if (memory_.has_decays()) tape.before.decays = kept.place(Activation::MemoryDecay, sum, {runs, G, D, D});
+  tape.read = {execution_.scratch.take(sum, {T, N, D}), execution_.scratch.take(sum, {N, T})};
+  {
+    Arena::Scope scope(execution_.scratch);
+    const Sight sight = split(span, qkv);
+    const MemoryTokens tokens = tokens_of(span, sight);
+    CompressiveMemory::Scan scan = memory_.start(tokens, tape.before);
+    attend(span, sight, tape.carry);  // while the states of the runs travel
+    memory_.finish(tokens, scan, tape.before, tape.read);
+  }
+  tape.heads_out = mix(w, tape);
+  return tape;
+}
+
+AttentionTape InfiniAttention::rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
+                                             const LayerActivations& kept) {
+  TraceScope trace("infini_attention.rematerialize");
+  const std::int64_t T = span.num_tokens(), N = shape_.heads, D = shape_.head_dim;
+  const DType sum = accumulator_of(compute_);
+  const auto out = kept.fetch(Activation::AttentionOut), lse = kept.fetch(Activation::AttentionLse);
+  if (!out || !lse) return forward(span, w, qkv, nullptr, kept);
+  AttentionTape tape;
+  tape.carry = {*out, *lse};
+  tape.before.m = *kept.fetch(Activation::MemoryMatrix);
+  tape.before.z = *kept.fetch(Activation::MemoryNormaliser);
+  if (memory_.has_decays()) tape.before.decays = *kept.fetch(Activation::MemoryDecay);
+  tape.read = {execution_.scratch.take(sum, {T, N, D}), execution_.scratch.take(sum, {N, T})};
+  {
+    Arena::Scope scope(execution_.scratch);
+    const Sight sight = split(span, qkv);
+    memory_.read_again(tokens_of(span, sight), tape.before, tape.read);
+  }
+  tape.heads_out = mix(w, tape);
+  return tape;
+}
+
+// heads_out = g read + (1 - g) local, in the compute type.
+TensorView InfiniAttention::mix(const LayerWeights& w, const AttentionTape& tape) {
+  const TensorView& local = tape.carry.out;
+  const TensorView out = execution_.scratch.take(compute_, local.shape);
+  execution_.backend.memory_gate_forward(execution_.compute, {local, tape.read, w.memory_gate.value, out});
+  return out.reshaped({local.shape[0], shape_.attention_columns()});
+}
+
+void InfiniAttention::backward(const Span& span, const LayerWeights& w, const TensorView& qkv,
+                               const AttentionTape& tape, const TensorView& d_out, const TensorView& d_qkv) {
+  TraceScope trace("infini_attention.backward");
+  auto& [device, backend, compute, scratch, ring] = execution_;
+  Arena::Scope scope(scratch);
+  const DType sum = accumulator_of(compute_);
+  const Sight sight = split(span, qkv);
+  const MemoryTokens tokens = tokens_of(span, sight);
+  const TensorView d_local = scratch.take(compute_, d_out.shape), d_read = scratch.take(sum, d_out.shape);
+  backend.memory_gate_backward(
+      compute, {tape.carry.out, tape.read, w.memory_gate.value, d_out, d_local, d_read, w.memory_gate.gradient});
+  CompressiveMemory::Scan scan = memory_.start_backward(tokens, tape.before, tape.read, d_read);
+
+  const auto zeros = [&](const Shape& shape) {
+    const TensorView view = scratch.take(sum, shape);
+    device.fill_zero(compute, view.data, view.size_bytes());
+    return view;
+  };
+  const Sight d{zeros(sight.q.shape), zeros(sight.q.shape), zeros(sight.k.shape), zeros(sight.k.shape),
+                zeros(sight.v.shape)};
+  const TensorView delta = scratch.take(sum, tape.carry.lse.shape);  // [N, T]
+  backend.attention_delta(compute, {tape.carry.out, d_local, delta});
+  backend.block_attention_backward(compute, {sight.q_turned, sight.k_turned, sight.v, d_local, tape.carry.lse, delta,
+                                             span.runs(), span.memory().keys(), span.segment_mask(), scale_, d.q_turned,
+                                             d.k_turned, d.v, scratch, tape.carry.out});
+  memory_.finish_backward(tokens, scan, tape.before, tape.read, d_read, d.q, d.k, d.v);
+  return_gradients(span.memory(), {d.k, d.k_turned, d.v});
+
+  // d_qkv = split^T of what was turned and of what was not; values count once
+  const TensorView turned = scratch.take(sum, d_qkv.shape), not_turned = scratch.take(sum, d_qkv.shape);
+  const TensorView d_v = own_of(span, d.v), no_values = zeros(d_v.shape);
+  backend.qkv_split_backward(compute,
+                             {d.q_turned, own_of(span, d.k_turned), d_v, turned, span.runs(), inverse_frequencies_});
+  backend.qkv_split_backward(compute, {d.q, own_of(span, d.k), no_values, not_turned, span.runs(), kNotTurned});
+  backend.add(compute, {not_turned, turned});
+  backend.convert(compute, {turned, d_qkv});
+}
+
+// --- keys of earlier ranks ---
+
+InfiniAttention::Sight InfiniAttention::split(const Span& span, const TensorView& qkv) {
+  const std::int64_t T = span.num_tokens(), N = shape_.heads, G = shape_.kv_heads, D = shape_.head_dim;
+  auto& [device, backend, compute, scratch, ring] = execution_;
+  const auto take = [&](std::int64_t heads) { return scratch.take(compute_, {T, heads, D}); };
+  Sight own{take(N), take(N), take(G), take(G), take(G)};
+  backend.qkv_split_forward(compute, {qkv, own.q, own.k, own.v, span.runs(), kNotTurned});
+  backend.qkv_split_forward(compute, {qkv, own.q_turned, own.k_turned, own.v, span.runs(), inverse_frequencies_});
+  const MemoryChain& chain = span.memory();
+  if (chain.keys() == span.runs() && chain.transfers().empty()) return own;
+  const Sight all{own.q, own.q_turned, among_all(span, own.k), among_all(span, own.k_turned), among_all(span, own.v)};
+  exchange_keys(chain, {all.k, all.k_turned, all.v});
+  return all;
+}
+
+void InfiniAttention::attend(const Span& span, const Sight& sight, const SoftmaxCarry& carry) {
+  RingAttention::empty_carry(execution_, carry);
+  execution_.backend.block_attention_forward(
+      execution_.compute, {sight.q_turned, sight.k_turned, sight.v, span.runs(), span.memory().keys(),
+                           span.segment_mask(), scale_, carry, execution_.scratch});
+}
+
+TensorView InfiniAttention::among_all(const Span& span, const TensorView& own) {
+  const TokenRuns& keys = span.memory().keys();
+  const TensorView all = execution_.scratch.take(own.dtype, {keys.num_tokens(), own.shape[1], own.shape[2]});
+  for (const TokenRun& run : span.runs()) {
+    const TensorView from = own.rows(run.local_first, run.count);
+    execution_.device.copy(execution_.compute, all.rows(index_of(keys, run.global_first), run.count).data, from.data,
+                           from.size_bytes());
+  }
+  return all;
+}
+
+TensorView InfiniAttention::own_of(const Span& span, const TensorView& all) {
+  const TokenRuns& keys = span.memory().keys();
+  if (keys == span.runs()) return all;
+  const TensorView own = execution_.scratch.take(all.dtype, {span.num_tokens(), all.shape[1], all.shape[2]});
+  for (const TokenRun& run : span.runs()) {
+    const TensorView to = own.rows(run.local_first, run.count);
+    execution_.device.copy(execution_.compute, to.data, all.rows(index_of(keys, run.global_first), run.count).data,
+                           to.size_bytes());
+  }
+  return own;
+}
+
+void InfiniAttention::exchange_keys(const MemoryChain& chain, std::initializer_list<TensorView> keys) {
+  const int me = execution_.ring.rank();
+  std::vector<Message> sends, receives;
+  for (const KeyTransfer& transfer : chain.transfers()) {
+    for (const TensorView& all : keys) {
+      if (transfer.from == me) sends.push_back({transfer.to, rows_at(chain, all, transfer)});
+      if (transfer.to == me) receives.push_back({transfer.from, rows_at(chain, all, transfer)});
+    }
+  }
+  execution_.ring.transport.send_recv(execution_.compute, sends, receives).wait(execution_.compute);
+}
+
+void InfiniAttention::return_gradients(const MemoryChain& chain, std::initializer_list<TensorView> gradients) {
+  auto& [device, backend, compute, scratch, ring] = execution_;
+  Arena::Scope scope(scratch);
+  std::vector<Message> sends, receives;
+  std::vector<AddArgs> sums;
+  for (const KeyTransfer& transfer : chain.transfers()) {
+    for (const TensorView& all : gradients) {
+      if (transfer.to == ring.rank()) sends.push_back({transfer.from, rows_at(chain, all, transfer)});
+      if (transfer.from != ring.rank()) continue;
+      const TensorView mine = rows_at(chain, all, transfer);
+      const TensorView arrived = scratch.take(mine.dtype, mine.shape);
+      receives.push_back({transfer.to, arrived});
+      sums.push_back({arrived, mine});
+    }
+  }
+  ring.transport.send_recv(compute, sends, receives).wait(compute);
+  for (const AddArgs& sum : sums) backend.add(compute, sum);
+}
+
+std::unique_ptr<LayerState> InfiniAttention::make_state(std::int64_t) {
+  throw ConfigError("text is not generated with Infini-attention yet", "model.attention");
+}
+
+}  // namespace rondo

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Infini-attention (Munkhdalai et al., arXiv 2404.07143): exact attention to the segments in sight, a read of the compressive
+// memory for all that is older, and a gate a head that mixes the two. Queries and keys of the memory are not turned.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "model/attention_layer.hpp"
+#include "model/transformer_shape.hpp"
+
+namespace rondo {
+
+class InfiniAttention final : public AttentionLayer {
+ public:
+  InfiniAttention(Execution& execution, const TransformerShape& shape, DType compute);
+
+  AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, LayerState* state,
+                        const LayerActivations& kept) override;
+  AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
+                              const LayerActivations& kept) override;
+  void backward(const Span& span, const LayerWeights& w, const TensorView& qkv, const AttentionTape& tape,
+                const TensorView& d_out, const TensorView& d_qkv) override;
+  std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) override;
+
+ private:
+  /// A rank's queries, and all keys and values that they see: its own and those of earlier ranks.
+  struct Sight {
+    TensorView q, q_turned;     // [T, N, D]
+    TensorView k, k_turned, v;  // [U, G, D]
+  };
+  Sight split(const Span& span, const TensorView& qkv);
+  void attend(const Span& span, const Sight& sight, const SoftmaxCarry& carry);
+  TensorView mix(const LayerWeights& w, const AttentionTape& tape);
+  MemoryTokens tokens_of(const Span& span, const Sight& sight) const {
+    return {span.memory(), sight.q, sight.k, sight.v};
+  }
+
+  /// keys [U, G, D] with the rows of this rank's own [T, G, D] in their places, and back.
+  TensorView among_all(const Span& span, const TensorView& own);
+  TensorView own_of(const Span& span, const TensorView& all);
+  /// Rows that other ranks need go there, and come from there.
+  void exchange_keys(const MemoryChain& chain, std::initializer_list<TensorView> keys);
+  /// The other way round: gradients of borrowed rows go home and are added.
+  void return_gradients(const MemoryChain& chain, std::initializer_list<TensorView> gradients);
+
+  Execution& execution_;
+  TransformerShape shape_;
+  DType compute_;
+  double scale_;
+  std::vector<double> inverse_frequencies_;
+  CompressiveMemory memory_;
+};
+
+}  // namespace rondo

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a compressive memory goes through a span: runs of consecutive positions, whoever owns them, in order of positions, and
+// the keys that a rank needs beside its own. A pure function of layout and mask that every rank computes alike.
+//
+// Segments are counted from the start of each document. The rank that owns the last token of segment s writes segment
+// s - window_segments, the oldest that goes out of sight: so every whole segment is written once, by a rank that has all of it,
+// since its queries see it.
+#pragma once
+
+#include <vector>
+
+#include "core/attention_mask.hpp"
+#include "core/sequence_layout.hpp"
+#include "kernels/compressive_memory.hpp"
+
+namespace rondo {
+
+/// Consecutive positions of one rank.
+struct MemoryRun {
+  int rank = 0;
+  TokenRun tokens;
+  bool is_reset = false;  ///< a document starts in it: no state passes through
+};
+
+/// Keys that `from` owns and `to` needs.
+struct KeyTransfer {
+  int from = 0, to = 0;
+  std::int64_t first = 0;  ///< global position
+  std::int64_t count = 0;
+};
+
+class MemoryChain {
+ public:
+  /// @param mask with segments: what queries see without the memory. Throws ConfigError for a layout whose shares are not made
+  /// of consecutive positions.
+  MemoryChain(const SequenceLayout& layout, const AttentionMaskView& mask, int rank);
+
+  /// Of all ranks, in order of positions.
+  const std::vector<MemoryRun>& runs() const { return runs_; }
+  /// Which of them are this rank's, and the steps of each: queries by local index, keys by their index in keys().
+  const std::vector<std::size_t>& mine() const { return mine_; }
+  const std::vector<MemorySchedule>& schedules() const { return schedules_; }
+
+  /// All keys that this rank's queries see: its own and those before its runs.
+  const TokenRuns& keys() const { return keys_; }
+  /// Between any two ranks of the ring, in one order for all.
+  const std::vector<KeyTransfer>& transfers() const { return transfers_; }
+
+ private:
+  std::vector<MemoryRun> runs_;
+  std::vector<std::size_t> mine_;
+  std::vector<MemorySchedule> schedules_;
+  TokenRuns keys_;
+  std::vector<KeyTransfer> transfers_;
+};
+
+/// Index of a position among some runs. @pre one of them has it, and its stride is 1
+std::int64_t index_of(const TokenRuns& runs, std::int64_t position);
+
+}  // namespace rondo

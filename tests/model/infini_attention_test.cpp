@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// A layer of Infini-attention over rings of 1 to 8 ranks against the sequential NumPy program tests/oracle/infini.py: outputs
+// and all gradients, in fp64.
+#include "model/infini_attention.hpp"
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "model/exact_attention.hpp"
+#include "tests/support/execution.hpp"
+#include "tests/support/mpi_world.hpp"
+#include "tests/support/npy.hpp"
+
+namespace rondo::test {
+namespace {
+
+struct OracleCase {
+  const char* name;
+  MemoryRule rule;
+  std::int64_t tokens, heads, kv_heads, dim, segment_tokens;
+  std::int64_t window_segments;  // at least all segments: Ring Attention
+  std::vector<std::int64_t> documents;
+};
+
+const std::vector<OracleCase>& oracle_cases() {
+  static const std::vector<OracleCase> cases{
+      {"linear, window 0, ragged end", MemoryRule::Linear, 61, 2, 2, 4, 8, 0, {}},
+      {"linear, window 1, 4 heads a key head", MemoryRule::Linear, 64, 4, 1, 6, 8, 1, {}},
+      {"linear, window 3, documents", MemoryRule::Linear, 90, 2, 1, 4, 6, 3, {0, 1, 40, 41, 90}},
+      {"linear, window over all", MemoryRule::Linear, 41, 2, 2, 4, 8, 6, {}},
+      {"delta, window 0", MemoryRule::Delta, 72, 2, 1, 4, 8, 0, {}},
+      {"delta, window 1, ragged end, documents", MemoryRule::Delta, 83, 4, 2, 6, 7, 1, {0, 30, 83}},
+      {"delta, window 3", MemoryRule::Delta, 67, 2, 2, 4, 5, 3, {}},
+      {"delta, window over all", MemoryRule::Delta, 41, 2, 2, 4, 8, 6, {}},
+      {"corrected, window 0, ragged end", MemoryRule::DeltaCorrected, 61, 2, 1, 4, 8, 0, {}},
+      {"corrected, window 1, documents", MemoryRule::DeltaCorrected, 80, 4, 2, 6, 8, 1, {0, 13, 80}},
+      {"corrected, window 3", MemoryRule::DeltaCorrected, 67, 2, 2, 4, 5, 3, {}},
+      {"corrected, window over all", MemoryRule::DeltaCorrected, 41, 2, 2, 4, 8, 6, {}},
+      {"segments longer than a share", MemoryRule::Delta, 53, 2, 1, 4, 16, 1, {}}};
+  return cases;
+}
+
+std::string word_of(MemoryRule rule) {
+  return rule == MemoryRule::Linear ? "linear" : rule == MemoryRule::Delta ? "delta" : "delta_corrected";
+}
+
+/// The tensors of a whole sequence and what the sequential program makes of them.
+struct Answer {
+  Tensor q, k, v, gate, d_out, out, d_q, d_k, d_v, d_gate;
+};
+
+TransformerShape shape_of(const OracleCase& c) {
+  return {
+      .layers = 1,
+      .d_model = c.heads * c.dim,
+      .heads = c.heads,
+      .kv_heads = c.kv_heads,
+      .head_dim = c.dim,
+      .d_ff = 8,
+      .vocabulary = 8,
+      .rope_scaling = {},
+      .attention = {LayerAttention::Infini},
+      .segments = {.segment_tokens = c.segment_tokens, .window_segments = c.window_segments, .memory_rule = c.rule}};
+}
+
+void write_question(const OracleCase& c, const Answer& a, const std::string& folder) {
+  std::filesystem::create_directories(folder);
+  for (const auto& [name, tensor] :
+       {std::pair{"q", &a.q}, {"k", &a.k}, {"v", &a.v}, {"beta", &a.gate}, {"d_out", &a.d_out}}) {
+    write_npy(folder + "/" + name + ".npy", *tensor);
+  }
+  write_npy(folder + "/inverse_frequencies.npy",
+            Tensor(DType::Fp64, {c.dim / 2}, rope_inverse_frequencies(shape_of(c))));
+  if (c.documents.empty()) return;
+  const std::vector<double> offsets(c.documents.begin(), c.documents.end());
+  write_npy(folder + "/document_offsets.npy",
+            Tensor(DType::Int64, {static_cast<std::int64_t>(offsets.size())}, offsets));
+}
+
+/// Asked by rank 0, read by all. Called by all ranks of the world.
+Answer ask(const OracleCase& c, const std::string& folder) {
+  const Shape queries{c.tokens, c.heads, c.dim}, keys{c.tokens, c.kv_heads, c.dim};
+  Answer a;
+  a.q = Tensor::random(DType::Fp64, queries, 1), a.d_out = Tensor::random(DType::Fp64, queries, 5);
+  a.k = Tensor::random(DType::Fp64, keys, 2), a.v = Tensor::random(DType::Fp64, keys, 3);
+  a.gate = Tensor::random(DType::Fp64, {c.heads}, 4);
+  const std::string in = folder + "/in", out = folder + "/out";
+  if (world().rank() == 0) {
+    write_question(c, a, in);
+    const std::string command = RONDO_PYTHON " " RONDO_TESTS "/oracle/infini.py " + in + " " + out + " --rule " +
+                                word_of(c.rule) + " --segment-tokens " + std::to_string(c.segment_tokens) +
+                                " --window-segments " + std::to_string(c.window_segments);
+    if (std::system(command.c_str()) != 0) throw std::runtime_error("failed (python3-numpy missing?): " + command);
+  }
+  world().barrier();
+  a.out = read_npy(out + "/out.npy", queries), a.d_q = read_npy(out + "/d_q.npy", queries);
+  a.d_k = read_npy(out + "/d_k.npy", keys), a.d_v = read_npy(out + "/d_v.npy", keys);
+  a.d_gate = read_npy(out + "/d_beta.npy", {c.heads});
+  world().barrier();
+  if (world().rank() == 0) std::filesystem::remove_all(folder);
+  return a;
+}
+
+/// One a case. The first call is made by all ranks of the world.
+const std::vector<Answer>& answers() {
+  static const std::vector<Answer> all = [] {
+    const std::string folder =
+        testing::TempDir() + "rondo_infini_oracle_" + world().broadcast(std::to_string(getpid()));
+    std::vector<Answer> found;
+    for (const OracleCase& c : oracle_cases()) found.push_back(ask(c, folder));
+    return found;
+  }();
+  return all;
+}
+
+/// qkv [T, (N+2G)*D] of this rank's positions.
+Tensor packed(const Tensor& q, const Tensor& k, const Tensor& v, const TokenRuns& runs) {
+  const std::int64_t N = q.shape()[1], G = k.shape()[1], D = q.shape()[2], columns = (N + 2 * G) * D;
+  Tensor qkv(DType::Fp64, {runs.num_tokens(), columns});
+  for (std::int64_t t = 0; t < runs.num_tokens(); ++t) {
+    const std::int64_t position = runs.global_of(t);
+    for (std::int64_t i = 0; i < N * D; ++i) qkv.set(t * columns + i, q[position * N * D + i]);
+    for (std::int64_t i = 0; i < G * D; ++i) {
+      qkv.set(t * columns + N * D + i, k[position * G * D + i]);
+      qkv.set(t * columns + (N + G) * D + i, v[position * G * D + i]);
+    }
+  }
+  return qkv;
+}
+
+Tensor share_of(const Tensor& whole, const TokenRuns& runs) {
+  const std::int64_t row = whole.shape().row_count();
+  Tensor share(DType::Fp64, {runs.num_tokens(), whole.shape()[1], whole.shape()[2]});
+  for (std::int64_t t = 0; t < runs.num_tokens(); ++t) {
+    for (std::int64_t i = 0; i < row; ++i) share.set(t * row + i, whole[runs.global_of(t) * row + i]);
+  }
+  return share;
+}
+
+Tensor copy(const TensorView& view, const Shape& shape) {
+  Tensor tensor(view.dtype, shape);
+  std::memcpy(tensor.view().data, view.data, view.size_bytes());
+  return tensor;
+}
+
+/// Sums of some hundred terms of size 10 in another order.
+constexpr double kTolerance = 1e-11;
+
+void expect_like_the_sequential_program(const Communicator& group, LayoutKind layout, std::size_t index) {
+  const OracleCase& c = oracle_cases()[index];
+  const Answer& a = answers()[index];
+  TestExecution execution(group);
+  Execution& e = execution.get();
+  const AttentionMask::Rule rule{
+      .causal = true, .segment_tokens = c.segment_tokens, .window_segments = c.window_segments};
+  const Span span(SequenceLayout(c.tokens, group.size(), layout), rule, group.rank(), c.documents);
+  InfiniAttention layer(e, shape_of(c), DType::Fp64);
+  Activations activations(e.device, 1, ActivationPolicy::KeepAttention);
+  Tensor d_gate(DType::Fp64, {c.heads});
+  LayerWeights w;
+  w.memory_gate = {a.gate, d_gate};
+
+  Arena::Scope scope(e.scratch);
+  const LayerActivations kept(&activations, 0, e.scratch);
+  const Tensor qkv = packed(a.q, a.k, a.v, span.runs());
+  const AttentionTape tape = layer.forward(span, w, qkv, nullptr, kept);
+  const Tensor expected = share_of(a.out, span.runs());
+  EXPECT_LE(max_difference(copy(tape.heads_out, expected.shape()), expected), kTolerance);
+  const AttentionTape again = layer.rematerialize(span, w, qkv, kept);
+  EXPECT_EQ(max_difference(copy(again.heads_out, expected.shape()), copy(tape.heads_out, expected.shape())), 0);
+
+  Tensor d_qkv(DType::Fp64, qkv.shape());
+  layer.backward(span, w, qkv, again, share_of(a.d_out, span.runs()), d_qkv);
+  EXPECT_LE(max_difference(d_qkv, packed(a.d_q, a.d_k, a.d_v, span.runs())), kTolerance);
+  e.ring.transport.all_reduce(e.compute, d_gate, e.scratch);
+  EXPECT_LE(max_difference(d_gate, a.d_gate), kTolerance);
+}
+
+class InfiniAttentionRing : public testing::TestWithParam<int> {};
+
+TEST_P(InfiniAttentionRing, IsThatOfTheSequentialProgram) {
+  if (world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
+  answers();
+  with_ranks(GetParam(), [](const Communicator& group) {
+    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag}) {
+      for (std::size_t index = 0; index < oracle_cases().size(); ++index) {
+        SCOPED_TRACE(std::string(oracle_cases()[index].name) + ", " + std::string(name_of(layout)));
+        expect_like_the_sequential_program(group, layout, index);
+      }
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, InfiniAttentionRing, testing::Values(1, 2, 3, 4, 8));
+
+TEST(InfiniAttention, RefusesALayoutThatSpreadsSegments) {
+  EXPECT_THROW(Span(SequenceLayout(16, 2, LayoutKind::Striped), {.causal = true, .segment_tokens = 4}, 0), ConfigError);
+}
+
+}  // namespace
+}  // namespace rondo::test
