@@ -14,6 +14,9 @@
 #include "tests/support/tolerance.hpp"
 
 namespace rondo::test {
+
+extern bool can_cudnn_start;  // cudnn_stand_in.cpp
+
 namespace {
 
 /// The three functions of attention, as attention_by_blocks calls them.
@@ -155,6 +158,17 @@ TEST(BlockAttention, SaysBeforeItComputesWhatWillAndRefusesWhatCannot) {
               testing::Each(testing::HasSubstr("fused: cuDNN refuses")));
   EXPECT_THROW(ask(AttentionKernel::Cudnn, refused, DType::Bf16), DeviceError);
   EXPECT_THROW(ask(AttentionKernel::Cudnn, 48, DType::Fp32), ConfigError);
+}
+
+TEST(BlockAttention, TakesItsOwnKernelWhereCudnnCannotStart) {
+  const auto input = AttentionInput::random(DType::Bf16, 20, 2, 1, 48, 3);
+  const AttentionMask mask({.causal = true}, 20);
+  can_cudnn_start = false;
+  ChosenAttention chosen(AttentionKernel::Auto), asked(AttentionKernel::Cudnn);
+  can_cudnn_start = true;
+  attention_in_one_block(chosen, input, mask, 0.2);
+  EXPECT_THAT(chosen.decisions(), testing::Each(testing::HasSubstr("fused: cuDNN cannot use this GPU")));
+  EXPECT_THROW(attention_in_one_block(asked, input, mask, 0.2), ConfigError);
 }
 
 }  // namespace

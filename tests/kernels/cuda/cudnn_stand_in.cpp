@@ -10,6 +10,12 @@
 #include "kernels/cuda/cudnn_graph.hpp"
 #include "kernels/cuda/sm_version.hpp"
 
+namespace rondo::test {
+
+bool can_cudnn_start = true;  // set by tests
+
+}  // namespace rondo::test
+
 namespace rondo::cuda {
 
 namespace {
@@ -140,7 +146,9 @@ const std::string& why_no_cudnn() {
 }
 std::string cudnn_version() { return "stand-in"; }
 
-CudnnHandle::CudnnHandle() = default;
+CudnnHandle::CudnnHandle() {
+  if (!test::can_cudnn_start) throw DeviceError("cuDNN cannot use this GPU");
+}
 CudnnHandle::~CudnnHandle() = default;
 void CudnnHandle::set_stream(CUstream_st*) {}
 
