@@ -62,8 +62,8 @@ void list_model(std::vector<Field>& fields) {
            "`infini`: how a segment enters the memory. `linear`: added; `delta`: less what the memory says already; "
            "`delta_corrected`: the same without enlarging what is known.")
       .add("memory_gate", &M::memory_gate, Numbers{},
-           "`infini`: the gate of every head at the start; its sigmoid is the share of what is read. -6 leaves a model "
-           "that was made with exact attention almost as it was.");
+           "`infini`: the gate of every head at the start; its sigmoid is the share of what is read. In a model "
+           "that `train.initialise_from` takes from exact attention it starts at -6 or below, which is nearly shut.");
 }
 
 void list_data(std::vector<Field>& fields) {
@@ -110,8 +110,7 @@ void list_train(std::vector<Field>& fields) {
            "The same program, ranks, threads and processor give the same bytes.")
       .add("initialise_from", &T::initialise_from, Path{},
            "Run folder, or one `step-N` of it, whose weights start a new run at step 0: the same model, but for "
-           "`rope_*` and "
-           "`window`, and the same tokenizer. Empty: random weights.")
+           "`rope_*`, `attention` and what comes with it, and the same tokenizer. Empty: random weights.")
       .change(Change::Free)
       .add("time_limit", &T::time_limit, Duration{},
            "Wall time after which the run saves and ends with exit code 75. \"0s\": none.")

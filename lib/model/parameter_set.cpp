@@ -85,6 +85,10 @@ void ParameterSet::initialise(std::uint64_t seed) {
   refresh_compute_copies();
 }
 
+void ParameterSet::fill(const Parameter& parameter, double value) {
+  execution_.device.fill(execution_.compute, parameter.value, value);
+}
+
 void ParameterSet::refresh_compute_copies() {
   if (compute_copies_.data() == nullptr) return;
   execution_.backend.convert(execution_.compute, {values_.view(), compute_copies_.view()});

@@ -64,6 +64,8 @@ class ParameterSet {
   /// Normal values of deviation 0.02, the two projections back to the residual stream divided by sqrt(2 L),
   /// norms 1, gates of memories as the shape says. A value depends on seed, name and index only, so not on the number of ranks.
   void initialise(std::uint64_t seed);
+  /// Every value of a parameter = value.
+  void fill(const Parameter& parameter, double value);
   /// Writes the compute copies from the masters, after they were loaded.
   void refresh_compute_copies();
   void zero_gradients();

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/initial_weights.hpp"
 
+#include <algorithm>
+#include <array>
+
 #include "config/print.hpp"
 #include "io/checkpoint_reader.hpp"
+#include "model/shape_of.hpp"
 
 namespace rondo {
 
@@ -10,8 +14,32 @@ namespace {
 
 constexpr const char* kKey = "train.initialise_from";
 
-// Same weights, other positions: how models are taken to longer sequences.
-bool may_differ(const std::string& key) { return key.starts_with("model.rope_") || key == "model.window"; }
+// A gate that the model did not have: 0.25 % of what is read.
+constexpr double kClosedGate = -6;
+
+// Same weights, other positions, another sight: how models are taken to longer sequences.
+bool may_differ(const std::string& key) {
+  constexpr std::array kKeys{"model.window",          "model.attention",   "model.segment_tokens",
+                             "model.window_segments", "model.memory_rule", "model.memory_gate"};
+  return key.starts_with("model.rope_") || std::ranges::find(kKeys, key) != kKeys.end();
+}
+
+/// The parameters that the stored model has; all others are gates, which start closed.
+std::vector<NamedTensor> shared_weights(const StoredModelInfo& stored, const RunConfig& config,
+                                        ParameterSet& parameters) {
+  const TransformerShape before = shape_of(stored.config);
+  std::vector<NamedTensor> shared;
+  std::vector<NamedTensor> all = stored_weights(parameters);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Parameter& parameter = parameters.parameters()[i];
+    if (!parameter.is_gate || before.has_memory(parameter.layer)) {
+      shared.push_back(std::move(all[i]));
+    } else {
+      parameters.fill(parameter, std::min(config.model.memory_gate, kClosedGate));
+    }
+  }
+  return shared;
+}
 
 void check_same_model(const StoredModelInfo& stored, const RunConfig& config, const std::string& tokenizer_digest) {
   if (stored.tokenizer_digest != tokenizer_digest) {
@@ -42,7 +70,7 @@ StoredModelInfo read_initial_weights(const Communicator& ranks, const RunConfig&
     stored = read_model_info(folder);
     check_same_model(stored, config, tokenizer_digest);
   });
-  CheckpointReader::open(ranks, folder).read(ranks, stored_weights(parameters));
+  CheckpointReader::open(ranks, folder).read(ranks, shared_weights(stored, config, parameters));
   return stored;
 }
 

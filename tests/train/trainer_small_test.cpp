@@ -77,6 +77,36 @@ TEST_F(InitialWeightsTest, StartANewRunFromARunFolderOrOneStep) {
   }
 }
 
+TEST_F(InitialWeightsTest, TurnAModelIntoOneWithAMemory) {
+  train_first();
+  const std::string from = "train.initialise_from=" + folder_.path().string();
+  const auto first_loss = [&](const std::vector<std::string>& changes) {
+    std::vector<std::string> all = with(changes);
+    all.push_back(from);
+    return test::TrainingWorld(world_, folder_.path(), other(), all).losses(1).front();
+  };
+  const double exact = first_loss({});
+  const std::vector<std::string> all_in_sight{"model.attention=infini", "model.segment_tokens=8",
+                                              "model.window_segments=100"};
+  EXPECT_NEAR(first_loss(all_in_sight), exact, 1e-12);
+  // Gates that are shut leave the local attention alone, whatever is in the memory.
+  const auto shut = [&](const std::string& rule) {
+    return first_loss({"model.attention=infini", "model.segment_tokens=8", "model.memory_gate=-60", rule});
+  };
+  EXPECT_NEAR(shut("model.memory_rule=delta"), shut("model.memory_rule=linear"), 1e-12);
+  EXPECT_GT(std::abs(shut("model.memory_rule=linear") - exact), 1e-6) << "a window is not the whole";
+}
+
+TEST_F(InitialWeightsTest, StartTheGatesOfAnExactModelClosed) {
+  train_first();
+  test::TrainingWorld second(world_, folder_.path(), other(),
+                             with({"train.initialise_from=" + folder_.path().string(), "model.attention=infini"}));
+  for (const Parameter& parameter : second.trainer().parameters().parameters()) {
+    if (!parameter.is_gate) continue;
+    EXPECT_EQ(*parameter.value.as<double>(), -6) << parameter.name;
+  }
+}
+
 TEST_F(InitialWeightsTest, AreRefusedWhenTheModelIsAnother) {
   train_first();
   const std::string from = folder_.path().string();

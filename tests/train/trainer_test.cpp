@@ -66,6 +66,19 @@ TEST_F(TrainerTest, GivesNearlyOneCurveInFp32) {
   }
 }
 
+TEST_F(TrainerTest, GivesOneCurveWithAMemory) {
+  for (const char* rule : {"linear", "delta", "delta_corrected"}) {
+    const std::vector<std::string> infini{"model.attention=infini", "model.segment_tokens=8",
+                                          std::string("model.memory_rule=") + rule};
+    const std::vector<double> alone = curve(1, infini, 20);
+    for (int ranks : {2, 3, 8}) {
+      const auto losses = curve(ranks, infini, 20);
+      if (losses.empty() || alone.empty()) continue;
+      EXPECT_LE(largest_difference(losses, alone), 1e-10) << rule << " on " << ranks << " ranks";
+    }
+  }
+}
+
 TEST_F(TrainerTest, GivesOneCurveForDataAndRingAndAccumulation) {
   const auto alone = curve(1, {"train.batch_sequences=4"}, 10);
   for (const auto& [ranks, ring] : std::map<int, int>{{2, 1}, {4, 2}, {8, 2}}) {
