@@ -177,10 +177,13 @@ RuntimeOptions runtime_options(const RunConfig& config) {
 
 StartRecord settle_machine(Runtime& runtime, const TrainingInput& start) {
   require_gpu_memory(runtime, start.config);
-  const bool has_documents = start.config.data.isolate_documents && start.corpus->num_documents(Split::Train) > 1;
+  std::vector<std::int64_t> documents;
+  if (start.config.data.isolate_documents) {
+    documents = densest_documents(start.corpus->document_offsets(Split::Train), start.config.data.sequence_length);
+  }
   return {.machine = runtime.description(),
           .gpus = runtime.gpu_map(),
-          .attention = choose_attention_kernels(runtime, start.config, has_documents)};
+          .attention = choose_attention_kernels(runtime, start.config, documents)};
 }
 
 ExitRecord RunRecord::base() const {
