@@ -43,7 +43,7 @@ struct TransformerShape {
   double norm_epsilon = 1e-5;
   bool tie_embeddings = false;
   std::vector<LayerAttention> attention{LayerAttention::Exact};  // repeated over the layers
-  SegmentRule segments;
+  SegmentRule segments = {};
   std::int64_t ffn_chunk_tokens = 1024;
   std::int64_t head_chunk_tokens = 1024;
 
