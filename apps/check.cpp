@@ -9,10 +9,10 @@
 
 #include "apps/commands.hpp"
 #include "apps/figures.hpp"
+#include "apps/run_start.hpp"
 #include "config/load.hpp"
 #include "config/print.hpp"
 #include "config/resolve.hpp"
-#include "io/data_loader.hpp"
 #include "plan/cost_estimate.hpp"
 #include "runtime/runtime.hpp"
 
@@ -82,7 +82,7 @@ CorpusFigures read_corpus(const DataConfig& data) {
     return {};
   }
   const TokenCorpus corpus(path);
-  require_whole_sequence(corpus, Split::Train, data.sequence_length);
+  require_training_data(corpus, data);
   return {corpus.vocabulary_size(), corpus.num_tokens(Split::Train)};
 }
 

@@ -52,7 +52,7 @@ void open_corpus(const Communicator& world, TrainingInput& input) {
                                           .has_cuda = decision.device == DeviceChoice::Cuda,
                                           .has_nccl = decision.has_nccl,
                                           .has_bf16_units = cpu_has_bf16_matrix_units()});
-    require_whole_sequence(*input.corpus, Split::Train, input.config.data.sequence_length);
+    require_training_data(*input.corpus, input.config.data);
     require_transport(runtime_options(input.config));
     if (input.config.parallel.device == decision.device) input.device_reason = decision.reason;
   });
@@ -108,6 +108,14 @@ std::string joined(const std::vector<std::string>& lines) {
 }
 
 }  // namespace
+
+void require_training_data(const TokenCorpus& corpus, const DataConfig& data) {
+  require_whole_sequence(corpus, Split::Train, data.sequence_length);
+  if (!data.whole_documents) return;
+  for (const Split split : {Split::Train, Split::Validation}) {
+    require_whole_documents(corpus, split, data.sequence_length);
+  }
+}
 
 TrainingInput open_training_input(const Communicator& world, const ConfigOptions& options) {
   TrainingInput input;

@@ -31,6 +31,8 @@ struct TrainingInput {
   std::string device_reason;  // why `auto` is the device that it is; empty if it was named
 };
 
+/// Throws DataError when the corpus does not have the sequences that the configuration asks for.
+void require_training_data(const TokenCorpus& corpus, const DataConfig& data);
 /// Collective, as start_run; knows of no run folder.
 TrainingInput open_training_input(const Communicator& world, const ConfigOptions& options);
 /// The folder of the run that these options mean.

@@ -75,7 +75,11 @@ void list_data(std::vector<Field>& fields) {
            "Tokens of one whole sequence, over all ranks of its ring.")
       .required()
       .change(Change::Never)
-      .add("isolate_documents", &D::isolate_documents, Flag{}, "Tokens attend within their own document only.");
+      .add("isolate_documents", &D::isolate_documents, Flag{}, "Tokens attend within their own document only.")
+      .add("whole_documents", &D::whole_documents, Flag{},
+           "Every sequence begins with a document and ends with one, as samples of long-range tasks must; a corpus "
+           "whose "
+           "documents do not fill sequences of `sequence_length` is refused.");
 }
 
 void list_train(std::vector<Field>& fields) {

@@ -6,6 +6,9 @@
 //   /{train,validation}/tokens   uint8, uint16 or uint32, the narrowest that holds the vocabulary
 //                     /documents int64, one more than documents: first 0, ascending, last the number of
 //                     tokens /names     UTF-8, each name ended by a newline;  /name_offsets as /documents
+//                     /target_ranges int64, optional: first and end of one range of tokens after the other, ascending and
+//                     apart. Only these tokens are targets; without it all are. From version 2 on.
+//   /task                        optional: the options of the long-range task that made it, as JSON
 #pragma once
 
 #include <cstdint>
@@ -21,7 +24,8 @@ enum class Split { Train, Validation };
 inline std::string_view name_of(Split split) { return split == Split::Train ? "train" : "validation"; }
 
 inline constexpr std::string_view kCorpusFormat = "rondo corpus";
-inline constexpr std::int64_t kCorpusVersion = 1;
+/// The newest that is read. A corpus is written in the oldest version that can say what it holds.
+inline constexpr std::int64_t kCorpusVersion = 2, kCorpusVersionWithoutTargets = 1;
 /// Small, because a reader verifies whole chunks, and because a training step may allocate no block of 64 KiB
 /// or more, HDF5's chunk buffers included.
 inline constexpr std::int64_t kCorpusChunkBytes = 32 * 1024;

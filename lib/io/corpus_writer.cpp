@@ -13,6 +13,7 @@
 #include "io/atomic_file.hpp"
 #include "io/digest.hpp"
 #include "io/hdf5_file.hpp"
+#include "io/target_ranges.hpp"
 #include "io/token_corpus.hpp"
 
 namespace rondo {
@@ -84,10 +85,10 @@ class Column {
 
 }  // namespace
 
-/// The four datasets of one split.
+/// The datasets of one split.
 class CorpusWriter::SplitWriter {
  public:
-  SplitWriter(Hdf5File& file, Split split, Hdf5Type token_type)
+  SplitWriter(Hdf5File& file, Split split, Hdf5Type token_type, TargetRecord targets)
       : split_(split),
         token_bytes_(size_of(token_type)),
         tokens_(file, dataset_name(split, "tokens"), token_type),
@@ -96,14 +97,28 @@ class CorpusWriter::SplitWriter {
         name_offsets_(file, dataset_name(split, "name_offsets"), Hdf5Type::Int64) {
     documents_.append(std::int64_t{0});
     name_offsets_.append(std::int64_t{0});
+    if (targets == TargetRecord::Ranges) {
+      target_ranges_.emplace(file, dataset_name(split, "target_ranges"), Hdf5Type::Int64);
+    }
   }
 
   void append(std::span<const std::byte> narrow) {
     tokens_.append(narrow);
     num_tokens_ += static_cast<std::int64_t>(narrow.size() / token_bytes_);
   }
+  void add_targets(std::int64_t first, std::int64_t count) {
+    ensure(target_ranges_.has_value(), "the corpus records targets");
+    const TargetRange range{last_end_ + first, last_end_ + first + count};
+    ensure(first >= 0 && count > 0 && range.first >= open_range_.end, "targets ascend");
+    if (range.first > open_range_.end) {
+      write_open_range();
+      open_range_.first = range.first;
+    }
+    open_range_.end = range.end;
+  }
   void end_document(std::string_view name) {
     ensure(num_tokens_ > last_end_, "a document of a corpus has tokens");
+    ensure(open_range_.end <= num_tokens_, "the targets of a document lie in it");
     last_end_ = num_tokens_;
     ++num_documents_;
     documents_.append(num_tokens_);
@@ -121,25 +136,40 @@ class CorpusWriter::SplitWriter {
     file.write_attribute(group, "documents_digest", documents_.finish());
     file.write_attribute(group, "names_digest", names_.finish());
     file.write_attribute(group, "name_offsets_digest", name_offsets_.finish());
+    if (!target_ranges_) return;
+    write_open_range();
+    file.write_attribute(group, "target_ranges_digest", target_ranges_->finish());
   }
   void abandon() noexcept {
     for (Column* column : {&tokens_, &documents_, &names_, &name_offsets_}) column->abandon();
+    if (target_ranges_) target_ranges_->abandon();
   }
 
   std::int64_t num_tokens() const { return num_tokens_; }
   std::int64_t num_documents() const { return num_documents_; }
 
  private:
+  // Ranges that touch are one; so the last is held back until the next one is known.
+  void write_open_range() {
+    if (open_range_.end == open_range_.first) return;
+    target_ranges_->append(open_range_.first);
+    target_ranges_->append(open_range_.end);
+    open_range_.first = open_range_.end;  // written: empty
+  }
+
   Split split_;
   std::size_t token_bytes_;
   Column tokens_, documents_, names_, name_offsets_;
+  std::optional<Column> target_ranges_;
+  TargetRange open_range_;
   std::int64_t num_tokens_ = 0, num_documents_ = 0, num_name_bytes_ = 0, last_end_ = 0;
 };
 
 struct CorpusWriter::State {
-  State(const fs::path& partial, Hdf5Type token_type)
+  State(const fs::path& partial, Hdf5Type token_type, TargetRecord targets)
       : file(Hdf5File::create(partial)),
-        splits{SplitWriter(file, Split::Train, token_type), SplitWriter(file, Split::Validation, token_type)},
+        splits{SplitWriter(file, Split::Train, token_type, targets),
+               SplitWriter(file, Split::Validation, token_type, targets)},
         identity(identity_of(partial)) {}
   ~State() {  // not closed in order: HDF5 would try to write what is left, perhaps to a full disk
     if (!is_open) return;
@@ -166,7 +196,7 @@ void narrow_tokens(std::span<const std::uint32_t> tokens, Hdf5Type type, std::ve
   convert(std::uint32_t{});
 }
 
-CorpusWriter::CorpusWriter(const fs::path& output, const Tokenizer& tokenizer)
+CorpusWriter::CorpusWriter(const fs::path& output, const Tokenizer& tokenizer, TargetRecord targets)
     : output_(output), partial_(output), token_type_(token_type_of(tokenizer.vocabulary_size())) {
   partial_ += kPartialSuffix;
   if (fs::is_directory(output)) throw DataError("is a folder, not a file to write", output.string());
@@ -181,11 +211,12 @@ CorpusWriter::CorpusWriter(const fs::path& output, const Tokenizer& tokenizer)
   }
   fs::remove(partial_, failure);
   if (failure) throw DataError("an old unfinished corpus cannot be removed: " + failure.message(), partial_.string());
-  state_ = std::make_unique<State>(partial_, token_type_);
+  state_ = std::make_unique<State>(partial_, token_type_, targets);
   try {
     state_->file.write_text("tokenizer", tokenizer.to_json());
     state_->file.write_attribute("/", "format", std::string(kCorpusFormat));
-    state_->file.write_attribute("/", "format_version", kCorpusVersion);
+    state_->file.write_attribute("/", "format_version",
+                                 targets == TargetRecord::None ? kCorpusVersionWithoutTargets : kCorpusVersion);
     state_->file.write_attribute("/", "vocabulary_size", tokenizer.vocabulary_size());
     state_->file.write_attribute("/", "tokenizer_digest", tokenizer.digest());
   } catch (...) {  // the destructor does not run
@@ -205,6 +236,9 @@ void CorpusWriter::remove_partial() noexcept {
 }
 
 void CorpusWriter::append(Split split, std::span<const std::byte> narrow) { (*state_)[split].append(narrow); }
+void CorpusWriter::add_targets(Split split, std::int64_t first, std::int64_t count) {
+  (*state_)[split].add_targets(first, count);
+}
 void CorpusWriter::end_document(Split split, std::string_view name) { (*state_)[split].end_document(name); }
 std::int64_t CorpusWriter::num_tokens(Split split) const { return (*state_)[split].num_tokens(); }
 std::int64_t CorpusWriter::num_documents(Split split) const { return (*state_)[split].num_documents(); }
@@ -214,6 +248,7 @@ void CorpusWriter::commit(const Origin& origin) {
   file.write_attribute("/", "split_rule", origin.split_rule);
   file.write_attribute("/", "validation_fraction", shortest(origin.validation_fraction));
   file.write_attribute("/", "seed", std::to_string(origin.seed));
+  if (!origin.task.empty()) file.write_text("task", origin.task);
   for (SplitWriter& split : state_->splits) split.finish(file);
   file.close();
   state_->is_open = false;

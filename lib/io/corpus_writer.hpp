@@ -21,10 +21,14 @@ namespace rondo {
 /// Token ids in the element type of a corpus.
 void narrow_tokens(std::span<const std::uint32_t> tokens, Hdf5Type type, std::vector<std::byte>& narrow);
 
+/// Whether a corpus says which of its tokens are targets; without a record all are.
+enum class TargetRecord { None, Ranges };
+
 class CorpusWriter {
  public:
   /// Removes what a killed writer has left, and begins `output`.partial. Throws DataError.
-  CorpusWriter(const std::filesystem::path& output, const Tokenizer& tokenizer);
+  CorpusWriter(const std::filesystem::path& output, const Tokenizer& tokenizer,
+               TargetRecord targets = TargetRecord::None);
   /// Without commit(): removes the unfinished file.
   ~CorpusWriter();
   CorpusWriter(const CorpusWriter&) = delete;
@@ -33,6 +37,9 @@ class CorpusWriter {
   Hdf5Type token_type() const { return token_type_; }
   /// Tokens of the current document of this split, in the corpus's element type.
   void append(Split split, std::span<const std::byte> narrow_tokens);
+  /// Tokens [first, first + count) of the split's current document are targets. @pre made with TargetRecord::Ranges;
+  /// calls ascend; the document has these tokens when it ends
+  void add_targets(Split split, std::int64_t first, std::int64_t count);
   /// Ends the split's current document. @pre it has tokens
   void end_document(Split split, std::string_view name);
   std::int64_t num_tokens(Split split) const;
@@ -42,6 +49,7 @@ class CorpusWriter {
     std::string split_rule;
     double validation_fraction;
     std::uint64_t seed;
+    std::string task = {};  ///< empty: made from text
   };
   /// Writes what is buffered, syncs, renames, syncs the folder. Throws DataError, and then the file is gone.
   void commit(const Origin& origin);

@@ -35,6 +35,22 @@ void require_whole_sequence(const TokenCorpus& corpus, Split split, std::int64_t
                   "use a larger corpus, or a sequence_length of at most " + std::to_string(tokens));
 }
 
+void require_whole_documents(const TokenCorpus& corpus, Split split, std::int64_t length) {
+  const auto offsets = corpus.document_offsets(split);
+  for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
+    const std::int64_t first = offsets[i], last = offsets[i + 1] - 1;
+    if (first / length == last / length) continue;
+    const auto document = static_cast<std::int64_t>(i);
+    throw DataError(
+        "document " + std::to_string(document) + ", " + corpus.document_name(split, document) + ", of " +
+            std::to_string(last + 1 - first) + " tokens from " + std::to_string(first) +
+            " on, is cut by sequences of " + std::to_string(length) +
+            " tokens, but data.whole_documents asks for whole ones",
+        corpus.path() + ":" + std::string(name_of(split)),
+        "set data.sequence_length to a multiple of the documents' length, or data.whole_documents to false");
+  }
+}
+
 DataLoader::DataLoader(const TokenCorpus& corpus, Split split, const DataLoaderOptions& options)
     : corpus_(corpus),
       split_(split),
@@ -48,6 +64,7 @@ DataLoader::DataLoader(const TokenCorpus& corpus, Split split, const DataLoaderO
     throw DataError("this split has no tokens", where, "prepare the corpus again with a larger --validation");
   }
   if (options.shuffle) require_whole_sequence(corpus, split, length);
+  if (options.whole_documents) require_whole_documents(corpus, split, length);
   sequences_per_epoch_ = num_tokens_ / length + (!options.shuffle && num_tokens_ % length != 0 ? 1 : 0);
   max_documents_ = max_documents_of_sequence();
   if (!corpus.tokenizer().every_id_is_target()) {
@@ -91,7 +108,9 @@ std::int64_t DataLoader::stream_position_of(std::int64_t sequence_index) const {
   const auto index = static_cast<std::uint64_t>(sequence_index);
   const std::uint64_t epoch = index / num_windows;
   const std::uint64_t phase =
-      CounterRandom(options_.seed, stream_of("data.phase")).bits(epoch) % static_cast<std::uint64_t>(length);
+      options_.whole_documents
+          ? 0
+          : CounterRandom(options_.seed, stream_of("data.phase")).bits(epoch) % static_cast<std::uint64_t>(length);
   const RandomPermutation order(num_windows, options_.seed, stream_of("data.order") + epoch);
   const auto window = static_cast<std::int64_t>(order(index % num_windows));
   return (static_cast<std::int64_t>(phase) + window * length) % num_tokens_;
@@ -114,6 +133,7 @@ void DataLoader::load_into(std::int64_t sequence_index, const TokenRuns& runs, L
     ensure(run.global_first >= 0 && run.global_last() < length, "the runs lie in the sequence");
     read_run(stream_first, run, sequence);
   }
+  if (corpus_.records_targets(split_)) keep_recorded_targets(stream_first, runs, sequence);
   drop_targets(length, runs, sequence);
 }
 
@@ -165,6 +185,18 @@ void DataLoader::read_stream(std::int64_t stream_first, std::span<std::int32_t> 
     corpus_.read_tokens(split_, first, to.first(static_cast<std::size_t>(count)));
     to = to.subspan(static_cast<std::size_t>(count));
     first = 0;
+  }
+}
+
+void DataLoader::keep_recorded_targets(std::int64_t stream_first, const TokenRuns& runs,
+                                       LoadedSequence& sequence) const {
+  TargetLookup recorded(corpus_.target_ranges(split_));
+  for (const TokenRun& run : runs) {
+    for (std::int64_t i = 0; i < run.count; ++i) {
+      const std::int64_t target_position = (stream_first + run.global_of(i) + 1) % num_tokens_;
+      if (recorded.contains(target_position)) continue;
+      sequence.targets[static_cast<std::size_t>(run.local_first + i)] = kNoTarget;
+    }
   }
 }
 

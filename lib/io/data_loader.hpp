@@ -5,8 +5,9 @@
 //
 // A split is one stream, its documents in corpus order. Shuffled: an epoch cuts the stream into windows from
 // a phase in [0, S) that its number draws, closing the stream to a circle, and visits them in an order that
-// its number draws; the num_tokens mod S tokens before the phase wait for another epoch. Not shuffled:
-// windows in order from 0; the last is shorter when the stream does not divide.
+// its number draws; the num_tokens mod S tokens before the phase wait for another epoch. With whole documents
+// the phase is always 0 and no document crosses from window to window. Not shuffled: windows in order from 0; the last
+// is shorter when the stream does not divide.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,7 @@ struct DocumentPosition {
 
 struct LoadedSequence {
   std::vector<std::int32_t> tokens;   ///< in the local order of the runs
-  std::vector<std::int32_t> targets;  ///< the token behind each in the stream, or kNoTarget
+  std::vector<std::int32_t> targets;  ///< the token behind each in the stream, or kNoTarget where it is not asked for
   /// Ascending, first 0, last the sequence's tokens: where attention is cut. With documents not isolated only
   /// {0, S}.
   std::vector<std::int64_t> document_offsets;
@@ -48,15 +49,19 @@ struct DataLoaderOptions {
   bool isolate_documents = true;
   /// Training: endless epochs in random order. Otherwise: each token of the split once, in order.
   bool shuffle = true;
+  /// Every sequence holds whole documents. The tokens behind the last whole sequence are then in no epoch.
+  bool whole_documents = false;
 };
 
 /// Throws DataError, with the numbers, when the split is shorter than one sequence of `length` tokens.
 void require_whole_sequence(const TokenCorpus& corpus, Split split, std::int64_t length);
+/// Throws DataError, naming the document, when one crosses a multiple of `length` tokens of the split's stream.
+void require_whole_documents(const TokenCorpus& corpus, Split split, std::int64_t length);
 
 class DataLoader {
  public:
   /// @pre `corpus` outlives this. Throws DataError, with the numbers, when the split is shorter than one
-  /// shuffled sequence.
+  /// shuffled sequence, and when documents asked to be whole are not.
   DataLoader(const TokenCorpus& corpus, Split split, const DataLoaderOptions& options);
 
   /// num_tokens / S, rounded down when shuffled and up when not.
@@ -80,6 +85,7 @@ class DataLoader {
   void read_run(std::int64_t stream_first, const TokenRun& run, LoadedSequence& sequence) const;
   void read_stream(std::int64_t stream_first, std::span<std::int32_t> to) const;
   void drop_targets(std::int64_t length, const TokenRuns& runs, LoadedSequence& sequence) const;
+  void keep_recorded_targets(std::int64_t stream_first, const TokenRuns& runs, LoadedSequence& sequence) const;
   std::int64_t max_documents_of_sequence() const;
 
   const TokenCorpus& corpus_;

@@ -28,6 +28,7 @@ template <typename Visit> void for_each_target(const TokenCorpus& corpus, Split 
   for (int i = 0; i < max_order; ++i) keep *= vocabulary;
   const Tokenizer& tokenizer = corpus.tokenizer();
   const auto offsets = corpus.document_offsets(split);
+  TargetLookup targets(corpus.target_ranges(split));
   std::vector<std::int32_t> tokens(std::size_t{1} << 16);
   std::int64_t context = 0, document = 0;
   for (std::int64_t first = 0; first < corpus.num_tokens(split);) {
@@ -38,7 +39,8 @@ template <typename Visit> void for_each_target(const TokenCorpus& corpus, Split 
       const std::int64_t distance = first + i - offsets[static_cast<std::size_t>(document)];
       if (distance == 0) context = 0;
       const std::int32_t token = tokens[static_cast<std::size_t>(i)];
-      if (distance > 0 && tokenizer.is_target(token)) {
+      const bool is_asked = !corpus.records_targets(split) || targets.contains(first + i);
+      if (distance > 0 && is_asked && tokenizer.is_target(token)) {
         visit(static_cast<int>(std::min<std::int64_t>(distance, max_order)), context, token);
       }
       context = (context * vocabulary + token) % keep;

@@ -28,10 +28,11 @@ Hdf5File open_corpus_file(const std::string& path) {
   if (!std::filesystem::exists(path, ignored)) throw DataError("there is no such corpus", path, kMakeOne);
   Hdf5File file = Hdf5File::open(path, {.advice = kMakeOne});
   if (!is_marked_as_corpus(file)) throw DataError("is no corpus of Rondo", path, kMakeOne);
-  if (const auto version = file.read_integer_attribute("/", "format_version"); version != kCorpusVersion) {
-    throw DataError("is a corpus of version " + std::to_string(version) + "; this program reads version " +
-                        std::to_string(kCorpusVersion),
-                    path);
+  const auto version = file.read_integer_attribute("/", "format_version");
+  if (version < kCorpusVersionWithoutTargets || version > kCorpusVersion) {
+    throw DataError("is a corpus of version " + std::to_string(version) + "; this program reads versions " +
+                        std::to_string(kCorpusVersionWithoutTargets) + " to " + std::to_string(kCorpusVersion),
+                    path, "use the program that made it, or prepare it again with this one");
   }
   return file;
 }
@@ -76,6 +77,7 @@ TokenCorpus::TokenCorpus(const std::string& path)
       tokenizer_digest_(file_.read_text_attribute("/", "tokenizer_digest")),
       tokenizer_(tokenizer_from_json(read_tokenizer(), path + ":tokenizer")),
       split_rule_(file_.read_text_attribute("/", "split_rule")),
+      task_(file_.has("task") ? file_.read_text("task") : ""),
       parts_{open_part(Split::Train), open_part(Split::Validation)},
       buffer_(static_cast<std::size_t>(kTokensPerRead) * sizeof(std::uint32_t)) {
   if (const auto recorded = file_.read_integer_attribute("/", "vocabulary_size"); recorded != vocabulary_size()) {
@@ -115,7 +117,29 @@ TokenCorpus::Part TokenCorpus::open_part(Split split) const {
   if (names.num_rows() != documents.num_rows()) {
     throw DataError("there must be one name for each document", names.where());
   }
+  if (file_.has(dataset_name(split, "target_ranges"))) read_targets(split, part);
   return part;
+}
+
+void TokenCorpus::read_targets(Split split, Part& part) const {
+  const Hdf5Dataset dataset = file_.open_dataset(dataset_name(split, "target_ranges"));
+  if (dataset.extents().size() != 1 || dataset.type() != Hdf5Type::Int64 || dataset.num_rows() % 2 != 0) {
+    throw DataError("must be one-dimensional, of type int64, and a first and an end for each range", dataset.where());
+  }
+  const std::vector<std::int64_t> bounds = dataset.read_all<std::int64_t>();
+  part.records_targets = true;
+  part.target_ranges.reserve(bounds.size() / 2);
+  std::int64_t end = -1;
+  for (std::size_t i = 0; i < bounds.size(); i += 2) {
+    const TargetRange range{bounds[i], bounds[i + 1]};
+    if (range.first <= end || range.end <= range.first || range.first < 0 || range.end > part.offsets.back()) {
+      throw DataError("range " + std::to_string(i / 2) + ", tokens " + std::to_string(range.first) + " to " +
+                          std::to_string(range.end) + ", is empty, not behind the one before it, or not in the split",
+                      dataset.where());
+    }
+    part.target_ranges.push_back(range);
+    end = range.end;
+  }
 }
 
 std::int64_t TokenCorpus::document_of(Split split, std::int64_t token) const {

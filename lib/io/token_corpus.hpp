@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A finished corpus, opened for reading without MPI and checked before use. Tokens are read in ranges,
-// document offsets are held in memory: 8 bytes a document.
+// document offsets are held in memory: 8 bytes a document, and 16 a range of targets where the corpus records them.
 #pragma once
 
 #include <array>
@@ -13,6 +13,7 @@
 
 #include "io/corpus_format.hpp"
 #include "io/hdf5_file.hpp"
+#include "io/target_ranges.hpp"
 #include "io/tokenizer.hpp"
 
 namespace rondo {
@@ -29,11 +30,17 @@ class TokenCorpus {
   std::int64_t vocabulary_size() const { return tokenizer_->vocabulary_size(); }
   /// How the validation part was chosen, in words.
   const std::string& split_rule() const { return split_rule_; }
+  /// The options of the long-range task that made it, as JSON; empty: made from text.
+  const std::string& task() const { return task_; }
 
   std::int64_t num_tokens(Split split) const { return part(split).offsets.back(); }
   std::int64_t num_documents(Split split) const { return static_cast<std::int64_t>(part(split).offsets.size()) - 1; }
   /// First 0, ascending, last num_tokens(split).
   std::span<const std::int64_t> document_offsets(Split split) const { return part(split).offsets; }
+  /// Whether the corpus says which tokens are targets; where it does not, all are.
+  bool records_targets(Split split) const { return part(split).records_targets; }
+  /// Ascending and apart, within the split's tokens; none where nothing is recorded.
+  std::span<const TargetRange> target_ranges(Split split) const { return part(split).target_ranges; }
   /// The document that holds the token, by bisection. @pre 0 <= token < num_tokens(split)
   std::int64_t document_of(Split split, std::int64_t token) const;
   std::string document_name(Split split, std::int64_t document) const;
@@ -49,16 +56,19 @@ class TokenCorpus {
     Hdf5Dataset tokens;
     std::vector<std::int64_t> offsets;
     std::string tokens_digest;
+    bool records_targets = false;
+    std::vector<TargetRange> target_ranges = {};
   };
   const Part& part(Split split) const { return parts_[split == Split::Train ? 0 : 1]; }
   Part open_part(Split split) const;
   std::string read_tokenizer();
+  void read_targets(Split split, Part& part) const;
 
   std::string path_;
   Hdf5File file_;
   std::string tokenizer_digest_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::string split_rule_;
+  std::string split_rule_, task_;
   std::array<Part, 2> parts_;
   mutable std::vector<std::byte> buffer_;
 };

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "io/corpus_writer.hpp"
 #include "io/prepare_corpus.hpp"
 #include "io/token_corpus.hpp"
 
@@ -53,6 +54,27 @@ class CorpusFiles : public ::testing::Test {
     std::string lines;
     for (const std::string& text : texts) lines += "{\"text\": \"" + text + "\"}\n";
     return write("documents.jsonl", lines);
+  }
+
+  /// Writes corpus.h5 with training documents of these lengths: their tokens count up through the whole stream, so a token
+  /// tells its position. Of each document the tokens in its ranges, {first, count}, are targets.
+  struct MarkedDocument {
+    std::int64_t length;
+    std::vector<std::pair<std::int64_t, std::int64_t>> targets;
+  };
+  void write_marked(const std::vector<MarkedDocument>& documents) const {
+    CorpusWriter writer(path("corpus.h5"), *make_tokenizer("ids", 1000), TargetRecord::Ranges);
+    std::uint32_t next = 0;
+    for (const MarkedDocument& document : documents) {
+      std::vector<std::uint32_t> tokens;
+      for (std::int64_t i = 0; i < document.length; ++i) tokens.push_back(next++);
+      std::vector<std::byte> narrow;
+      narrow_tokens(tokens, writer.token_type(), narrow);
+      writer.append(Split::Train, narrow);
+      for (const auto& [first, count] : document.targets) writer.add_targets(Split::Train, first, count);
+      writer.end_document(Split::Train, "document");
+    }
+    writer.commit({.split_rule = "by the test", .validation_fraction = 0, .seed = 0});
   }
 
   /// What an action complains about; "accepted" when it does not.

@@ -228,6 +228,73 @@ TEST_F(DataLoaderOnCorpus, RefusesACorpusShorterThanOneSequence) {
             std::string::npos);
 }
 
+TEST_F(DataLoaderOnCorpus, AsksForRecordedTargetsOnly) {
+  write_marked({{7, {{0, 1}, {2, 3}}}, {30, {{10, 1}, {29, 1}}}, {13, {{1, 1}}}});
+  const std::set<std::int32_t> recorded{0, 2, 3, 4, 17, 36, 38};
+  const TokenCorpus corpus(path("corpus.h5"));
+  for (const bool isolate : {true, false}) {
+    for (const bool shuffle : {true, false}) {
+      const DataLoader loader(corpus, Split::Train,
+                              {.sequence_length = 11, .seed = 5, .isolate_documents = isolate, .shuffle = shuffle});
+      std::set<std::int32_t> asked;
+      for (std::int64_t index = 0; index < (shuffle ? 40 : 5); ++index) {
+        const LoadedSequence alone = whole(loader, index);
+        std::int64_t num_targets = 0;
+        for (std::size_t i = 0; i < alone.targets.size(); ++i) {
+          const std::int32_t next = alone.tokens[i] + 1;
+          // 0, at the start of its document, has no token before it that could ask for it
+          EXPECT_EQ(alone.targets[i], recorded.contains(next) ? next : kNoTarget) << alone.tokens[i];
+          if (alone.targets[i] == kNoTarget) continue;
+          asked.insert(alone.targets[i]);
+          ++num_targets;
+        }
+        EXPECT_EQ(alone.num_targets_local, num_targets);
+        for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+          if (alone.tokens.size() == 11)
+            expect_equal(joined(loader, index, 3, kind), alone, std::string(name_of(kind)));
+        }
+      }
+      EXPECT_EQ(asked.size(), recorded.size() - 1);
+    }
+  }
+}
+
+TEST_F(DataLoaderOnCorpus, TakesWholeDocumentsInAnOrderOfTheEpoch) {
+  const TokenCorpus corpus = counting_corpus({20, 12, 8, 20, 20, 20, 20, 7});
+  const DataLoader loader(corpus, Split::Train, {.sequence_length = 20, .seed = 5, .whole_documents = true});
+  ASSERT_EQ(loader.sequences_per_epoch(), 6);
+  std::set<std::vector<std::int32_t>> orders;
+  for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
+    std::vector<std::int32_t> firsts;
+    for (std::int64_t i = 0; i < 6; ++i) {
+      const LoadedSequence sequence = whole(loader, 6 * epoch + i);
+      firsts.push_back(sequence.tokens.front());
+      EXPECT_EQ(sequence.tokens.back(), sequence.tokens.front() + 19);
+      EXPECT_EQ(sequence.targets.back(), kNoTarget);
+      EXPECT_EQ(sequence.documents.size(), sequence.tokens.front() == 20 ? 2u : 1u);
+      EXPECT_EQ(sequence.documents.front().offset_in_document, 0);
+    }
+    orders.insert(firsts);
+    std::sort(firsts.begin(), firsts.end());
+    EXPECT_EQ(firsts, (std::vector<std::int32_t>{0, 20, 40, 60, 80, 100}));
+  }
+  EXPECT_GT(orders.size(), 1u);
+}
+
+TEST_F(DataLoaderOnCorpus, RefusesDocumentsThatSequencesWouldCut) {
+  const TokenCorpus corpus = counting_corpus({10, 5, 10, 15});
+  const auto refusal =
+      complaint([&] { DataLoader(corpus, Split::Train, {.sequence_length = 20, .seed = 1, .whole_documents = true}); });
+  for (const char* words :
+       {"document 2, ", "counting.jsonl:3, of 10 tokens from 15 on, is cut by sequences of 20 tokens",
+        "corpus.h5:train", "set data.sequence_length to a multiple of"}) {
+    EXPECT_NE(refusal.find(words), std::string::npos) << refusal;
+  }
+  EXPECT_EQ(
+      complaint([&] { DataLoader(corpus, Split::Train, {.sequence_length = 40, .seed = 1, .whole_documents = true}); }),
+      "accepted");
+}
+
 TEST_F(DataLoaderOnCorpus, DoesNotAllocateItsVectorsAgain) {
   std::vector<std::int64_t> lengths;
   for (int i = 0; i < 400; ++i) lengths.push_back(1 + (i * 7919) % 31);

@@ -40,7 +40,8 @@ TEST_F(TokenCorpusFile, RefusesWhatContradictsItself) {
     EXPECT_NE(refusal.find("corpus.h5"), std::string::npos) << refusal;
   };
   expect_refusal("del f.attrs['format']", "is no corpus of Rondo");
-  expect_refusal("f.attrs['format_version'] = 2", "is a corpus of version 2; this program reads version 1");
+  expect_refusal("f.attrs['format_version'] = 3", "is a corpus of version 3; this program reads versions 1 to 2");
+  expect_refusal("f.attrs['format_version'] = 0", "is a corpus of version 0; this program reads versions 1 to 2");
   expect_refusal("f.attrs['vocabulary_size'] = 300", "the tokenizer has 256 ids, the corpus says 300");
   expect_refusal("f.attrs['tokenizer_digest'] = '0' * 32", "recorded is 000000");
   expect_refusal("del f['tokenizer']", "there is no dataset of this name");
@@ -130,6 +131,80 @@ TEST_F(TokenCorpusFile, VerifyOrOpenFindsEveryFlippedByte) {
     }
   }
   EXPECT_GT(num_found, num_harmless);
+}
+
+TEST_F(TokenCorpusFile, RemembersWhichTokensAreTargets) {
+  using Ranges = std::vector<TargetRange>;
+  write_marked({{10, {{0, 1}, {3, 2}, {5, 1}, {9, 1}}}, {5, {{0, 2}}}, {4, {}}, {6, {{5, 1}}}});
+  const TokenCorpus corpus(path("corpus.h5"));
+  ASSERT_TRUE(corpus.records_targets(Split::Train));
+  const auto ranges = corpus.target_ranges(Split::Train);
+  EXPECT_EQ(Ranges(ranges.begin(), ranges.end()), (Ranges{{0, 1}, {3, 6}, {9, 12}, {24, 25}})) << "what touches is one";
+  EXPECT_TRUE(corpus.records_targets(Split::Validation));
+  EXPECT_TRUE(corpus.target_ranges(Split::Validation).empty());
+  EXPECT_GT(verify_corpus(path("corpus.h5")), 0);
+
+  prepare({write("a.txt", "no record")}, "bytes", 0);
+  EXPECT_FALSE(TokenCorpus(path("corpus.h5")).records_targets(Split::Train));
+}
+
+TEST_F(TokenCorpusFile, WritesTheOldestVersionThatCanSayWhatItHolds) {
+  EXPECT_EQ(refusal_after("assert f.attrs['format_version'] == 1 and 'target_ranges' not in f['train']"), "accepted");
+  write_marked({{10, {{1, 2}}}});
+  write("look.py",
+        "import h5py\nf = h5py.File('corpus.h5')\nassert f.attrs['format_version'] == 2\n"
+        "assert list(f['train/target_ranges']) == [1, 3]\n");
+  EXPECT_EQ(std::system(("cd '" + folder_.string() + "' && /usr/bin/python3 look.py").c_str()), 0);
+}
+
+TEST_F(TokenCorpusFile, RefusesTargetsThatAreNoRangesOfTokens) {
+  for (const char* ranges : {"[5, 5]", "[7, 6]", "[3, 6, 6, 8]", "[5, 8, 1, 2]", "[-1, 2]", "[9, 11]", "[1, 2, 3]"}) {
+    write_marked({{10, {{1, 2}}}});
+    write("change.py", std::string("import h5py, numpy as np\nf = h5py.File('corpus.h5', 'r+')\n"
+                                   "del f['train/target_ranges']\nf['train/target_ranges'] = np.array(") +
+                           ranges + ", dtype='i8')\n");
+    ASSERT_EQ(std::system(("cd '" + folder_.string() + "' && /usr/bin/python3 change.py").c_str()), 0);
+    EXPECT_NE(complaint([&] { TokenCorpus(path("corpus.h5")); }).find("corpus.h5:train/target_ranges"),
+              std::string::npos)
+        << ranges;
+  }
+}
+
+TEST_F(TokenCorpusFile, VerifyReadsTheTargetsToo) {
+  write_marked({{10, {{1, 2}}}});
+  write("change.py", "import h5py\nf = h5py.File('corpus.h5', 'r+')\nf['train/target_ranges'][0] = 0\n");
+  ASSERT_EQ(std::system(("cd '" + folder_.string() + "' && /usr/bin/python3 change.py").c_str()), 0);
+  EXPECT_NE(complaint([&] { verify_corpus(path("corpus.h5")); }).find("damaged in train/target_ranges: its digest"),
+            std::string::npos);
+}
+
+TEST(TargetLookup, AgreesWithASearchOfAllRanges) {
+  const std::vector<TargetRange> ranges{{0, 2}, {5, 6}, {9, 20}};
+  TargetLookup ascending(ranges), jumping(ranges), none({});
+  for (std::int64_t i = 0; i < 30; ++i) {
+    const std::int64_t far = i * 17 % 30;
+    const auto inside = [&](std::int64_t p) { return p < 2 || p == 5 || (p >= 9 && p < 20); };
+    EXPECT_EQ(ascending.contains(i), inside(i)) << i;
+    EXPECT_EQ(jumping.contains(far), inside(far)) << far;
+    EXPECT_FALSE(none.contains(i));
+  }
+}
+
+TEST_F(TokenCorpusFile, BaselinesAskForRecordedTargetsOnly) {
+  {
+    CorpusWriter writer(path("corpus.h5"), *make_tokenizer("bytes", 0), TargetRecord::Ranges);
+    for (const Split split : {Split::Train, Split::Validation}) {
+      writer.append(split, std::as_bytes(std::span("abab", 4)));
+      writer.add_targets(split, 1, 1);
+      writer.add_targets(split, 3, 1);
+      writer.end_document(split, "document");
+    }
+    writer.commit({.split_rule = "by the test", .validation_fraction = 0, .seed = 0});
+  }
+  const auto baselines = markov_baselines(TokenCorpus(path("corpus.h5")), 1);
+  EXPECT_EQ(baselines.at(0).num_targets, 2);
+  EXPECT_DOUBLE_EQ(baselines.at(0).nats_per_token, -std::log((2 + 0.1) / (2 + 0.1 * 256)));
+  EXPECT_DOUBLE_EQ(baselines.at(1).nats_per_token, -std::log((2 + 0.1) / (2 + 0.1 * 256)));
 }
 
 TEST_F(TokenCorpusFile, BaselinesAreThoseOfACountByHand) {
