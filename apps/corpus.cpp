@@ -47,12 +47,31 @@ DocumentLengths lengths_of(std::span<const std::int64_t> offsets) {
   return lengths;
 }
 
+/// Tokens that the corpus asks for. @pre it records targets
+std::int64_t num_targets(const TokenCorpus& corpus, Split split) {
+  std::int64_t count = 0;
+  for (const TargetRange& range : corpus.target_ranges(split)) count += range.end - range.first;
+  return count;
+}
+
+/// The targets among tokens [first, end) of the split, counted from `origin`.
+std::vector<std::int64_t> targets_between(const TokenCorpus& corpus, Split split, std::int64_t first, std::int64_t end,
+                                          std::int64_t origin) {
+  TargetLookup recorded(corpus.target_ranges(split));
+  std::vector<std::int64_t> targets;
+  for (std::int64_t position = first; position < end; ++position) {
+    if (recorded.contains(position)) targets.push_back(position - origin);
+  }
+  return targets;
+}
+
 void print_info_json(const TokenCorpus& corpus, const std::vector<MarkovBaseline>& baselines) {
   nlohmann::ordered_json document{{"path", corpus.path()},
                                   {"tokenizer", corpus.tokenizer().kind()},
                                   {"tokenizer_digest", corpus.tokenizer_digest()},
                                   {"vocabulary_size", corpus.vocabulary_size()},
                                   {"validation_rule", corpus.split_rule()}};
+  if (!corpus.task().empty()) document["task"] = nlohmann::ordered_json::parse(corpus.task(), nullptr, false);
   for (Split split : {Split::Train, Split::Validation}) {
     const DocumentLengths lengths = lengths_of(corpus.document_offsets(split));
     document[std::string(name_of(split))] = {{"tokens", corpus.num_tokens(split)},
@@ -60,6 +79,7 @@ void print_info_json(const TokenCorpus& corpus, const std::vector<MarkovBaseline
                                              {"shortest_document", lengths.shortest},
                                              {"longest_document", lengths.longest},
                                              {"tokens_digest", corpus.tokens_digest(split)}};
+    if (corpus.records_targets(split)) document[std::string(name_of(split))]["targets"] = num_targets(corpus, split);
   }
   for (const MarkovBaseline& baseline : baselines) {
     document["baselines"].push_back({{"order", baseline.order},
@@ -79,8 +99,11 @@ void print_info(const TokenCorpus& corpus, const std::vector<MarkovBaseline>& ba
     const DocumentLengths lengths = lengths_of(corpus.document_offsets(split));
     fmt::print("  {:<10}  {:>14} tokens in {} of {} to {}\n", name_of(split), corpus.num_tokens(split),
                counted(corpus.num_documents(split), "document"), lengths.shortest, lengths.longest);
+    if (corpus.records_targets(split))
+      fmt::print("  {:<10}  {:>14} of them are targets\n", "", num_targets(corpus, split));
   }
   fmt::print("  held out    {}\n", corpus.split_rule());
+  if (!corpus.task().empty()) fmt::print("  task        {}\n", corpus.task());
   if (baselines.empty()) return;
   fmt::print("  Markov baselines: counted on train, measured on {} targets of validation\n",
              baselines.front().num_targets);
@@ -134,13 +157,14 @@ int sample(const CorpusCommand& command) {
   const std::string name = corpus.document_name(split, document);
   const std::string text = corpus.tokenizer().decode(tokens);
   if (command.json) {
-    print_json({{"part", command.split},
-                {"document", document},
-                {"name", name},
-                {"document_tokens", length},
-                {"offset", command.offset},
-                {"tokens", tokens},
-                {"text", text}});
+    nlohmann::ordered_json excerpt{
+        {"part", command.split},    {"document", document}, {"name", name}, {"document_tokens", length},
+        {"offset", command.offset}, {"tokens", tokens},     {"text", text}};
+    if (corpus.records_targets(split)) {
+      const std::int64_t first = bounds[0] + command.offset;
+      excerpt["targets"] = targets_between(corpus, split, first, first + std::ssize(tokens), bounds[0]);
+    }
+    print_json(excerpt);
     return 0;
   }
   std::fprintf(stderr, "%s document %lld of %lld: %s\n", command.split.c_str(), static_cast<long long>(document),

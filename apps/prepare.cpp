@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo prepare`: text, JSON lines or FASTA to a token corpus, with progress on stderr. Starts no MPI.
-#include <chrono>
-#include <csignal>
+// `rondo prepare`: text, JSON lines or FASTA to a token corpus, with progress on stderr; or samples of a long-range task.
+// Starts no MPI.
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <signal.h>
 #include <spdlog/fmt/fmt.h>
 
+#include "apps/clean_stop.hpp"
 #include "apps/commands.hpp"
 #include "apps/figures.hpp"
-#include "apps/live_line.hpp"
+#include "apps/live_progress.hpp"
+#include "apps/prepare_task.hpp"
+#include "apps/task_options.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/prepare_corpus.hpp"
@@ -20,59 +21,32 @@ namespace rondo {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 struct PrepareCommand {
   PrepareOptions prepare;
   std::string tokenizer;
   std::int64_t vocabulary = 0;
   std::string format = "auto";
   bool json = false;
+  TaskArguments task;
+  std::int64_t samples = 0, validation_samples = 0;
 };
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 double megabytes(std::int64_t bytes) { return static_cast<double>(bytes) * 1e-6; }
 
-/// One line on stderr: rewritten in place on a terminal, a new one every few seconds elsewhere.
-class ProgressLine {
- public:
-  void show(const PrepareProgress& now) {
-    const double elapsed_s = seconds_since(start_);
-    if (elapsed_s < next_s_) return;
-    next_s_ = elapsed_s + interval_s_;
-    const double rate = static_cast<double>(now.num_input_bytes) / elapsed_s;
-    std::string line = fmt::format("prepare: {:.0f} MB", megabytes(now.num_input_bytes));
-    if (now.total_input_bytes > 0) {
-      const auto left_bytes =
-          static_cast<double>(std::max<std::int64_t>(now.total_input_bytes - now.num_input_bytes, 0));
-      line += fmt::format(" of {:.0f} MB ({:.0f} %), {:.0f} s left", megabytes(now.total_input_bytes),
-                          100.0 * static_cast<double>(now.num_input_bytes) / static_cast<double>(now.total_input_bytes),
-                          left_bytes / rate);
-    }
-    line += fmt::format(", {:.0f} MB/s, {:.1f} M tokens in {}", rate * 1e-6, static_cast<double>(now.num_tokens) * 1e-6,
-                        counted(now.num_documents, "document"));
-    live_.show(line);
-    if (!live_.is_on_terminal()) std::fprintf(stderr, "%s\n", line.c_str());
+/// Shows how far the preparation is, now and then.
+void show(LiveProgress& progress, const PrepareProgress& now) {
+  if (!progress.is_due()) return;
+  const double rate = static_cast<double>(now.num_input_bytes) / progress.elapsed_s();
+  std::string line = fmt::format("prepare: {:.0f} MB", megabytes(now.num_input_bytes));
+  if (now.total_input_bytes > 0) {
+    const auto left_bytes = static_cast<double>(std::max<std::int64_t>(now.total_input_bytes - now.num_input_bytes, 0));
+    line += fmt::format(" of {:.0f} MB ({:.0f} %), {:.0f} s left", megabytes(now.total_input_bytes),
+                        100.0 * static_cast<double>(now.num_input_bytes) / static_cast<double>(now.total_input_bytes),
+                        left_bytes / rate);
   }
-
- private:
-  Clock::time_point start_ = Clock::now();
-  LiveLine live_;
-  double interval_s_ = live_.is_on_terminal() ? 0.2 : 5.0;
-  double next_s_ = live_.is_on_terminal() ? 0.5 : 5.0;
-};
-
-volatile std::sig_atomic_t stop_signal = 0;
-
-/// Thrown out of the progress call, so that the unfinished file is removed before the signal takes its course.
-struct Stopped {};
-
-/// The first SIGINT, SIGTERM or SIGHUP stops cleanly, a second one at once.
-void catch_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int signal) { stop_signal = signal; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+  line += fmt::format(", {:.0f} MB/s, {:.1f} M tokens in {}", rate * 1e-6, static_cast<double>(now.num_tokens) * 1e-6,
+                      counted(now.num_documents, "document"));
+  progress.show(line);
 }
 
 void print_result(const PrepareCommand& command, const Tokenizer& tokenizer, const PrepareResult& result,
@@ -114,41 +88,48 @@ void warn(const PrepareCommand& command, const PrepareResult& result) {
   }
 }
 
-int prepare(PrepareCommand& command) {
+int prepare_text(PrepareCommand& command) {
+  if (command.prepare.inputs.empty() || command.tokenizer.empty()) {
+    throw ConfigError("needs inputs and a --tokenizer, or a --task", "rondo prepare",
+                      "`rondo prepare --help` explains it");
+  }
   command.prepare.format = input_format_from(command.format);
   const auto tokenizer = make_tokenizer(command.tokenizer, command.vocabulary);
-  catch_signals();
-  const auto start = Clock::now();
-  try {
-    const PrepareResult result = [&] {
-      ProgressLine line;
-      return prepare_corpus(command.prepare, *tokenizer, [&line](const PrepareProgress& now) {
-        if (stop_signal != 0) throw Stopped{};
-        line.show(now);
-      });
-    }();
+  return run_with_clean_stop("prepare", [&] {
+    LiveProgress progress;
+    const PrepareResult result = prepare_corpus(command.prepare, *tokenizer, [&](const PrepareProgress& now) {
+      stop_if_asked();
+      show(progress, now);
+    });
     warn(command, result);
-    print_result(command, *tokenizer, result, seconds_since(start));
-  } catch (const Stopped&) {
-    std::fprintf(stderr, "prepare: stopped by a signal, nothing was written\n");
-    std::signal(stop_signal, SIG_DFL);
-    std::raise(stop_signal);
-  }
-  return 0;
+    print_result(command, *tokenizer, result, progress.elapsed_s());
+    return 0;
+  });
+}
+
+int prepare(const CLI::App& app, PrepareCommand& command) {
+  if (command.task.task.empty()) return prepare_text(command);
+  command.task.options.seed = command.prepare.seed;
+  return prepare_task({.task = task_options_of(app, command.task),
+                       .num_samples = command.samples,
+                       .num_validation_samples = command.validation_samples,
+                       .output = command.prepare.output},
+                      command.json);
 }
 
 }  // namespace
 
 void add_prepare(Program& program) {
   auto options = std::make_shared<PrepareCommand>();
-  CLI::App* command = add_command(program, program.app,
-                                  {"prepare", "Turn text, JSON lines or FASTA into a token corpus.",
-                                   "rondo prepare books/ more.txt.gz --output corpus.h5 --tokenizer bytes"},
-                                  [options] { return prepare(*options); });
+  CLI::App* command = add_command(
+      program, program.app,
+      {"prepare", "Turn text, JSON lines or FASTA into a token corpus, or make one of a long-range task.",
+       "rondo prepare books/ more.txt.gz --output corpus.h5 --tokenizer bytes\n"
+       "  rondo prepare --task recall --samples 20000 --validation-samples 200 --tokens 4096 --output recall.h5"},
+      [options, &program] { return prepare(*program.app.get_subcommand("prepare"), *options); });
   command
       ->add_option("input", options->prepare.inputs,
                    "files (plain or gzip), folders (every file in them, in path order), or - for standard input")
-      ->required()
       ->type_name("INPUT");
   command->add_option("--output,-o", options->prepare.output, "the corpus to write, replaced only when all went well")
       ->required()
@@ -156,7 +137,6 @@ void add_prepare(Program& program) {
   command
       ->add_option("--tokenizer,-t", options->tokenizer,
                    "bytes: any text; dna: A C G T N; ids: integers made by another tokenizer; or a tokenizer file")
-      ->required()
       ->type_name("bytes|dna|ids|FILE");
   command->add_option("--vocabulary", options->vocabulary, "with ids: how many different ids there are")
       ->type_name("N");
@@ -165,12 +145,21 @@ void add_prepare(Program& program) {
           "--validation", options->prepare.validation,
           "share held out, 0.02 if not given: whole documents when there are 100 or more, else the last part of each")
       ->type_name("SHARE");
-  command->add_option("--seed", options->prepare.seed, "draws the validation documents, 0 if not given")
+  command->add_option("--seed", options->prepare.seed, "draws the validation documents, or all samples; 0 if not given")
       ->type_name("N");
   command
       ->add_option("--format", options->format,
                    "auto (by name and content), text (a file is a document), jsonl (member `text`), fasta")
       ->type_name("FORMAT");
+  CLI::Option* task = add_task_options(*command, options->task);
+  for (const char* of_text : {"input", "--tokenizer", "--vocabulary", "--validation", "--format"}) {
+    task->excludes(command->get_option(of_text));
+  }
+  command->add_option("--samples", options->samples, "with --task: samples to train on")->needs(task)->type_name("N");
+  command
+      ->add_option("--validation-samples", options->validation_samples, "with --task: samples held out, 0 if not given")
+      ->needs(task)
+      ->type_name("M");
   add_json_option(*command, options->json);
 }
 
