@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a model's answers to the samples of a long-range task add up to: shares with their intervals, by distance and by number
+// of writes, and what the wrong answers are. Knows nothing of models.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "io/long_range_task.hpp"
+
+namespace rondo {
+
+/// So many of so many.
+struct Proportion {
+  std::int64_t num_right = 0, num_all = 0;
+
+  double share() const { return num_all == 0 ? 0 : static_cast<double>(num_right) / static_cast<double>(num_all); }
+  struct Interval {
+    double low = 0, high = 1;
+  };
+  /// Wilson's interval of 95 %: right also for shares near 0 and 1. [0, 1] of nothing.
+  Interval interval() const;
+  bool operator==(const Proportion&) const = default;
+};
+
+/// Whole answers, and tokens of values, each with the right ones before it.
+struct AnswerScore {
+  Proportion exact, tokens;
+
+  void add(const AnswerScore& other);
+  bool operator==(const AnswerScore&) const = default;
+};
+
+/// What a wrong answer says instead.
+struct WrongAnswers {
+  std::int64_t num_all = 0;
+  std::int64_t num_older = 0;  ///< an older value of the same key
+  std::int64_t num_other = 0;  ///< a value of another key, and none of this one
+  double expected_older = 0,
+         expected_other = 0;  ///< of the same answers, if they were drawn from all wrong values alike
+
+  void add(const WrongAnswers& other);
+};
+
+/// Scores of the answers whose number lies in [first, end).
+struct ScoreBucket {
+  std::int64_t first = 0, end = 0;
+  AnswerScore score;
+};
+
+struct TaskScore {
+  AnswerScore all = {};
+  WrongAnswers wrong = {};
+  std::vector<ScoreBucket> by_compressions = {};  ///< [0, 1), [1, 2), [2, 4), [4, 8), ...
+  std::vector<ScoreBucket> by_writes = {};        ///< [1, 2), [2, 3), ...
+  std::int64_t num_in_reach = 0;                  ///< answers whose statement local attention alone may reach
+
+  void add(const TaskScore& other);
+};
+
+/// How far a model sees without its memory.
+struct ModelSight {
+  std::int64_t segment_tokens = 0;   ///< 0: no memory; everything is in sight
+  std::int64_t window_segments = 0;  ///< of one layer
+  std::int64_t num_layers = 0;
+  bool has_exact_layers = false;
+
+  std::int64_t compressions(const TaskStatement& statement, const TaskAnswer& answer) const;
+  /// Whether layers of local attention, one above the other, carry the statement to the question.
+  bool reaches(const TaskStatement& statement, const TaskAnswer& answer) const;
+};
+
+/// Adds one answer. @param predicted what the model finds most likely at each token of the answer, given the right ones before
+void add_answer(const TaskOptions& options, const ModelSight& sight, const TaskSample& sample, const TaskAnswer& answer,
+                std::span<const std::int32_t> predicted, TaskScore& score);
+
+}  // namespace rondo
