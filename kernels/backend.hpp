@@ -39,14 +39,13 @@ class Backend {
   virtual void block_attention_forward(Stream&, const BlockAttentionForwardArgs&) = 0;
   virtual void block_attention_backward(Stream&, const BlockAttentionBackwardArgs&) = 0;
   virtual void attention_delta(Stream&, const AttentionDeltaArgs&) = 0;
-  // Not on GPUs yet: a model with memory is refused there before the first step.
-  virtual void memory_normaliser_forward(Stream&, const MemoryNormaliserForwardArgs&) { refuse_memory(); }
-  virtual void memory_normaliser_backward(Stream&, const MemoryNormaliserBackwardArgs&) { refuse_memory(); }
-  virtual void compressive_memory_forward(Stream&, const CompressiveMemoryForwardArgs&) { refuse_memory(); }
-  virtual void compressive_memory_backward(Stream&, const CompressiveMemoryBackwardArgs&) { refuse_memory(); }
-  virtual void memory_fold(Stream&, const MemoryFoldArgs&) { refuse_memory(); }
-  virtual void memory_gate_forward(Stream&, const MemoryGateForwardArgs&) { refuse_memory(); }
-  virtual void memory_gate_backward(Stream&, const MemoryGateBackwardArgs&) { refuse_memory(); }
+  virtual void memory_normaliser_forward(Stream&, const MemoryNormaliserForwardArgs&) = 0;
+  virtual void memory_normaliser_backward(Stream&, const MemoryNormaliserBackwardArgs&) = 0;
+  virtual void compressive_memory_forward(Stream&, const CompressiveMemoryForwardArgs&) = 0;
+  virtual void compressive_memory_backward(Stream&, const CompressiveMemoryBackwardArgs&) = 0;
+  virtual void memory_fold(Stream&, const MemoryFoldArgs&) = 0;
+  virtual void memory_gate_forward(Stream&, const MemoryGateForwardArgs&) = 0;
+  virtual void memory_gate_backward(Stream&, const MemoryGateBackwardArgs&) = 0;
   virtual void swiglu_forward(Stream&, const SwigluForwardArgs&) = 0;
   virtual void swiglu_backward(Stream&, const SwigluBackwardArgs&) = 0;
   virtual void cross_entropy(Stream&, const CrossEntropyArgs&) = 0;
@@ -54,12 +53,6 @@ class Backend {
   virtual void add(Stream&, const AddArgs&) = 0;
   virtual void sum(Stream&, const SumArgs&) = 0;
   virtual void adamw(Stream&, const AdamWArgs&) = 0;
-
- private:
-  [[noreturn]] void refuse_memory() const {
-    throw ConfigError("the " + name() + " backend has no compressive memory", "model.attention",
-                      "set parallel.device = \"cpu\"");
-  }
 };
 
 }  // namespace rondo

@@ -17,6 +17,12 @@ void qkv_split_backward(Stream& stream, const QkvSplitBackwardArgs& args);
 void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args);
 void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args);
 void attention_delta(Stream& stream, const AttentionDeltaArgs& args);
+void memory_normaliser_forward(Stream& stream, const MemoryNormaliserForwardArgs& args);
+void memory_normaliser_backward(Stream& stream, const MemoryNormaliserBackwardArgs& args);
+void compressive_memory_forward(Stream& stream, const CompressiveMemoryForwardArgs& args);
+void compressive_memory_backward(Stream& stream, const CompressiveMemoryBackwardArgs& args);
+void memory_fold(Stream& stream, const MemoryFoldArgs& args);
+void memory_gate_forward(Stream& stream, const MemoryGateForwardArgs& args);
 void swiglu_forward(Stream& stream, const SwigluForwardArgs& args);
 void swiglu_backward(Stream& stream, const SwigluBackwardArgs& args);
 void cross_entropy(Stream& stream, const CrossEntropyArgs& args);
@@ -28,5 +34,7 @@ void adamw(Stream& stream, const AdamWArgs& args);
 inline constexpr std::int64_t kSumWorkspace = 65536 + 1;
 /// @param workspace kSumWorkspace doubles; calls on one stream may share them
 void sum(Stream& stream, const SumArgs& args, double* workspace);
+/// @param workspace as for sum()
+void memory_gate_backward(Stream& stream, const MemoryGateBackwardArgs& args, double* workspace);
 
 }  // namespace rondo::cuda

@@ -276,6 +276,35 @@ class GuardedBackend final : public Backend {
   void attention_delta(Stream& s, const AttentionDeltaArgs& a) override {
     run(s, {a.out, a.d_out, a.delta}, [&](Backend& backend) { backend.attention_delta(s, a); });
   }
+  void memory_normaliser_forward(Stream& s, const MemoryNormaliserForwardArgs& a) override {
+    run(s, {a.k, a.z, a.normalisers.z, a.normalisers.segment},
+        [&](Backend& backend) { backend.memory_normaliser_forward(s, a); });
+  }
+  void memory_normaliser_backward(Stream& s, const MemoryNormaliserBackwardArgs& a) override {
+    run(s, {a.k, a.normalisers.z, a.normalisers.segment, a.d_normalisers.z, a.d_normalisers.segment, a.d_z, a.d_k},
+        [&](Backend& backend) { backend.memory_normaliser_backward(s, a); });
+  }
+  void compressive_memory_forward(Stream& s, const CompressiveMemoryForwardArgs& a) override {
+    run(s, {a.k, a.v, a.q, a.normalisers.z, a.normalisers.segment, a.m, a.decay, a.read.out, a.read.normaliser},
+        [&](Backend& backend) { backend.compressive_memory_forward(s, a); });
+  }
+  void compressive_memory_backward(Stream& s, const CompressiveMemoryBackwardArgs& a) override {
+    run(s,
+        {a.k, a.v, a.q, a.normalisers.z, a.normalisers.segment, a.m, a.read.out, a.read.normaliser, a.d_read, a.d_m,
+         a.d_normalisers.z, a.d_normalisers.segment, a.d_q, a.d_k, a.d_v},
+        [&](Backend& backend) { backend.compressive_memory_backward(s, a); });
+  }
+  void memory_fold(Stream& s, const MemoryFoldArgs& a) override {
+    run(s, {a.added, a.state, a.decay}, [&](Backend& backend) { backend.memory_fold(s, a); });
+  }
+  void memory_gate_forward(Stream& s, const MemoryGateForwardArgs& a) override {
+    run(s, {a.local, a.read.out, a.read.normaliser, a.gate, a.out},
+        [&](Backend& backend) { backend.memory_gate_forward(s, a); });
+  }
+  void memory_gate_backward(Stream& s, const MemoryGateBackwardArgs& a) override {
+    run(s, {a.local, a.read.out, a.read.normaliser, a.gate, a.d_out, a.d_local, a.d_read, a.d_gate},
+        [&](Backend& backend) { backend.memory_gate_backward(s, a); });
+  }
   void swiglu_forward(Stream& s, const SwigluForwardArgs& a) override {
     run(s, {a.gate_up, a.a}, [&](Backend& backend) { backend.swiglu_forward(s, a); });
   }

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// The chain of M: states of a group of steps, then all reads of the group at once.
+#include "kernels/cuda/memory_states.cuh"
+#include "kernels/cuda/operations.hpp"
+#include "kernels/cuda/tile_product.cuh"
+#include "kernels/dispatch.hpp"
+
+namespace rondo::cuda {
+
+namespace {
+
+template <typename Sum> struct ReadTensors {
+  const Sum* states;  // [steps, G, D, D]
+  Sum* out;           // [T, N, D]
+  Sum* normaliser;    // [N, T]
+  std::int64_t num_queries;
+};
+
+/// out = psi M / n with n = psi z, for a tile of the queries of a step and head.
+template <typename E, typename Sum>
+__global__ void __launch_bounds__(kProductThreads)
+    read_kernel(const MemoryTensors<E, Sum> memory, const ReadTensors<Sum> read, const ProductGrid grid) {
+  __shared__ ProductStage<Sum> stage;
+  __shared__ Sum inverse[kProductTile];
+  const ProductTile tile(grid);
+  const DeviceStep step = memory.steps[tile.step];
+  const int dim = memory.dim, count = step.num_queries - tile.first_row;
+  if (count <= 0) return;
+  const int group = tile.head / memory.heads_of_group();
+  const std::int64_t first_query = step.first_query + tile.first_row;
+  const auto psi = [&](int row, int d) {
+    return feature(load(memory.q[memory.query_row(first_query + row, tile.head) + d]));
+  };
+  const double* z = memory.z + memory.vector_row(tile.step, group);
+  for (int row = static_cast<int>(threadIdx.x) / 32; row < kProductTile && row < count; row += kProductThreads / 32) {
+    const Sum n = sum_over_dims<Sum>(dim, [&](int d) { return psi(row, d) * static_cast<Sum>(z[d]); });
+    if (lane() != 0) continue;
+    inverse[row] = reciprocal_or_zero(n);
+    if (tile.first_column == 0) read.normaliser[tile.head * read.num_queries + first_query + row] = n;
+  }
+  const Sum* m = read.states + memory.matrix(tile.step, group);
+  const auto left = [&](int d, int row) { return d < dim && row < count ? psi(row, d) : Sum{0}; };
+  const auto right = [&](int d, int column) {
+    const int c = tile.first_column + column;
+    return d < dim && c < dim ? m[d * dim + c] : Sum{0};
+  };
+  ProductSums<Sum> sums(count, dim - tile.first_column);
+  add_product<Along::Depth, Along::Width>(sums, stage, dim, left, right);
+  sums.for_each([&](int row, int column, Sum sum) {
+    read.out[memory.query_row(first_query + row, tile.head) + tile.first_column + column] = sum * inverse[row];
+  });
+}
+
+template <typename T>
+void forward(Stream& stream, const CompressiveMemoryForwardArgs& args, std::int64_t most_queries) {
+  using E = Element<T>;
+  using Sum = Accumulator<T>;
+  const auto kv_heads = static_cast<int>(args.k.shape[1]), dim = static_cast<int>(args.k.shape[2]);
+  Arena::Scope scope(args.scratch);
+  const MemoryTensors<E, Sum> memory{.q = args.q ? elements<T>(args.q) : nullptr,
+                                     .k = elements<T>(args.k),
+                                     .v = elements<T>(args.v),
+                                     .steps = device_steps(stream, args.schedule, args.scratch),
+                                     .z = args.normalisers.z.as<double>(),
+                                     .segment = args.normalisers.segment.as<double>(),
+                                     .num_steps = args.schedule.num_steps(),
+                                     .segment_tokens = static_cast<int>(written_tokens(args.schedule)),
+                                     .max_queries = static_cast<int>(most_queries),
+                                     .heads = args.q ? static_cast<int>(args.q.shape[1]) : kv_heads,
+                                     .kv_heads = kv_heads,
+                                     .dim = dim,
+                                     .rule = args.rule};
+  if (args.decay) args.scratch.device().fill_zero(stream, args.decay.data, args.decay.size_bytes());
+  const MemoryGroups groups = MemoryGroups::of(args.schedule, kv_heads, dim, sizeof(Sum));
+  for (std::int64_t i = 0; i < groups.count(); ++i) {
+    Arena::Scope group_scope(args.scratch);
+    const MemoryTensors<E, Sum> some = memory.of_steps(groups.first(i), groups.end(i));
+    const auto group = GroupStates<Sum>::of(stream, some, args.scratch, args.m.as<double>());
+    if (args.decay) {  // decay = decay - P decay + P
+      run_chain<Sum>(stream, {.steps = some.steps,
+                              .num_steps = some.num_steps,
+                              .kv_heads = kv_heads,
+                              .dim = dim,
+                              .state = args.decay.as<double>(),
+                              .added = group.decays,
+                              .decays = group.decays,
+                              .met = nullptr,
+                              .is_decay = true});
+    }
+    if (!args.q) continue;
+    const ReadTensors<Sum> read{.states = group.states,
+                                .out = args.read.out.as<Sum>(),
+                                .normaliser = args.read.normaliser.as<Sum>(),
+                                .num_queries = args.q.shape[0]};
+    const ProductGrid grid{.steps = some.num_steps, .heads = some.heads, .rows = some.max_queries, .columns = dim};
+    launch(read_kernel<E, Sum>, stream, grid.launch_shape(), some, read, grid);
+  }
+}
+
+}  // namespace
+
+void compressive_memory_forward(Stream& stream, const CompressiveMemoryForwardArgs& args) {
+  rondo::check(args);
+  const std::int64_t most_queries = check_rows_are_apart(args.schedule);
+  with_storage_type(args.k.dtype, [&]<typename T>() { forward<T>(stream, args, most_queries); });
+}
+
+}  // namespace rondo::cuda

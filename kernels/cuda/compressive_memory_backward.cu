@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gradients of the chain of M, groups of steps from last to first: the states of a group are found again, what its reads
+// want of them goes through the chain backward, and then all tokens of the group get their gradients at once.
+#include "kernels/cuda/memory_states.cuh"
+#include "kernels/cuda/memory_vectors.cuh"
+#include "kernels/cuda/operations.hpp"
+#include "kernels/cuda/tile_product.cuh"
+#include "kernels/dispatch.hpp"
+
+namespace rondo::cuda {
+
+namespace {
+
+/// Of a read: d_r = inverse d_read with inverse = 1 / n, and d_n = -d_r . read.
+template <typename Sum> struct ReadGradient { Sum inverse, d_n; };
+/// Of a written token: d_c and d_e.
+template <typename Sum> struct WriteGradient { Sum overlap, within; };
+
+/// Beside the tensors of the memory: all that the kernels of some steps read and write.
+template <typename Sum> struct BackwardArrays {
+  const Sum* d_read;                // [T, N, D]
+  const ReadGradient<Sum>* reads;   // [T, N]
+  const Sum* states;                // [steps, G, D, D]: M before each step
+  const Sum* behind;                // [steps, G, D, D]: the gradient of M behind each step
+  const WriteWeight<Sum>* weights;  // [steps, L, G]
+  WriteGradient<Sum>* writes;       // [steps, L, G]
+  Sum* target;                      // [steps, L, G, D]: x = phi M, then v - w x
+  Sum* d_retrieved;                 // [steps, L, G, D]: d_v = phi d_m, then -w d_v
+  double* d_z;                      // [steps, G, D]
+  double* d_segment;                // [steps, G, D]
+  Sum* d_q;
+  Sum* d_k;
+  Sum* d_v;
+};
+
+// --- reads ---
+
+template <typename Sum>
+__global__ void read_gradients_kernel(const Sum* out, const Sum* normaliser, const Sum* d_read,
+                                      ReadGradient<Sum>* reads, std::int64_t num_queries, int heads, int dim) {
+  const std::int64_t row = row_of_warp();
+  if (row >= num_queries * heads) return;
+  const Sum inverse = reciprocal_or_zero(normaliser[row % heads * num_queries + row / heads]);
+  const Sum product = sum_over_dims<Sum>(dim, [&](int d) { return d_read[row * dim + d] * out[row * dim + d]; });
+  if (lane() == 0) reads[row] = {inverse, -inverse * product};
+}
+
+/// wanted [steps, G, D, D] = Psi^T d_r over the queries of a step and the heads of a group.
+template <typename E, typename Sum>
+__global__ void __launch_bounds__(kProductThreads)
+    wanted_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays, Sum* wanted,
+                  const ProductGrid grid) {
+  __shared__ ProductStage<Sum> stage;
+  const ProductTile tile(grid);
+  const DeviceStep step = memory.steps[tile.step];
+  const int dim = memory.dim, queries = step.num_queries;
+  if (queries == 0) return;
+  ProductSums<Sum> sums(dim - tile.first_row, dim - tile.first_column);
+  for (int i = 0; i < memory.heads_of_group(); ++i) {
+    const int head = tile.head * memory.heads_of_group() + i;
+    const auto left = [&](int query, int row) {
+      const int d = tile.first_row + row;
+      if (query >= queries || d >= dim) return Sum{0};
+      return feature(load(memory.q[memory.query_row(step.first_query + query, head) + d]));
+    };
+    const auto right = [&](int query, int column) {
+      const int d = tile.first_column + column;
+      if (query >= queries || d >= dim) return Sum{0};
+      const std::int64_t at = step.first_query + query;
+      return arrays.d_read[memory.query_row(at, head) + d] * arrays.reads[at * memory.heads + head].inverse;
+    };
+    add_product<Along::Width, Along::Width>(sums, stage, queries, left, right);
+  }
+  Sum* matrix = wanted + memory.matrix(tile.step, tile.head);
+  sums.for_each(
+      [&](int row, int column, Sum sum) { matrix[(tile.first_row + row) * dim + tile.first_column + column] = sum; });
+}
+
+/// d_q += (d_r M^T + d_n z) sigma'(q)
+template <typename E, typename Sum>
+__global__ void __launch_bounds__(kProductThreads)
+    d_q_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays, const ProductGrid grid) {
+  __shared__ ProductStage<Sum> stage;
+  const ProductTile tile(grid);
+  const DeviceStep step = memory.steps[tile.step];
+  const int dim = memory.dim, count = step.num_queries - tile.first_row;
+  if (count <= 0) return;
+  const int group = tile.head / memory.heads_of_group();
+  const std::int64_t first = step.first_query + tile.first_row;
+  const Sum* m = arrays.states + memory.matrix(tile.step, group);
+  const auto read_of = [&](int row) { return arrays.reads[(first + row) * memory.heads + tile.head]; };
+  const auto left = [&](int c, int row) {
+    if (c >= dim || row >= count) return Sum{0};
+    return arrays.d_read[memory.query_row(first + row, tile.head) + c] * read_of(row).inverse;
+  };
+  const auto right = [&](int c, int column) {
+    const int d = tile.first_column + column;
+    return c < dim && d < dim ? m[d * dim + c] : Sum{0};
+  };
+  ProductSums<Sum> sums(count, dim - tile.first_column);
+  add_product<Along::Depth, Along::Depth>(sums, stage, dim, left, right);
+  const double* z = memory.z + memory.vector_row(tile.step, group);
+  sums.for_each([&](int row, int column, Sum sum) {
+    const int d = tile.first_column + column;
+    const std::int64_t at = memory.query_row(first + row, tile.head) + d;
+    const Sum x = load(memory.q[at]);
+    arrays.d_q[at] += (sum + read_of(row).d_n * static_cast<Sum>(z[d])) * feature_slope(x, feature(x));
+  });
+}
+
+// --- writes ---
+
+/// A tile of the tokens that a step writes.
+template <typename E, typename Sum> struct WrittenTile {
+  const MemoryTensors<E, Sum>& memory;
+  const ProductTile tile;
+  const DeviceStep step;
+  const int count;
+
+  __device__ WrittenTile(const MemoryTensors<E, Sum>& of, const ProductGrid& grid)
+      : memory(of),
+        tile(grid),
+        step(of.steps[tile.step]),
+        count(step.writes() ? of.segment_tokens - tile.first_row : 0) {}
+  /// First element of the row in tensors of keys, and in those of the written tokens.
+  __device__ std::int64_t key_row(int row) const {
+    return memory.key_row(step.first_key + tile.first_row + row, tile.head);
+  }
+  __device__ std::int64_t written(int row) const { return memory.written(tile.step, tile.first_row + row, tile.head); }
+  __device__ std::int64_t written_row(int row) const { return written(row) * memory.dim; }
+};
+
+/// phi times a matrix of the step: for the linear rule d_v += phi d_m, else to the rows of the written tokens.
+template <bool kAddsToValues, typename E, typename Sum>
+__global__ void __launch_bounds__(kProductThreads)
+    retrieved_kernel(const MemoryTensors<E, Sum> memory, const Sum* matrices, Sum* to, const ProductGrid grid) {
+  __shared__ ProductStage<Sum> stage;
+  const WrittenTile<E, Sum> rows(memory, grid);
+  const int dim = memory.dim, first_column = rows.tile.first_column;
+  if (rows.count <= 0) return;
+  const Sum* matrix = matrices + memory.matrix(rows.tile.step, rows.tile.head);
+  const auto left = [&](int d, int row) {
+    return d < dim && row < rows.count ? feature(load(memory.k[rows.key_row(row) + d])) : Sum{0};
+  };
+  const auto right = [&](int d, int column) {
+    const int c = first_column + column;
+    return d < dim && c < dim ? matrix[d * dim + c] : Sum{0};
+  };
+  ProductSums<Sum> sums(rows.count, dim - first_column);
+  add_product<Along::Depth, Along::Width>(sums, stage, dim, left, right);
+  sums.for_each([&](int row, int column, Sum sum) {
+    if constexpr (kAddsToValues) {
+      to[rows.key_row(row) + first_column + column] += sum;
+    } else {
+      to[rows.written_row(row) + first_column + column] = sum;
+    }
+  });
+}
+
+/// Delta rules: from x = phi M and d_v = phi d_m to the target v - w x, the gradient -w d_v of x, and those of c and e: w^2 (d_v . x)
+/// is that of whichever w is the reciprocal of. A row a warp.
+template <typename E, typename Sum>
+__global__ void write_gradients_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays) {
+  const std::int64_t row = row_of_warp();
+  const int group = static_cast<int>(row % memory.kv_heads), dim = memory.dim;
+  const std::int64_t written = row / memory.kv_heads, step_index = written / memory.segment_tokens;
+  if (step_index >= memory.num_steps) return;
+  const DeviceStep step = memory.steps[step_index];
+  if (!step.writes()) return;
+  const std::int64_t key = memory.key_row(step.first_key + written % memory.segment_tokens, group);
+  Sum* target = arrays.target + row * dim;
+  Sum* d_retrieved = arrays.d_retrieved + row * dim;
+  const WriteWeight<Sum> weight = arrays.weights[row];
+  const Sum w = weight.value();
+  const Sum product = sum_over_dims<Sum>(dim, [&](int d) { return d_retrieved[d] * target[d]; });
+  for (int d = lane(); d < dim; d += 32) {
+    const Sum x = target[d], d_v = d_retrieved[d];
+    arrays.d_v[key + d] += d_v;
+    target[d] = load(memory.v[key + d]) - w * x;
+    d_retrieved[d] = -w * d_v;
+  }
+  if (lane() == 0) {
+    arrays.writes[row] = {weight.overlap * weight.overlap * product, weight.within * weight.within * product};
+  }
+}
+
+/// d_k += (target d_m^T + d_x M^T + d_c z + d_e u) sigma'(k); for the linear rule (v d_m^T) sigma'(k).
+template <bool kIsDelta, typename E, typename Sum>
+__global__ void __launch_bounds__(kProductThreads)
+    d_k_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays, const ProductGrid grid) {
+  __shared__ ProductStage<Sum> stage;
+  const WrittenTile<E, Sum> rows(memory, grid);
+  const int dim = memory.dim, first_column = rows.tile.first_column;
+  if (rows.count <= 0) return;
+  const std::int64_t of_step = memory.matrix(rows.tile.step, rows.tile.head);
+  const auto transposed = [&](const Sum* matrices) {
+    return [&, matrix = matrices + of_step](int c, int column) {
+      const int d = first_column + column;
+      return c < dim && d < dim ? matrix[d * dim + c] : Sum{0};
+    };
+  };
+  const auto target = [&](int c, int row) {
+    if (c >= dim || row >= rows.count) return Sum{0};
+    if constexpr (kIsDelta) {
+      return arrays.target[rows.written_row(row) + c];
+    } else {
+      return static_cast<Sum>(load(memory.v[rows.key_row(row) + c]));
+    }
+  };
+  ProductSums<Sum> sums(rows.count, dim - first_column);
+  add_product<Along::Depth, Along::Depth>(sums, stage, dim, target, transposed(arrays.behind));
+  if constexpr (kIsDelta) {
+    const auto d_retrieved = [&](int c, int row) {
+      return c < dim && row < rows.count ? arrays.d_retrieved[rows.written_row(row) + c] : Sum{0};
+    };
+    add_product<Along::Depth, Along::Depth>(sums, stage, dim, d_retrieved, transposed(arrays.states));
+  }
+  const std::int64_t vector = memory.vector_row(rows.tile.step, rows.tile.head);
+  sums.for_each([&](int row, int column, Sum sum) {
+    const int d = first_column + column;
+    const std::int64_t at = rows.key_row(row) + d;
+    Sum d_phi = sum;
+    if constexpr (kIsDelta) {
+      const WriteGradient<Sum> write = arrays.writes[rows.written(row)];
+      d_phi += write.overlap * static_cast<Sum>(memory.z[vector + d]);
+      d_phi += write.within * static_cast<Sum>(memory.segment[vector + d]);
+    }
+    const Sum x = load(memory.k[at]);
+    arrays.d_k[at] += d_phi * feature_slope(x, feature(x));
+  });
+}
+
+/// d_z = sum of d_n psi + sum of d_c phi and d_segment = sum of d_e phi, a block of threads a step and key head.
+template <int kColumns, typename E, typename Sum>
+__global__ void d_vectors_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays) {
+  using Vector = LaneVector<kColumns, Sum>;
+  __shared__ WarpVectors<kColumns, kRowWarps, Sum> shared;
+  const std::int64_t step_index = std::int64_t{blockIdx.x} / memory.kv_heads;
+  const int group = static_cast<int>(blockIdx.x) % memory.kv_heads, warp = static_cast<int>(threadIdx.x) / 32;
+  const int dim = memory.dim, heads = memory.heads_of_group();
+  const DeviceStep step = memory.steps[step_index];
+  Vector d_z, d_segment;
+  for (std::int64_t row = warp; row < std::int64_t{step.num_queries} * heads; row += kRowWarps) {
+    const std::int64_t query = step.first_query + row / heads;
+    const int head = group * heads + static_cast<int>(row % heads);
+    const Vector psi = Vector::features(memory.q + memory.query_row(query, head), dim);
+    d_z.add(arrays.reads[query * memory.heads + head].d_n, psi);
+  }
+  if (memory.rule != MemoryRule::Linear && step.writes()) {
+    for (int token = warp; token < memory.segment_tokens; token += kRowWarps) {
+      const Vector phi = Vector::features(memory.k + memory.key_row(step.first_key + token, group), dim);
+      const WriteGradient<Sum> write = arrays.writes[memory.written(step_index, token, group)];
+      d_z.add(write.overlap, phi);
+      d_segment.add(write.within, phi);
+    }
+  }
+  const std::int64_t row = memory.vector_row(step_index, group);
+  fold_warps(shared, d_z, dim, [&](int d, Sum sum) { arrays.d_z[row + d] = static_cast<double>(sum); });
+  fold_warps(shared, d_segment, dim, [&](int d, Sum sum) { arrays.d_segment[row + d] = static_cast<double>(sum); });
+}
+
+// --- the groups ---
+
+template <typename T> class Backward {
+  using E = Element<T>;
+  using Sum = Accumulator<T>;
+  using Memory = MemoryTensors<E, Sum>;
+
+ public:
+  Backward(Stream& stream, const CompressiveMemoryBackwardArgs& args, std::int64_t most_queries)
+      : stream_(stream),
+        args_(args),
+        scratch_(args.scratch),
+        kv_heads_(static_cast<int>(args.k.shape[1])),
+        dim_(static_cast<int>(args.k.shape[2])),
+        memory_{.q = elements<T>(args.q),
+                .k = elements<T>(args.k),
+                .v = elements<T>(args.v),
+                .steps = device_steps(stream, args.schedule, args.scratch),
+                .z = args.normalisers.z.as<double>(),
+                .segment = args.normalisers.segment.as<double>(),
+                .num_steps = args.schedule.num_steps(),
+                .segment_tokens = static_cast<int>(written_tokens(args.schedule)),
+                .max_queries = static_cast<int>(most_queries),
+                .heads = static_cast<int>(args.q.shape[1]),
+                .kv_heads = kv_heads_,
+                .dim = dim_,
+                .rule = args.rule},
+        groups_(MemoryGroups::of(args.schedule, kv_heads_, dim_, sizeof(Sum))) {}
+
+  void run() {
+    ReadGradient<Sum>* reads = find_read_gradients();
+    double* starts = args_.d_q ? find_starts() : nullptr;
+    for (std::int64_t group = groups_.count() - 1; group >= 0; --group) {
+      Arena::Scope scope(scratch_);
+      go_back(group, reads, starts);
+    }
+  }
+
+ private:
+  template <typename Item> Item* take(std::int64_t count) {
+    return static_cast<Item*>(scratch_.take(static_cast<std::size_t>(count) * sizeof(Item)));
+  }
+  Memory memory_of(std::int64_t group) const { return memory_.of_steps(groups_.first(group), groups_.end(group)); }
+  bool is_delta() const { return args_.rule != MemoryRule::Linear; }
+
+  ReadGradient<Sum>* find_read_gradients() {
+    const std::int64_t num_queries = args_.q.shape[0], rows = num_queries * memory_.heads;
+    auto* reads = take<ReadGradient<Sum>>(rows);
+    launch(read_gradients_kernel<Sum>, stream_, shape_of_warps(rows), args_.read.out.template as<Sum>(),
+           args_.read.normaliser.template as<Sum>(), args_.d_read.template as<Sum>(), reads, num_queries, memory_.heads,
+           dim_);
+    return reads;
+  }
+
+  /// M before each group, [groups, G, D, D], by writing once more.
+  double* find_starts() {
+    const std::int64_t size = memory_.matrix_elements();
+    auto* starts = take<double>(groups_.count() * size);
+    Device& device = scratch_.device();
+    const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(double);
+    if (groups_.count() > 0) device.copy(stream_, starts, args_.m.data, bytes);
+    for (std::int64_t group = 0; group + 1 < groups_.count(); ++group) {
+      Arena::Scope scope(scratch_);
+      double* next = starts + (group + 1) * size;
+      device.copy(stream_, next, next - size, bytes);
+      GroupStates<Sum>::of(stream_, memory_of(group), scratch_, next);
+    }
+    return starts;
+  }
+
+  void go_back(std::int64_t index, const ReadGradient<Sum>* reads, double* starts) {
+    const Memory memory = memory_of(index);
+    const bool has_sinks = starts != nullptr;
+    const auto group = has_sinks
+                           ? GroupStates<Sum>::of(stream_, memory, scratch_, starts + index * memory.matrix_elements())
+                           : GroupStates<Sum>::without_states(stream_, memory, scratch_);
+    BackwardArrays<Sum> arrays{};
+    arrays.d_read = args_.d_read.template as<Sum>();
+    arrays.reads = reads;
+    arrays.states = group.states;
+    arrays.weights = group.weights;
+    Sum* behind = GroupStates<Sum>::take_matrices(memory, scratch_);
+    const ProductGrid square{.steps = memory.num_steps, .heads = kv_heads_, .rows = dim_, .columns = dim_};
+    launch(wanted_kernel<E, Sum>, stream_, square.launch_shape(), memory, arrays, behind, square);
+    run_chain<Sum>(stream_, {.steps = memory.steps,
+                             .num_steps = memory.num_steps,
+                             .kv_heads = kv_heads_,
+                             .dim = dim_,
+                             .state = args_.d_m.template as<double>(),
+                             .added = behind,
+                             .decays = group.decays,
+                             .met = behind,
+                             .is_backward = true});
+    if (!has_sinks) return;
+    arrays.behind = behind;
+    const std::int64_t vectors = groups_.first(index) * kv_heads_ * dim_;
+    arrays.d_z = args_.d_normalisers.z.template as<double>() + vectors;
+    arrays.d_segment = args_.d_normalisers.segment.template as<double>() + vectors;
+    arrays.d_q = args_.d_q.template as<Sum>();
+    arrays.d_k = args_.d_k.template as<Sum>();
+    arrays.d_v = args_.d_v.template as<Sum>();
+    give_gradients(memory, arrays);
+  }
+
+  void give_gradients(const Memory& memory, BackwardArrays<Sum>& arrays) {
+    const ProductGrid queries{
+        .steps = memory.num_steps, .heads = memory.heads, .rows = memory.max_queries, .columns = dim_};
+    launch(d_q_kernel<E, Sum>, stream_, queries.launch_shape(), memory, arrays, queries);
+    const ProductGrid keys{
+        .steps = memory.num_steps, .heads = kv_heads_, .rows = memory.segment_tokens, .columns = dim_};
+    const LaunchShape key_blocks = keys.launch_shape();
+    if (is_delta()) {
+      const std::int64_t rows = memory.num_written() * kv_heads_;
+      arrays.writes = take<WriteGradient<Sum>>(rows);
+      arrays.target = take<Sum>(rows * dim_);
+      arrays.d_retrieved = take<Sum>(rows * dim_);
+      launch(retrieved_kernel<false, E, Sum>, stream_, key_blocks, memory, arrays.states, arrays.target, keys);
+      launch(retrieved_kernel<false, E, Sum>, stream_, key_blocks, memory, arrays.behind, arrays.d_retrieved, keys);
+      launch(write_gradients_kernel<E, Sum>, stream_, shape_of_warps(rows), memory, arrays);
+      launch(d_k_kernel<true, E, Sum>, stream_, key_blocks, memory, arrays, keys);
+    } else {
+      launch(retrieved_kernel<true, E, Sum>, stream_, key_blocks, memory, arrays.behind, arrays.d_v, keys);
+      launch(d_k_kernel<false, E, Sum>, stream_, key_blocks, memory, arrays, keys);
+    }
+    with_lane_columns(dim_, [&](auto columns) {
+      launch(d_vectors_kernel<columns, E, Sum>, stream_,
+             {.blocks = memory.num_steps * kv_heads_, .threads = 32 * kRowWarps}, memory, arrays);
+    });
+  }
+
+  Stream& stream_;
+  const CompressiveMemoryBackwardArgs& args_;
+  Arena& scratch_;
+  int kv_heads_, dim_;
+  Memory memory_;
+  MemoryGroups groups_;
+};
+
+}  // namespace
+
+void compressive_memory_backward(Stream& stream, const CompressiveMemoryBackwardArgs& args) {
+  rondo::check(args);
+  const std::int64_t most_queries = check_rows_are_apart(args.schedule);
+  Arena::Scope scope(args.scratch);
+  with_storage_type(args.k.dtype, [&]<typename T>() { Backward<T>(stream, args, most_queries).run(); });
+}
+
+}  // namespace rondo::cuda
