@@ -45,7 +45,7 @@ class AttentionRectangles {
 };
 
 /// The rectangles hold every visible (query, key) pair exactly once and no other pair. Nothing when kMost of them are not
-/// enough, as with a window that cuts the block. Takes time that grows with the rectangles and runs, not with the tokens.
+/// enough, as with a window that cuts the block, or with many segments. Takes time that grows with the rectangles and runs, not with the tokens.
 std::optional<AttentionRectangles> rectangles_of(const AttentionMaskView& mask, const TokenRuns& query_runs,
                                                  const TokenRuns& key_runs);
 

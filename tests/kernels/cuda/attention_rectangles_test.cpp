@@ -104,6 +104,23 @@ TEST(AttentionRectangles, HoldEveryVisiblePairOnceWithAWindowOrGiveUp) {
   EXPECT_GT(all.not_cut, 0);
 }
 
+TEST(AttentionRectangles, HoldEveryVisiblePairOnceWithSegmentsOrGiveUp) {
+  Tally all;
+  for (const std::int64_t segment_tokens : {1, 3, 8, 24, 25}) {
+    for (const std::int64_t window_segments : {0, 1, 3}) {
+      for (const std::vector<std::int64_t>& offsets : {std::vector<std::int64_t>{}, {0, 5, 24}, {0, 1, 17, 24}}) {
+        const AttentionMask::Rule rule{
+            .causal = true, .segment_tokens = segment_tokens, .window_segments = window_segments};
+        const Tally tally = check_worlds(AttentionMask(rule, 24, offsets), 24);
+        all.cut += tally.cut;
+        all.not_cut += tally.not_cut;
+      }
+    }
+  }
+  EXPECT_GT(all.cut, 0);
+  EXPECT_GT(all.not_cut, 0);
+}
+
 /// The rectangles of one block of a long causal sequence.
 std::vector<AttentionRectangle> causal_block(LayoutKind kind, int rank, int share) {
   const std::int64_t span = 4 * 4096;
@@ -149,6 +166,28 @@ TEST(AttentionRectangles, KnowWhetherDocumentsCutThem) {
   EXPECT_TRUE(is_cut(cut, TokenRuns::contiguous(0, 3000)));
   EXPECT_TRUE(is_cut(cut, TokenRuns::contiguous(900, 200)));
   EXPECT_FALSE(is_cut(cut, TokenRuns::contiguous(1000, 2000))) << "one document alone";
+}
+
+TEST(AttentionRectangles, AreOneSquareASegmentAndWhatItsWindowShows) {
+  const TokenRuns tokens = TokenRuns::contiguous(0, 3000);
+  const auto rectangles = [&](std::int64_t window_segments) {
+    const AttentionMask mask({.causal = true, .segment_tokens = 1000, .window_segments = window_segments}, 3000);
+    const auto cut = rectangles_of(mask.view(), tokens, tokens);
+    EXPECT_TRUE(cut.has_value());
+    return Blocks{cut->begin(), cut->end()};
+  };
+  EXPECT_EQ(rectangles(0), (Blocks{{RectangleKind::Causal, 0, 1000, 0, 1000},
+                                   {RectangleKind::Causal, 1000, 1000, 1000, 1000},
+                                   {RectangleKind::Causal, 2000, 1000, 2000, 1000}}));
+  EXPECT_EQ(rectangles(1), (Blocks{{RectangleKind::Causal, 0, 2000, 0, 2000},
+                                   {RectangleKind::Full, 2000, 1000, 1000, 1000},
+                                   {RectangleKind::Causal, 2000, 1000, 2000, 1000}}));
+  EXPECT_EQ(rectangles(2), (Blocks{{RectangleKind::Causal, 0, 3000, 0, 3000}}));
+}
+
+TEST(AttentionRectangles, GiveUpWhereThereAreMoreSegmentsThanRectangles) {
+  const TokenRuns tokens = TokenRuns::contiguous(0, 9 * 512);
+  EXPECT_FALSE(rectangles_of(AttentionMask({.causal = true, .segment_tokens = 512}, 9 * 512).view(), tokens, tokens));
 }
 
 TEST(AttentionRectangles, GiveUpWhereAWindowCutsTheBlock) {

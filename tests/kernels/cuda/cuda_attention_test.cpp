@@ -6,12 +6,12 @@
 namespace rondo::test {
 namespace {
 
-class CudaAttention : public CudaWorld {};
+class CudaAttention : public CudaWorld, public testing::WithParamInterface<AttentionMask::Rule> {};
 
-/// Two blocks of keys, the later one first, as on a ring; grouped heads, documents and a window.
-TEST_F(CudaAttention, FitsTheTolerance) {
+/// Two blocks of keys, the later one first, as on a ring; grouped heads and documents.
+TEST_P(CudaAttention, FitsTheTolerance) {
   const std::int64_t tokens = 150, heads = 4, kv_heads = 2, dim = 48;
-  const AttentionMask mask({.causal = true, .window = 90}, tokens, {0, 7, 140, 150});
+  const AttentionMask mask(GetParam(), tokens, {0, 7, 140, 150});
   const TokenRuns queries = TokenRuns::contiguous(0, tokens);
   TokenRuns even, odd;
   even.append(0, 2, tokens / 2);
@@ -61,6 +61,11 @@ TEST_F(CudaAttention, FitsTheTolerance) {
     return place.get_all(out);
   });
 }
+
+INSTANTIATE_TEST_SUITE_P(Masks, CudaAttention,
+                         testing::Values(AttentionMask::Rule{.causal = true, .window = 90},
+                                         AttentionMask::Rule{
+                                             .causal = true, .segment_tokens = 40, .window_segments = 1}));
 
 }  // namespace
 }  // namespace rondo::test

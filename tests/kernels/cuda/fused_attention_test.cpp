@@ -147,6 +147,17 @@ TEST_F(FusedAttention, MatchesTheReferenceForAllMasksAndLayouts) {
   }
 }
 
+// As Infini-attention has it: a query sees its own segment and some before it, all of which this rank has.
+TEST_F(FusedAttention, MatchesTheReferenceForSegments) {
+  constexpr std::int64_t tokens = 211;
+  const auto documents = uneven_documents(tokens, 4);
+  for (const std::int64_t window_segments : {0, 1, 3}) {
+    const AttentionMask::Rule rule{.causal = true, .segment_tokens = 37, .window_segments = window_segments};
+    expect_like_reference({tokens, 4, 2, 64}, AttentionMask(rule, tokens));
+    expect_like_reference({tokens, 2, 1, 32}, AttentionMask(rule, tokens, documents), cut({70, 141}), cut({tokens}));
+  }
+}
+
 TEST_F(FusedAttention, TakesBlocksInAnyOrder) {
   constexpr std::int64_t tokens = 260;
   const AttentionMask mask({.causal = true}, tokens);
