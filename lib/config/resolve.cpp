@@ -70,10 +70,6 @@ RunConfig resolve(RunConfig config, const Surroundings& surroundings) {
         config.parallel.ring == 1 || !has_exact ? LayoutKind::Contiguous : balancing_layout(true, model.window);
   }
   resolve_device(config, surroundings);
-  if (config.parallel.device == DeviceChoice::Cuda && model.has_memory()) {
-    throw ConfigError("\"infini\" layers do not run on GPUs in this version of Rondo", "parallel.device",
-                      "set parallel.device to \"cpu\"");
-  }
   return config;
 }
 

@@ -64,11 +64,6 @@ void check_memory(const RunConfig& config, Problems& problems) {
          "made of",
          "set parallel.layout to \"auto\" or \"contiguous\""});
   }
-  if (config.parallel.device == DeviceChoice::Cuda) {
-    problems.push_back({{"parallel.device", "model.attention"},
-                        "\"infini\" layers do not run on GPUs in this version of Rondo",
-                        "set parallel.device to \"cpu\""});
-  }
 }
 
 void check_attention(const ModelConfig& model, Problems& problems) {

@@ -61,10 +61,6 @@ INSTANTIATE_TEST_SUITE_P(
                    "--set parallel.layout=striped: parallel.layout = \"striped\" gives every rank a part of every "
                    "segment, which a memory cannot be made of\n    fix: set parallel.layout to \"auto\" or "
                    "\"contiguous\""},
-        BrokenRule{{"model.attention=infini", "parallel.device=cuda"},
-                   1,
-                   "--set parallel.device=cuda: \"infini\" layers do not run on GPUs in this version of Rondo\n"
-                   "    fix: set parallel.device to \"cpu\""},
         BrokenRule{
             {"model.attention=[\"exact\", \"exact\", \"exact\"]"},
             1,

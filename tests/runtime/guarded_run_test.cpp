@@ -88,6 +88,17 @@ class GuardedRun : public testing::Test {
     });
   }
 
+  void expect_one_wait_a_step(const std::vector<std::string>& changes) {
+    with_ranks(2, [&](const Communicator& group) {
+      Training gpu(group, Place::Gpu, folder_.path(), nowhere(), changes);
+      gpu.losses(2);
+      const auto& device = dynamic_cast<GuardedDevice&>(gpu.runtime.execution().device);
+      const std::uint64_t before = device.num_synchronizations();
+      gpu.losses(3);
+      EXPECT_EQ(device.num_synchronizations() - before, 3U);
+    });
+  }
+
   Communicator world_ = world();
   SharedFolder folder_{world_};
 };
@@ -104,17 +115,26 @@ TEST_F(GuardedRun, TrainsAsOnTheHostInTwoRingsWithRounds) {
   expect_same_steps(4, changes);
 }
 
+std::vector<std::string> with_memory(std::vector<std::string> changes, const std::string& rule) {
+  changes.insert(changes.end(), {"model.attention=infini", "model.segment_tokens=6", "model.memory_rule=" + rule});
+  return changes;
+}
+
+TEST_F(GuardedRun, TrainsInfiniAttentionAsOnTheHost) {
+  for (const std::string rule : {"linear", "delta", "delta_corrected"}) {
+    for (const int ranks : {1, 2, 4}) expect_same_steps(ranks, with_memory(kFp32, rule));
+  }
+  std::vector<std::string> mixed = with_memory(kBf16, "delta");
+  mixed.insert(mixed.end(), {"model.attention=[\"infini\", \"exact\"]", "model.window_segments=1"});
+  expect_same_steps(2, mixed);
+  expect_same_steps(3, with_memory(kFp64, "delta"));
+}
+
 TEST_F(GuardedRun, WaitsForTheDeviceOnceAStep) {
-  std::vector<std::string> changes = kFp32;
-  changes.push_back("train.batch_sequences=4");
-  with_ranks(2, [&](const Communicator& group) {
-    Training gpu(group, Place::Gpu, folder_.path(), nowhere(), changes);
-    gpu.losses(2);
-    const auto& device = dynamic_cast<GuardedDevice&>(gpu.runtime.execution().device);
-    const std::uint64_t before = device.num_synchronizations();
-    gpu.losses(3);
-    EXPECT_EQ(device.num_synchronizations() - before, 3U);
-  });
+  for (std::vector<std::string> changes : {kFp32, with_memory(kFp32, "delta")}) {
+    changes.push_back("train.batch_sequences=4");
+    expect_one_wait_a_step(changes);
+  }
 }
 
 /// Names of a track's events, in the order of their begins.
