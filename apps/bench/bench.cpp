@@ -11,6 +11,7 @@ void add_bench(Program& program) {
   bench::add_attention(program, *group);
   bench::add_feed_forward(program, *group);
   bench::add_matmul(program, *group);
+  bench::add_memory(program, *group);
   bench::add_ring(program, *group);
   bench::add_split(program, *group);
   bench::add_step(program, *group);

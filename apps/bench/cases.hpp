@@ -9,6 +9,7 @@ namespace rondo::bench {
 void add_attention(Program& program, CLI::App& group);
 void add_feed_forward(Program& program, CLI::App& group);
 void add_matmul(Program& program, CLI::App& group);
+void add_memory(Program& program, CLI::App& group);
 void add_ring(Program& program, CLI::App& group);
 void add_split(Program& program, CLI::App& group);
 void add_step(Program& program, CLI::App& group);

@@ -62,17 +62,20 @@ def largest_difference(curves, reference):
     return max(abs(curve[step] - reference[step]) for curve in curves for step in steps)
 
 
-def curve(check):
-    check.require_gpus(1)
-    reference = check.train("curve-cpu", 1, *FIFTY_STEPS, "parallel.device=cpu")
-    curves = [check.train(f"curve-{ranks}", ranks, *FIFTY_STEPS, "parallel.device=cuda", "parallel.transport=mpi")
-              for ranks in (1, 2, 4)]
-    if check.options.dry_run:
-        return {}
-    difference = largest_difference(curves, reference)
-    assert reference[1] - reference[50] > 1, "the loss falls by less than 1 nat: the comparison shows nothing"
-    assert difference <= CURVE_BOUND, f"the loss differs by {difference:.3g} from that on CPUs, more than {CURVE_BOUND}"
-    return {"largest_difference": difference}
+def curve(name, *settings):
+    """Losses of the same training on CPUs and on one GPU, with settings of the model."""
+    def run(check):
+        check.require_gpus(1)
+        reference = check.train(f"{name}-cpu", 1, *FIFTY_STEPS, *settings, "parallel.device=cpu")
+        curves = [check.train(f"{name}-{ranks}", ranks, *FIFTY_STEPS, *settings, "parallel.device=cuda", "parallel.transport=mpi")
+                  for ranks in (1, 2, 4)]
+        if check.options.dry_run:
+            return {}
+        difference = largest_difference(curves, reference)
+        assert reference[1] - reference[50] > 1, "the loss falls by less than 1 nat: the comparison shows nothing"
+        assert difference <= CURVE_BOUND, f"the loss differs by {difference:.3g} from that on CPUs, more than {CURVE_BOUND}"
+        return {"largest_difference": difference}
+    return run
 
 
 def exchange(check):
@@ -90,7 +93,9 @@ FIRST = [
     Step("machine", "base", 1, "GPUs, driver", machine),
     Step("versions", "base", 2, "the program and the libraries that answer", versions),
     Step("operations", "right", 60, "every operation against the reference backend", operations),
-    Step("curve", "right", 60, "50 steps on 1, 2 and 4 ranks of one GPU against CPUs", curve),
+    Step("curve", "right", 60, "50 steps on 1, 2 and 4 ranks of one GPU against CPUs", curve("curve")),
+    Step("curve-infini", "right", 60, "the same with Infini-attention, delta rule",
+         curve("curve-infini", "model.attention=infini", "model.segment_tokens=128", "model.memory_rule=delta")),
     Step("deterministic", "right", 20, "two runs with train.deterministic leave the same bytes", deterministic),
 ]
 LATER = [Step("exchange", "right", 20, "checkpoints of GPUs go on on CPUs, and back", exchange)]

@@ -123,6 +123,23 @@ def feed_forward(check):
     return summary(rows)
 
 
+def memory(check):
+    """The compressive memory of Infini-attention, beside what `attention-*` say of the attention to a segment."""
+    check.require_gpus(1)
+    rows = []
+    for head_dim in (64, 128):
+        document = check.bench("memory", *ON_GPU, "--head-dim", head_dim, "--heads", COLUMNS // head_dim, "--tokens", "32768,131072",
+                               "--segment-tokens", "2048", *SPEED_RUNS)
+        rows += [{**{key: result[key] for key in ("rule", "head_dim", "heads", "tokens", "pass", "median_ms")},
+                  "tflops": result["flops_per_s"] * 1e-12, "share_of_peak": result["share_of_peak"]}
+                 for result in (document["results"] if document else [])]
+        for rule in ("linear", "delta", "delta_corrected"):
+            for which in ("forward", "backward"):
+                shown(check, f"{rule} d {head_dim} {which}, ms",
+                      [r for r in rows if (r["rule"], r["head_dim"], r["pass"]) == (rule, head_dim, which)], "median_ms", "{:.2f}")
+    return summary(rows)
+
+
 def split(check):
     check.require_gpus(1)
     rows = []
@@ -166,6 +183,7 @@ STEPS = [
     Step("step-1.5b-32k", "speed", 30, "training step, 1.5 B parameters, 32K tokens", step(*SHAPE_1_5B, 32768, 25.8e3)),
     Step("step-0.5b-32k", "speed", 20, "training step, 0.5 B parameters, 32K tokens", step(*SHAPE_0_5B, 32768, 63e3)),
     Step("feed-forward", "speed", 30, "the blockwise feed-forward unit, chunks of 4K tokens as runs on GPUs have", feed_forward),
+    Step("memory", "speed", 30, "the compressive memory, 32K and 128K tokens in segments of 2K", memory),
     Step("attention-cudnn-64", "speed", 40, "attention by cuDNN, head dimension 64", attention("cudnn", 64)),
     Step("attention-fused-64", "speed", 70, "attention by our kernel, the same", attention("fused", 64)),
     Step("attention-gqa", "speed", 15, "attention by cuDNN, 8 query heads a key head", attention("cudnn", 128, (16384, 32768), 8)),

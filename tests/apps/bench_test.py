@@ -57,6 +57,7 @@ class Bench(unittest.TestCase):
                  ("attention", *heads, "--tokens", "40", "--head-dim", "16", "--full"),
                  ("split", *heads, "--hops", "3", "--tokens", "21", "--head-dim", "32"),
                  ("split", *heads, "--hops", "2", "--tokens", "20", "--head-dim", "16", "--full"),
+                 ("memory", *heads, "--tokens", "40", "--segment-tokens", "12", "--head-dim", "16,30"),
                  ("matmul", "-m", "33,20", "-n", "40,20", "-k", "50,20"),
                  ("feed_forward", "--tokens", "50", "--chunk-tokens", "16", "--d-model", "24", "--d-ff", "40"))
         for case in cases:
@@ -99,7 +100,7 @@ class Bench(unittest.TestCase):
             self.assertGreater(cuda["share_of_peak"], 0)
 
     def test_without_a_gpu_the_device_is_refused(self):
-        for case in ("attention", "split", "matmul", "feed_forward"):
+        for case in ("attention", "memory", "split", "matmul", "feed_forward"):
             done = bench(0, case, "--device", "cuda", *QUICK, libraries=f"{self.temporary.name}/none")
             self.assertEqual((done.returncode, done.stdout), (4, ""), done.stderr)
             self.assertIn("no GPU can be used", done.stderr)

@@ -65,6 +65,13 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(len(rows), 12)
         self.assertEqual(len({row["scratch_mb"] for row in rows if row["pass"] == "forward"}), 1)
 
+    def test_the_memory_is_measured_under_every_rule(self):
+        text, steps = self.check("--only", "memory")
+        rows = steps["memory"]["figures"]["rows"]
+        self.assertEqual(len(rows), 24)  # 2 head dimensions, 3 rules, 2 lengths, 2 passes
+        self.assertEqual({row["rule"] for row in rows}, {"linear", "delta", "delta_corrected"})
+        self.assertRegex(text, r"delta_corrected d 128 backward, ms +32K [0-9.]+  128K [0-9.]+")
+
     def test_a_training_step_is_compared_with_its_ceiling(self):
         _, steps = self.check("--only", "step-0.5b-32k")
         figures = steps["step-0.5b-32k"]["figures"]

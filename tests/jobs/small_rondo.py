@@ -13,7 +13,7 @@ SMALL_OPTIONS = {**dict.fromkeys(("--peak-size", "-m", "-n", "-k", "--d-ff"), "1
 
 
 def small(option, value):
-    if option == "--tokens":
+    if option in ("--tokens", "--segment-tokens"):
         return re.sub(r"\d+", lambda number: str(int(number.group()) // 1024), value)
     if option in ("--heads", "--kv-heads"):
         return str(max(1, int(value) // 4))
