@@ -77,10 +77,22 @@ struct PackedState {
   float *m, *added, *z, *segment;
 };
 
-/// Writes the segment of a step into m (fp64 [D, D]), of which state.m is the packed copy. @pre state.narrow() of the step
+/// What is known of the decay of a run so far, packed and in fp64. Null: not asked for.
+struct Decay {
+  const PackedState* packed = nullptr;
+  double* matrix = nullptr;
+};
+
+/// Writes the segment of a step into m (fp64 [D, D]), of which state.m is the packed copy, and into the decay.
+/// @pre state.narrow() of the step
 void write(MemoryWalk& walk, const TensorView& k, const TensorView& v, MemoryRule rule, const MemoryStep& step,
-           const PackedState& state, float* phi, float* work, double* m) {
+           const PackedState& state, float* phi, float* work, double* m, const Decay& decay = {}) {
+  const bool has_decay = decay.matrix != nullptr;
   std::fill_n(state.added, walk.packing.matrix_floats(), 0.0F);
+  if (has_decay) {
+    std::fill_n(decay.packed->added, walk.packing.matrix_floats(), 0.0F);
+    walk.packing.narrow(decay.matrix, decay.packed->m);
+  }
   walk.for_each_written_tile(step, [&](std::int64_t first, int count) {
     walk.pack_features(k, walk.g, first, count, phi);
     walk.kernels.write({.dims = walk.dims,
@@ -92,12 +104,13 @@ void write(MemoryWalk& walk, const TensorView& k, const TensorView& v, MemoryRul
                         .m = state.m,
                         .z = state.z,
                         .segment = state.segment_for(rule),
-                        .decay = nullptr,
+                        .decay = has_decay ? decay.packed->m : nullptr,
                         .added = state.added,
-                        .decay_added = nullptr,
+                        .decay_added = has_decay ? decay.packed->added : nullptr,
                         .work = work});
   });
   walk.packing.add(state.added, m);
+  if (has_decay) walk.packing.add(decay.packed->added, decay.matrix);
 }
 
 constexpr std::int64_t kWorkTiles = 4;
@@ -120,33 +133,6 @@ void read(MemoryWalk& walk, const CompressiveMemoryForwardArgs& args, const Memo
   });
 }
 
-/// As write(), for M and the decay at once.
-void write_with_decay(MemoryWalk& walk, const CompressiveMemoryForwardArgs& args, const MemoryStep& step,
-                      const PackedState& state, const PackedState& decay, float* phi, float* work, double* m,
-                      double* decay64) {
-  std::fill_n(state.added, walk.packing.matrix_floats(), 0.0F);
-  std::fill_n(decay.added, walk.packing.matrix_floats(), 0.0F);
-  walk.packing.narrow(decay64, decay.m);
-  walk.for_each_written_tile(step, [&](std::int64_t first, int count) {
-    walk.pack_features(args.k, walk.g, first, count, phi);
-    walk.kernels.write({.dims = walk.dims,
-                        .count = count,
-                        .is_delta = true,
-                        .type = storage_of(args.v.dtype),
-                        .phi = phi,
-                        .v = rows_of<const void>(args.v, walk.g, first, count).data(),
-                        .m = state.m,
-                        .z = state.z,
-                        .segment = state.segment_for(args.rule),
-                        .decay = decay.m,
-                        .added = state.added,
-                        .decay_added = decay.added,
-                        .work = work});
-  });
-  walk.packing.add(state.added, m);
-  walk.packing.add(decay.added, decay64);
-}
-
 void forward_head(MemoryWalk& walk, const CompressiveMemoryForwardArgs& args, HeadScratch::Cursor arrays) {
   const std::int64_t D = args.k.shape[2], g = walk.g;
   const PackedState state(walk.packing, arrays), decay_state(walk.packing, arrays);
@@ -165,11 +151,7 @@ void forward_head(MemoryWalk& walk, const CompressiveMemoryForwardArgs& args, He
     walk.packing.narrow(m, state.m);
     state.narrow(walk.packing, args.normalisers, s, g);
     if (args.q) read(walk, args, step, state, phi, work);
-    if (decay != nullptr) {
-      write_with_decay(walk, args, step, state, decay_state, phi, work, m, decay);
-    } else {
-      write(walk, args.k, args.v, args.rule, step, state, phi, work, m);
-    }
+    write(walk, args.k, args.v, args.rule, step, state, phi, work, m, {&decay_state, decay});
   }
 }
 
