@@ -123,7 +123,8 @@ int evaluate(const Communicator& world, const EvalOptions& options) {
     evaluator.emplace(runtime, model.transformer(), data,
                       EvaluationOptions{.max_sequences = options.sequences,
                                         .layout = layout_of(options, input.model),
-                                        .rule = input.model.mask_rule()});
+                                        .rule = input.model.mask_rule(),
+                                        .span_tokens = input.model.config.memory.span_tokens});
   });
 
   const auto start = std::chrono::steady_clock::now();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo generate`: continues a prompt with a checkpoint's model, shown as it comes.
+// `rondo generate`: continues a text with a checkpoint's model, shown as it comes. Several ranks take up the prompt together;
+// rank 0 goes on alone.
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -13,6 +14,7 @@
 #include "apps/stored_model_options.hpp"
 #include "core/log.hpp"
 #include "infer/generator.hpp"
+#include "infer/stream_file.hpp"
 #include "infer/utf8_stream.hpp"
 #include "runtime/runtime.hpp"
 
@@ -24,6 +26,7 @@ struct GenerateOptions {
   std::string checkpoint;
   std::optional<std::string> prompt;
   std::string prompt_file;
+  std::string state_in, state_out;
   std::int64_t num_tokens = 256;
   SamplingRule sampling;
   std::uint64_t seed = 1;
@@ -34,6 +37,7 @@ struct GenerateOptions {
 
 std::string prompt_of(const GenerateOptions& options) {
   if (options.prompt) return *options.prompt;
+  if (options.prompt_file.empty()) return {};  // what --state-in has read
   const std::string name = options.prompt_file == "-" ? "/dev/stdin" : options.prompt_file;
   std::ifstream file(name, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
@@ -45,6 +49,7 @@ std::string prompt_of(const GenerateOptions& options) {
 std::vector<std::int32_t> tokens_of(const std::string& prompt, const Tokenizer& tokenizer,
                                     const GenerateOptions& options) {
   const std::string where = options.prompt ? "--prompt" : "--prompt-file " + options.prompt_file;
+  if (prompt.empty() && !options.state_in.empty()) return {};
   if (prompt.empty()) throw ConfigError("the prompt is empty", where, "give at least one character to go on from");
   try {
     return tokenizer.encode(prompt);
@@ -59,8 +64,18 @@ bool show(const std::string& text) {
   return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
 }
 
+constexpr std::int64_t kPrefillTokens = 512;  // of a rank at once
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+struct Seconds {
+  double prefill = 0, generation = 0;
+};
+
 void print_json(const std::string& prompt, const std::string& text, const std::vector<std::int32_t>& prompt_tokens,
-                const std::vector<std::int32_t>& tokens, double seconds, const GenerateOptions& options,
+                const std::vector<std::int32_t>& tokens, const Seconds& seconds, const GenerateOptions& options,
                 const StoredModelInfo& model) {
   const nlohmann::ordered_json document{{"checkpoint", model.folder.string()},
                                         {"step", model.step},
@@ -72,45 +87,90 @@ void print_json(const std::string& prompt, const std::string& text, const std::v
                                         {"top_k", options.sampling.top_k},
                                         {"top_p", options.sampling.top_p},
                                         {"seed", options.seed},
-                                        {"seconds", seconds},
-                                        {"tokens_per_second", static_cast<double>(tokens.size()) / seconds}};
+                                        {"prefill_seconds", seconds.prefill},
+                                        {"seconds", seconds.generation},
+                                        {"tokens_per_second", static_cast<double>(tokens.size()) / seconds.generation}};
   std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
+// One rank out of the ring of a runtime, on the same device.
+class RankAlone {
+ public:
+  explicit RankAlone(Execution& e)
+      : transport_(make_self_transport(e.device)),
+        execution_{e.device, e.backend, e.compute, e.scratch, Ring{*transport_, e.compute}} {}
+  Execution& execution() { return execution_; }
+
+ private:
+  std::unique_ptr<Transport> transport_;
+  Execution execution_;
+};
+
+// Takes up the prompt, all but its last token over all ranks if there are several: the stream of rank 0 then stands behind it.
+void take_up(Runtime& runtime, StoredModel& model, std::span<const std::int32_t> prompt,
+             const SequenceStreamOptions& options, SequenceStream& alone) {
+  const int ranks = runtime.world().size();
+  if (ranks > 1 && static_cast<std::int64_t>(prompt.size()) > ranks) {
+    SequenceStream together(runtime.execution(), model.transformer(), options);
+    together.copy_from(alone);
+    together.feed(prompt.first(prompt.size() - 1));
+    alone.copy_from(together);
+    prompt = prompt.last(1);
+  }
+  if (runtime.world().rank() == 0) alone.feed(prompt);
+}
+
 int generate(const Communicator& world, const GenerateOptions& options) {
-  agree_on(world, [&] {
-    check(options.sampling);
-    if (world.size() > 1) {
-      throw ConfigError("text is generated on one rank, but " + std::to_string(world.size()) + " were started", "",
-                        "start `rondo generate` without mpirun");
-    }
-  });
-  const std::string prompt = prompt_of(options);
+  agree_on(world, [&] { check(options.sampling); });
+  // the launcher gives standard input to rank 0
+  const std::string prompt = world.broadcast(world.rank() == 0 ? prompt_of(options) : std::string());
   const StoredModelInfo info = read_model_info(find_checkpoint(world, options.checkpoint));
   const std::vector<std::int32_t> prompt_tokens = tokens_of(prompt, *info.tokenizer, options);
+  StreamFile::Record begun;
+  if (!options.state_in.empty()) agree_on(world, [&] { begun = StreamFile::read_record(options.state_in); });
   Runtime runtime(world, {.device = device_for(options.device, info), .threads = options.threads});
-  log::info("{} at step {}, {}", info.folder.string(), info.step, runtime.description());
+  if (world.rank() == 0) log::info("{} at step {}, {}", info.folder.string(), info.step, runtime.description());
   StoredModel model(runtime.execution(), world, info);
-  Generator generator(runtime.execution(), model.transformer(), *info.tokenizer,
-                      {.sampling = options.sampling, .seed = options.seed, .rule = info.mask_rule()});
+  RankAlone rank(runtime.execution());
+  Transformer transformer = model.transformer_in(rank.execution());
 
   const auto start = std::chrono::steady_clock::now();
-  Utf8Stream stream;
+  const SequenceStreamOptions stream_options{
+      .rule = info.mask_rule(),
+      .chunk_tokens = kPrefillTokens * world.size(),
+      .capacity_tokens = begun.num_tokens + static_cast<std::int64_t>(prompt_tokens.size()) + options.num_tokens};
+  SequenceStream stream(rank.execution(), transformer, stream_options);
+  if (!options.state_in.empty()) {
+    agree_on(world, [&] { StreamFile::read(options.state_in, info.model_digest, stream); });
+  }
+  if (!prompt_tokens.empty()) take_up(runtime, model, prompt_tokens, stream_options, stream);
+  const double prefill_s = seconds_since(start);
+  if (world.rank() != 0) return 0;
+
+  Generator generator(rank.execution(), transformer, *info.tokenizer,
+                      {.sampling = options.sampling, .seed = options.seed, .rule = info.mask_rule()});
+  Utf8Stream shown;
   std::string text;
   std::vector<std::int32_t> tokens;
-  generator.generate(prompt_tokens, options.num_tokens, [&](std::int32_t token) {
+  generator.go_on(stream, begun.num_drawn, options.num_tokens, [&](std::int32_t token) {
     tokens.push_back(token);
     const std::string piece = info.tokenizer->decode({&token, 1});
     text += piece;
-    return options.json || show(stream.push(piece));
+    return options.json || show(shown.push(piece));
   });
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds = seconds_since(start) - prefill_s;
+  if (!options.state_out.empty()) {
+    stream.feed({&tokens.back(), 1});
+    StreamFile::write(options.state_out, stream, info.model_digest,
+                      begun.num_drawn + static_cast<std::int64_t>(tokens.size()));
+  }
   if (options.json) {
-    print_json(prompt, text, prompt_tokens, tokens, seconds, options, info);
+    print_json(prompt, text, prompt_tokens, tokens, {prefill_s, seconds}, options, info);
   } else {
-    show(stream.finish() + "\n");
-    log::info("{} tokens after a prompt of {}, {:.1f} tokens a second", tokens.size(), prompt_tokens.size(),
-              static_cast<double>(tokens.size()) / seconds);
+    show(shown.finish() + "\n");
+    log::info("{} tokens after a prompt of {} ({:.1f} s), {:.1f} tokens a second; state of {:.1f} KiB", tokens.size(),
+              prompt_tokens.size(), prefill_s, static_cast<double>(tokens.size()) / seconds,
+              static_cast<double>(stream.state_bytes()) / 1024);
   }
   return 0;
 }
@@ -131,7 +191,13 @@ void add_generate(Program& program) {
   prompt->add_option("--prompt", options->prompt, "the text itself")->type_name("TEXT");
   prompt->add_option("--prompt-file", options->prompt_file, "a file with the text, or - for standard input")
       ->type_name("FILE");
-  prompt->require_option(1);
+  prompt->require_option(0, 1);
+  command
+      ->add_option("--state-in", options->state_in,
+                   "go on behind a text whose state --state-out has kept; the prompt, if any, follows it")
+      ->type_name("FILE");
+  command->add_option("--state-out", options->state_out, "keep the state behind the new text in a file")
+      ->type_name("FILE");
   command->add_option("--tokens", options->num_tokens, "how many new tokens; 256 if not given")
       ->check(CLI::Range(1, 1 << 24))
       ->type_name("N");

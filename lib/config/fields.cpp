@@ -156,7 +156,14 @@ void list_resources(std::vector<Field>& fields) {
       .add("ffn_chunk_tokens", &M::ffn_chunk_tokens, Integers{0, kMostTokens},
            "Tokens for which the feed-forward network is computed at a time. 0: 4096 on GPUs, 1024 on CPUs.")
       .add("head_chunk_tokens", &M::head_chunk_tokens, Integers{0, kMostTokens},
-           "Tokens for which logits exist at a time. 0: 4096 on GPUs, 1024 on CPUs.");
+           "Tokens for which logits exist at a time. 0: 4096 on GPUs, 1024 on CPUs.")
+      .add("span_tokens", &M::span_tokens, Integers{0, kMostTokens},
+           "Tokens of a sequence, of all ranks of a ring together, that are in memory at once; the next ones are "
+           "computed with "
+           "the state that these leave. Exact, and only for models of \"infini\" layers; whole segments. 0: the whole "
+           "sequence.")
+      .add("span_states_mib", &M::span_states_mib, Integers{1, std::int64_t{1} << 30},
+           "MiB that a rank gives to the states between spans. Where they do not all fit, some are computed again.");
   FieldList<PrecisionConfig>(fields, "precision", &RunConfig::precision, Change::OnRequest)
       .add("compute", &PrecisionConfig::compute, WordOf<ComputePrecision>{},
            "Type of activations and matrix products; sums and master weights stay fp32 (fp64 with `fp64`). "

@@ -50,7 +50,25 @@ void check_heads(const ModelConfig& model, Problems& problems) {
   }
 }
 
+void check_spans(const RunConfig& config, Problems& problems) {
+  const std::int64_t span = config.memory.span_tokens, segment = config.model.segment_tokens;
+  if (span == 0) return;
+  if (std::ranges::find(config.model.attention, AttentionKind::Exact) != config.model.attention.end()) {
+    problems.push_back(
+        {{"memory.span_tokens", "model.attention"},
+         "memory.span_tokens needs a model of \"infini\" layers alone: \"exact\" attention sees the whole "
+         "sequence at once",
+         "set memory.span_tokens to 0, or model.attention to \"infini\""});
+  } else if (span % segment != 0) {
+    problems.push_back(
+        {{"memory.span_tokens", "model.segment_tokens"},
+         fmt::format("memory.span_tokens ({}) must be a multiple of model.segment_tokens ({})", span, segment),
+         fmt::format("set memory.span_tokens to {}", (span / segment + 1) * segment)});
+  }
+}
+
 void check_memory(const RunConfig& config, Problems& problems) {
+  check_spans(config, problems);
   if (!config.model.has_memory()) return;
   if (config.model.window > 0) {
     problems.push_back({{"model.window", "model.attention"},

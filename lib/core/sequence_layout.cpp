@@ -42,8 +42,8 @@ LayoutKind balancing_layout(bool causal, std::int64_t window) {
   return causal && window == 0 ? LayoutKind::Zigzag : LayoutKind::Contiguous;
 }
 
-SequenceLayout::SequenceLayout(std::int64_t span_tokens, int ring, LayoutKind kind)
-    : span_tokens_(span_tokens), ring_(ring), kind_(kind) {
+SequenceLayout::SequenceLayout(std::int64_t span_tokens, int ring, LayoutKind kind, std::int64_t first_position)
+    : span_tokens_(span_tokens), ring_(ring), kind_(kind), first_position_(first_position) {
   if (ring < 1 || span_tokens < ring) {
     throw ConfigError(
         "a span of " + std::to_string(span_tokens) + " tokens cannot be shared by " + std::to_string(ring) + " ranks",
@@ -57,21 +57,23 @@ TokenRuns SequenceLayout::runs(int rank) const {
   switch (kind_) {
     case LayoutKind::Contiguous: {
       const Part part = part_of(span_tokens_, ring_, rank);
-      runs.append(part.first, 1, part.count);
+      runs.append(first_position_ + part.first, 1, part.count);
       break;
     }
     case LayoutKind::Zigzag: {
       const Part early = part_of(span_tokens_, 2 * ring_, rank);
       const Part late = part_of(span_tokens_, 2 * ring_, 2 * ring_ - 1 - rank);
       if (early.first + early.count == late.first) {  // the innermost rank, or a ring of one
-        runs.append(early.first, 1, early.count + late.count);
+        runs.append(first_position_ + early.first, 1, early.count + late.count);
       } else {
-        runs.append(early.first, 1, early.count);
-        runs.append(late.first, 1, late.count);
+        runs.append(first_position_ + early.first, 1, early.count);
+        runs.append(first_position_ + late.first, 1, late.count);
       }
       break;
     }
-    case LayoutKind::Striped: runs.append(rank, ring_, (span_tokens_ - rank + ring_ - 1) / ring_); break;
+    case LayoutKind::Striped:
+      runs.append(first_position_ + rank, ring_, (span_tokens_ - rank + ring_ - 1) / ring_);
+      break;
   }
   return runs;
 }

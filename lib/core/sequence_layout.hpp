@@ -22,10 +22,13 @@ LayoutKind layout_kind_from(std::string_view name);
 
 class SequenceLayout {
  public:
+  /// @param first_position  of the span in its sequence
   /// @pre span_tokens >= ring >= 1: every rank owns at least one token
-  SequenceLayout(std::int64_t span_tokens, int ring, LayoutKind kind);
+  SequenceLayout(std::int64_t span_tokens, int ring, LayoutKind kind, std::int64_t first_position = 0);
 
   std::int64_t span_tokens() const { return span_tokens_; }
+  std::int64_t first_position() const { return first_position_; }
+  std::int64_t end_position() const { return first_position_ + span_tokens_; }
   int ring() const { return ring_; }
   LayoutKind kind() const { return kind_; }
 
@@ -39,6 +42,7 @@ class SequenceLayout {
   std::int64_t span_tokens_;
   int ring_;
   LayoutKind kind_;
+  std::int64_t first_position_;
 };
 
 }  // namespace rondo

@@ -27,10 +27,12 @@ std::int64_t longest_sequence(const EvaluationData& data) {
   return std::min(data.sequence_length, data.corpus.num_tokens(data.split));
 }
 
-// The most tokens of a sequence that any rank of the ring can get.
-std::int64_t share_capacity(const EvaluationData& data, int ring, LayoutKind layout) {
+// The most tokens of a span that any rank of the ring can get.
+std::int64_t share_capacity(const EvaluationData& data, int ring, const EvaluationOptions& options) {
   const std::int64_t longest = longest_sequence(data);
-  return longest < ring ? 1 : SequenceLayout(longest, ring, layout).max_tokens();
+  if (longest < ring) return 1;
+  const SequenceSpans spans(longest, options.span_tokens, ring, options.layout);
+  return std::max(spans.layout(0).max_tokens(), spans.layout(spans.count() - 1).max_tokens());
 }
 
 }  // namespace
@@ -58,21 +60,25 @@ Evaluator::Evaluator(Execution& execution, const ProcessGrid& grid, Transformer&
       loader_(data.corpus, data.split,
               {.sequence_length = data.sequence_length, .isolate_documents = data.isolate_documents, .shuffle = false}),
       num_sequences_(loader_.sequences_per_epoch()),
-      capacity_(share_capacity(data, grid.ring().size(), options.layout)),
+      capacity_(share_capacity(data, grid.ring().size(), options)),
       tokens_(execution.device, DType::Int32, {capacity_}, MemoryUse::Workspace),
       targets_(execution.device, DType::Int32, {capacity_}, MemoryUse::Workspace),
       losses_(execution.device, accumulator_of(model.compute_dtype()), {capacity_}, MemoryUse::Workspace),
       host_losses_(accumulator_of(model.compute_dtype()), capacity_) {
   if (options.max_sequences > 0) num_sequences_ = std::min(num_sequences_, options.max_sequences);
   loader_.reserve(capacity_, sequence_);
+  if (options.span_tokens > 0 && options.span_tokens < longest_sequence(data)) {
+    state_ = model.make_state(longest_sequence(data));
+  }
 }
 
 void Evaluator::rehearse() {
   const std::int64_t last = num_sequences_ - 1;
   if (last % grid_.data_size() != grid_.data_index()) return;
   if (loader_.sequence_tokens(sequence_of(last)) == data_.sequence_length) return;
+  if (state_) return;  // the first sequence takes as much for its first span
   Totals ignored;
-  evaluate(sequence_of(last), ignored);
+  evaluate(sequence_of(last), 0, ignored);
 }
 
 EvaluationResult Evaluator::run(const std::function<void(const TokenLosses&)>& per_token) {
@@ -81,8 +87,11 @@ EvaluationResult Evaluator::run(const std::function<void(const TokenLosses&)>& p
   // Ring d of D takes the sequences d, d + D, ...; a ring that has none left still takes part in per_token.
   for (std::int64_t first = 0; first < num_sequences_; first += grid_.data_size()) {
     const std::int64_t turn = first + grid_.data_index();
-    const TokenLosses losses = turn < num_sequences_ ? evaluate(sequence_of(turn), totals) : TokenLosses{};
-    if (per_token) per_token(losses);
+    const std::int64_t mine = turn < num_sequences_ ? num_spans_of(sequence_of(turn)) : 0;
+    for (std::int64_t span = 0; span < num_spans_of(0); ++span) {
+      const TokenLosses losses = span < mine ? evaluate(sequence_of(turn), span, totals) : TokenLosses{};
+      if (per_token) per_token(losses);
+    }
   }
   return fold(totals);
 }
@@ -91,7 +100,14 @@ std::int64_t Evaluator::sequence_of(std::int64_t turn) const {
   return turn * loader_.sequences_per_epoch() / num_sequences_;
 }
 
-TokenLosses Evaluator::evaluate(std::int64_t sequence, Totals& totals) {
+// At most as many as of the first: only the last sequence may be shorter.
+std::int64_t Evaluator::num_spans_of(std::int64_t sequence) const {
+  const std::int64_t num_tokens = loader_.sequence_tokens(sequence);
+  const int ring = execution_.ring.size();
+  return num_tokens < ring ? 1 : SequenceSpans(num_tokens, options_.span_tokens, ring, options_.layout).count();
+}
+
+TokenLosses Evaluator::evaluate(std::int64_t sequence, std::int64_t index, Totals& totals) {
   const Ring& ring = execution_.ring;
   const std::int64_t num_tokens = loader_.sequence_tokens(sequence);
   const bool speaks_for_ring = ring.rank() == 0;
@@ -99,13 +115,15 @@ TokenLosses Evaluator::evaluate(std::int64_t sequence, Totals& totals) {
     if (speaks_for_ring) totals.num_tokens_left_out += num_tokens;
     return {};
   }
-  const SequenceLayout layout(num_tokens, ring.size(), options_.layout);
+  const SequenceLayout layout =
+      SequenceSpans(num_tokens, options_.span_tokens, ring.size(), options_.layout).layout(index);
   const TokenRuns runs = layout.runs(ring.rank());
   loader_.load_into(sequence, runs, sequence_);
-  const Span span(layout, options_.rule, ring.rank(), sequence_.document_offsets);
+  const Span span(layout, options_.rule, ring.rank(), sequence_.document_offsets, num_tokens);
   const TensorView losses = losses_.view().rows(0, span.num_tokens());  // [T]
-  model_.evaluate(span, upload(span.num_tokens()), losses);
-  if (speaks_for_ring) ++totals.num_sequences;
+  SequenceState* state = state_ ? &*state_ : nullptr;
+  model_.evaluate(span, upload(span.num_tokens()), losses, {index == 0 ? nullptr : state, state});
+  if (speaks_for_ring && index == 0) ++totals.num_sequences;
   const TokenLosses result{.sequence_first = sequence * data_.sequence_length,
                            .runs = runs,
                            .targets = sequence_.targets,

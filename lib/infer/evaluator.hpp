@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "core/sequence_spans.hpp"
 #include "infer/host_values.hpp"
 #include "io/data_loader.hpp"
 #include "model/transformer.hpp"
@@ -28,6 +30,8 @@ struct EvaluationOptions {
   std::int64_t max_sequences = 0;
   LayoutKind layout = LayoutKind::Zigzag;
   AttentionMask::Rule rule = {};
+  /// A sequence goes through the model so many tokens at a time; 0: all at once. @pre 0, or every layer has a memory
+  std::int64_t span_tokens = 0;
 };
 
 /// Tokens at positions [first_position, end_position) of their sequence.
@@ -51,7 +55,7 @@ struct EvaluationResult {
   double perplexity() const;
 };
 
-/// What one rank learned of one sequence. A token's loss is that of predicting the one behind it.
+/// What one rank learned of one span of a sequence. A token's loss is that of predicting the one behind it.
 struct TokenLosses {
   std::int64_t sequence_first = 0;        ///< position in the split of the sequence's first token
   TokenRuns runs;                         ///< this rank's positions in the sequence
@@ -75,15 +79,15 @@ class Evaluator {
 
   /// Collective over the world; the same result on every rank. Sums are fp64 and folded in a fixed order, so
   /// the number of ranks changes the result by rounding only.
-  /// @param per_token  may be empty. Called equally often on every rank, so it may be collective: once for
-  /// each
-  ///                   sequence of the rank's ring, and with no tokens while only other rings still have one
+  /// @param per_token  may be empty. Called equally often on every rank, so it may be collective: once for each span of
+  ///                   each sequence of the rank's ring, and with no tokens while only other rings still have one
   EvaluationResult run(const std::function<void(const TokenLosses&)>& per_token = {});
 
  private:
   struct Totals;
   std::int64_t sequence_of(std::int64_t turn) const;
-  TokenLosses evaluate(std::int64_t sequence, Totals& totals);
+  std::int64_t num_spans_of(std::int64_t sequence) const;
+  TokenLosses evaluate(std::int64_t sequence, std::int64_t span, Totals& totals);
   TokenBatch upload(std::int64_t num_tokens);
   void add(const TokenLosses& losses, Totals& totals) const;
   EvaluationResult fold(const Totals& mine) const;
@@ -95,10 +99,11 @@ class Evaluator {
   EvaluationOptions options_;
   DataLoader loader_;
   std::int64_t num_sequences_;
-  std::int64_t capacity_;             // the largest share of a sequence: T is at most this
-  LoadedSequence sequence_;           // this rank's share
-  Buffer tokens_, targets_, losses_;  // [T] on the device
-  HostValues host_losses_;            // [T]
+  std::int64_t capacity_;               // the largest share of a span: T is at most this
+  std::optional<SequenceState> state_;  // between spans; none when every sequence is one
+  LoadedSequence sequence_;             // this rank's share of the span at hand
+  Buffer tokens_, targets_, losses_;    // [T] on the device
+  HostValues host_losses_;              // [T]
 };
 
 }  // namespace rondo

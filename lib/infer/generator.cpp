@@ -12,10 +12,7 @@ namespace rondo {
 
 Generator::Generator(Execution& execution, Transformer& model, const Tokenizer& tokenizer,
                      const GeneratorOptions& options)
-    : execution_(execution),
-      model_(model),
-      options_(options),
-      host_logits_(accumulator_of(model.compute_dtype()), model.shape().vocabulary) {
+    : execution_(execution), model_(model), options_(options) {
   check(options.sampling);
   ensure(options.prefill_chunk_tokens > 0, "a prefill chunk has tokens");
   if (execution.ring.size() != 1) {
@@ -27,8 +24,6 @@ Generator::Generator(Execution& execution, Transformer& model, const Tokenizer& 
   for (std::int64_t id = 0; id < std::min(V, tokenizer.vocabulary_size()); ++id) {
     is_target_[static_cast<std::size_t>(id)] = tokenizer.is_target(static_cast<std::int32_t>(id));
   }
-  tokens_ = Buffer(execution.device, DType::Int32, {options.prefill_chunk_tokens}, MemoryUse::Workspace);
-  logits_ = Buffer(execution.device, accumulator_of(model.compute_dtype()), {V}, MemoryUse::Workspace);
 }
 
 void Generator::generate(std::span<const std::int32_t> prompt, std::int64_t num_tokens,
@@ -37,42 +32,28 @@ void Generator::generate(std::span<const std::int32_t> prompt, std::int64_t num_
   if (prompt.empty()) {
     throw ConfigError("the prompt has no tokens", "--prompt", "give at least one character that the model knows");
   }
-  const std::int64_t V = model_.shape().vocabulary;
-  for (const std::int32_t token : prompt) {
-    if (token < 0 || token >= V) {
-      throw ConfigError(
-          "token " + std::to_string(token) + " of the prompt is not in the model's vocabulary of " + std::to_string(V),
-          "--prompt");
-    }
-  }
   if (num_tokens <= 0) return;
   // the last token drawn is not given to the model
-  SequenceState state = model_.make_state(static_cast<std::int64_t>(prompt.size()) + num_tokens - 1);
-  prefill(prompt, state);
+  SequenceStream stream = make_stream(static_cast<std::int64_t>(prompt.size()) + num_tokens - 1);
+  stream.feed(prompt);
+  go_on(stream, 0, num_tokens, emit);
+}
+
+void Generator::go_on(SequenceStream& stream, std::int64_t first_draw, std::int64_t num_tokens, const Emit& emit) {
   for (std::int64_t i = 0; i < num_tokens; ++i) {
-    const std::int32_t token = draw(i);
+    const std::int32_t token = draw(stream.next_logits(), first_draw + i);
     if (!emit(token) || i + 1 == num_tokens) return;
-    advance({&token, 1}, state);
+    stream.feed({&token, 1});
   }
 }
 
-void Generator::prefill(std::span<const std::int32_t> prompt, SequenceState& state) {
-  const auto chunk = static_cast<std::size_t>(options_.prefill_chunk_tokens);
-  for (std::size_t first = 0; first < prompt.size(); first += chunk) {
-    advance(prompt.subspan(first, std::min(chunk, prompt.size() - first)), state);
-  }
+SequenceStream Generator::make_stream(std::int64_t capacity_tokens) const {
+  return SequenceStream(
+      execution_, model_,
+      {.rule = options_.rule, .chunk_tokens = options_.prefill_chunk_tokens, .capacity_tokens = capacity_tokens});
 }
 
-void Generator::advance(std::span<const std::int32_t> tokens, SequenceState& state) {
-  const auto count = static_cast<std::int64_t>(tokens.size());
-  const Span span(SequenceLayout(count, 1, LayoutKind::Contiguous), options_.rule, 0);
-  const TensorView on_device = tokens_.view().rows(0, count);  // [T]
-  execution_.device.copy(execution_.compute, on_device.data, tokens.data(), on_device.size_bytes());
-  model_.next_logits(span, on_device, state, logits_.view());
-}
-
-std::int32_t Generator::draw(std::int64_t index) {
-  const std::span<double> logits = host_logits_.fetch(execution_, logits_.view());  // [V]
+std::int32_t Generator::draw(std::span<double> logits, std::int64_t index) const {
   for (std::size_t id = 0; id < logits.size(); ++id) {
     if (!is_target_[id]) logits[id] = -std::numeric_limits<double>::infinity();
   }

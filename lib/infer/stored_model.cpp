@@ -22,6 +22,16 @@ bool is_step_folder(const fs::path& folder) {
   return fs::exists(folder / "commit.json", ignored) || fs::exists(folder / "state.h5", ignored);
 }
 
+std::string weights_digest(const CheckpointRecord& record) {
+  std::vector<Digest> parts;
+  for (const CheckpointDataset& dataset : record.datasets) {
+    if (!dataset.name.starts_with("parameters/")) continue;
+    parts.push_back(digest_of(dataset.name));
+    parts.push_back(dataset.digest());
+  }
+  return digest_of_parts(parts).hex();
+}
+
 }  // namespace
 
 fs::path find_checkpoint(const Communicator& ranks, const fs::path& given) {
@@ -48,8 +58,10 @@ fs::path find_checkpoint(const Communicator& ranks, const fs::path& given) {
 
 StoredModelInfo read_model_info(const fs::path& step_folder) {
   const std::string where = step_folder.string();
-  const std::string text = CheckpointReader(step_folder).metadata();
+  const CheckpointReader reader(step_folder);
+  const std::string text = reader.metadata();
   StoredModelInfo info;
+  info.model_digest = weights_digest(reader.record());
   info.folder = step_folder;
   std::string config, tokenizer;
   try {
@@ -81,11 +93,15 @@ std::vector<NamedTensor> stored_weights(ParameterSet& parameters) {
 }
 
 StoredModel::StoredModel(Execution& execution, const Communicator& ranks, const StoredModelInfo& info)
-    : parameters_(execution, shape_of(info.config), dtype_of_compute(info.config.precision.compute),
-                  ParameterUse::Inference),
-      transformer_(execution, shape_of(info.config), parameters_, ActivationPolicy::KeepInputs) {
+    : shape_(shape_of(info.config)),
+      parameters_(execution, shape_, dtype_of_compute(info.config.precision.compute), ParameterUse::Inference),
+      transformer_(execution, shape_, parameters_, ActivationPolicy::KeepInputs) {
   CheckpointReader(info.folder).read(ranks, stored_weights(parameters_));
   parameters_.refresh_compute_copies();
+}
+
+Transformer StoredModel::transformer_in(Execution& execution) {
+  return Transformer(execution, shape_, parameters_, ActivationPolicy::KeepInputs);
 }
 
 }  // namespace rondo

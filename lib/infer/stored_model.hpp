@@ -24,6 +24,7 @@ struct StoredModelInfo {
   std::int64_t step = 0;
   std::int64_t tokens_seen = 0;
   std::string tokenizer_digest;
+  std::string model_digest;  // of the weights
   std::unique_ptr<Tokenizer> tokenizer;
 
   AttentionMask::Rule mask_rule() const { return mask_rule_of(config.model); }
@@ -45,8 +46,11 @@ class StoredModel {
   StoredModel(Execution& execution, const Communicator& ranks, const StoredModelInfo& info);
 
   Transformer& transformer() { return transformer_; }
+  /// The same weights in another execution of this process, on the same device: a rank alone, out of a ring.
+  Transformer transformer_in(Execution& execution);
 
  private:
+  TransformerShape shape_;
   ParameterSet parameters_;
   Transformer transformer_;
 };

@@ -25,12 +25,14 @@ Shape with_runs(std::size_t runs, const Shape& shape) {
 
 // --- forward ---
 
-CompressiveMemory::Scan CompressiveMemory::start(const MemoryTokens& tokens, const MemoryBefore& before) {
+CompressiveMemory::Scan CompressiveMemory::start(const MemoryTokens& tokens, const MemoryState& initial,
+                                                 const MemoryBefore& before, const MemoryState& after) {
   TraceScope trace("compressive_memory.start");
   const MemoryChain& chain = tokens.chain;
+  begin_with(before.z, initial.z);
   rule_ == MemoryRule::DeltaCorrected ? find_z_in_turn(tokens, before.z) : find_z(tokens, before.z);
   Scan scan;
-  scan.normalisers = normalisers_from(tokens, before.z);
+  scan.normalisers = normalisers_from(tokens, before.z, after.z);
   if (chain.runs().size() == 1) return scan;
   // M behind = (1 - decay) M before + summary
   const std::int64_t G = tokens.k.shape[1], D = tokens.k.shape[2];
@@ -49,14 +51,14 @@ CompressiveMemory::Scan CompressiveMemory::start(const MemoryTokens& tokens, con
   return scan;
 }
 
-void CompressiveMemory::finish(const MemoryTokens& tokens, Scan& scan, const MemoryBefore& before,
-                               const MemoryRead& read) {
+void CompressiveMemory::finish(const MemoryTokens& tokens, Scan& scan, const MemoryState& initial,
+                               const MemoryBefore& before, const MemoryRead& read, const MemoryState& after) {
   TraceScope trace("compressive_memory.finish");
   auto& [device, backend, compute, scratch, ring] = execution_;
   const MemoryChain& chain = tokens.chain;
   scan.summaries_arrive.wait(compute);
   scan.decays_arrive.wait(compute);
-  device.fill_zero(compute, before.m.data, before.m.size_bytes());
+  begin_with(before.m, initial.m);
   for (std::size_t i = 0; i < chain.mine().size(); ++i) {
     for (std::size_t run = 0; run < chain.mine()[i]; ++run) {
       backend.memory_fold(compute, {.state = row_of(before.m, i),
@@ -68,13 +70,29 @@ void CompressiveMemory::finish(const MemoryTokens& tokens, Scan& scan, const Mem
     const TensorView m = take_zeros(DType::Fp64, row_of(before.m, i).shape);
     device.copy(compute, m.data, row_of(before.m, i).data, m.size_bytes());
     forward(tokens, i, scan.normalisers[i], m, {}, read);
+    const bool is_last = chain.mine()[i] + 1 == chain.runs().size();
+    if (is_last && after.m) device.copy(compute, after.m.data, m.data, m.size_bytes());
   }
+  if (after.m) share(chain, chain.runs().size() - 1, after.m);
+}
+
+void CompressiveMemory::begin_with(const TensorView& rows, const TensorView& state) {
+  auto& [device, backend, compute, scratch, ring] = execution_;
+  if (!state) return device.fill_zero(compute, rows.data, rows.size_bytes());
+  for (std::int64_t i = 0; i < rows.shape[0]; ++i) {
+    device.copy(compute, row_of(rows, static_cast<std::size_t>(i)).data, state.data, state.size_bytes());
+  }
+}
+
+void CompressiveMemory::share(const MemoryChain& chain, std::size_t run, const TensorView& state) {
+  if (execution_.ring.size() == 1) return;
+  execution_.ring.transport.broadcast(execution_.compute, state, chain.runs()[run].rank);
 }
 
 void CompressiveMemory::read_again(const MemoryTokens& tokens, const MemoryBefore& before, const MemoryRead& read) {
   TraceScope trace("compressive_memory.read_again");
   Arena::Scope scope(execution_.scratch);
-  const std::vector<MemoryNormalisers> normalisers = normalisers_from(tokens, before.z);
+  const std::vector<MemoryNormalisers> normalisers = normalisers_from(tokens, before.z, {});
   for (std::size_t i = 0; i < tokens.chain.mine().size(); ++i) {
     const TensorView m = take_zeros(DType::Fp64, row_of(before.m, i).shape);
     execution_.device.copy(execution_.compute, m.data, row_of(before.m, i).data, m.size_bytes());
@@ -88,9 +106,8 @@ void CompressiveMemory::read_again(const MemoryTokens& tokens, const MemoryBefor
 void CompressiveMemory::find_z(const MemoryTokens& tokens, const TensorView& z_before) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   const MemoryChain& chain = tokens.chain;
-  Arena::Scope scope(scratch);
-  device.fill_zero(compute, z_before.data, z_before.size_bytes());
   if (chain.runs().size() == 1) return;
+  Arena::Scope scope(scratch);
   const std::int64_t G = tokens.k.shape[1], D = tokens.k.shape[2];
   const TensorView sums = scratch.take(accumulator_of(tokens.k.dtype), with_runs(chain.runs().size(), {G, D}));
   for (std::size_t i = 0; i < chain.mine().size(); ++i) {
@@ -114,7 +131,6 @@ void CompressiveMemory::find_z_in_turn(const MemoryTokens& tokens, const TensorV
   auto& [device, backend, compute, scratch, ring] = execution_;
   const MemoryChain& chain = tokens.chain;
   Arena::Scope scope(scratch);
-  device.fill_zero(compute, z_before.data, z_before.size_bytes());
   for (std::size_t i = 0; i < chain.mine().size(); ++i) {
     take_over(chain, chain.mine()[i], Direction::ToLaterRuns, row_of(z_before, i));
     const TensorView z = take_zeros(DType::Fp64, row_of(z_before, i).shape);
@@ -129,7 +145,8 @@ void CompressiveMemory::find_z_in_turn(const MemoryTokens& tokens, const TensorV
 }
 
 std::vector<MemoryNormalisers> CompressiveMemory::normalisers_from(const MemoryTokens& tokens,
-                                                                   const TensorView& z_before) {
+                                                                   const TensorView& z_before,
+                                                                   const TensorView& z_final) {
   std::vector<MemoryNormalisers> all;
   for (std::size_t i = 0; i < tokens.chain.mine().size(); ++i) {
     all.push_back(take_normalisers(tokens, i));
@@ -137,7 +154,10 @@ std::vector<MemoryNormalisers> CompressiveMemory::normalisers_from(const MemoryT
     const TensorView z = take_zeros(DType::Fp64, row_of(z_before, i).shape);
     execution_.device.copy(execution_.compute, z.data, row_of(z_before, i).data, z.size_bytes());
     run_normalisers(tokens, i, z, all.back());
+    const bool is_last = tokens.chain.mine()[i] + 1 == tokens.chain.runs().size();
+    if (is_last && z_final) execution_.device.copy(execution_.compute, z_final.data, z.data, z.size_bytes());
   }
+  if (z_final) share(tokens.chain, tokens.chain.runs().size() - 1, z_final);
   return all;
 }
 
@@ -148,7 +168,8 @@ void CompressiveMemory::run_normalisers(const MemoryTokens& tokens, std::size_t 
 }
 
 void CompressiveMemory::go_back_through_z(const MemoryTokens& tokens, const Scan& scan,
-                                          const std::vector<MemoryNormalisers>& gradients, const TensorView& d_k) {
+                                          const std::vector<MemoryNormalisers>& gradients, const TensorView& d_state,
+                                          const TensorView& d_k) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   const MemoryChain& chain = tokens.chain;
   Arena::Scope scope(scratch);
@@ -158,7 +179,13 @@ void CompressiveMemory::go_back_through_z(const MemoryTokens& tokens, const Scan
         compute, {rule_, tokens.k, chain.schedules()[i], scan.normalisers[i], gradients[i], d_z, sink, scratch});
   };
   const std::size_t num_mine = chain.mine().size();
-  const TensorView d_behind = take_zeros(DType::Fp64, with_runs(num_mine, shape));
+  const TensorView d_behind = scratch.take(DType::Fp64, with_runs(num_mine, shape));
+  begin_with(d_behind, d_state);
+  const auto hand_out = [&] {
+    if (!d_state) return;
+    if (chain.mine().front() == 0) device.copy(compute, d_state.data, row_of(d_behind, 0).data, d_state.size_bytes());
+    share(chain, 0, d_state);
+  };
   if (rule_ == MemoryRule::DeltaCorrected) {
     for (std::size_t i = num_mine; i-- > 0;) {
       const std::size_t run = chain.mine()[i];
@@ -170,7 +197,7 @@ void CompressiveMemory::go_back_through_z(const MemoryTokens& tokens, const Scan
         device.copy(compute, row_of(d_behind, i - 1).data, d_z.data, d_z.size_bytes());
       }
     }
-    return;
+    return hand_out();
   }
   if (chain.runs().size() > 1) {
     const TensorView sums = scratch.take(accumulator_of(tokens.k.dtype), with_runs(chain.runs().size(), shape));
@@ -190,6 +217,7 @@ void CompressiveMemory::go_back_through_z(const MemoryTokens& tokens, const Scan
     }
   }
   for (std::size_t i = 0; i < num_mine; ++i) through_run(i, row_of(d_behind, i), d_k);
+  hand_out();
 }
 
 // --- backward ---
@@ -199,7 +227,7 @@ CompressiveMemory::Scan CompressiveMemory::start_backward(const MemoryTokens& to
   TraceScope trace("compressive_memory.start_backward");
   const MemoryChain& chain = tokens.chain;
   Scan scan;
-  scan.normalisers = normalisers_from(tokens, before.z);
+  scan.normalisers = normalisers_from(tokens, before.z, {});
   if (chain.runs().size() == 1) return scan;
   const std::int64_t G = tokens.k.shape[1], D = tokens.k.shape[2];
   scan.summaries = execution_.scratch.take(accumulator_of(tokens.k.dtype), with_runs(chain.runs().size(), {G, D, D}));
@@ -214,16 +242,18 @@ CompressiveMemory::Scan CompressiveMemory::start_backward(const MemoryTokens& to
 }
 
 void CompressiveMemory::finish_backward(const MemoryTokens& tokens, Scan& scan, const MemoryBefore& before,
-                                        const MemoryRead& read, const TensorView& d_read, const TensorView& d_q,
-                                        const TensorView& d_k, const TensorView& d_v) {
+                                        const MemoryRead& read, const TensorView& d_read, const MemoryState& d_state,
+                                        const TensorView& d_q, const TensorView& d_k, const TensorView& d_v) {
   TraceScope trace("compressive_memory.finish_backward");
   auto& [device, backend, compute, scratch, ring] = execution_;
   const MemoryChain& chain = tokens.chain;
   scan.summaries_arrive.wait(compute);
   Arena::Scope scope(scratch);
   std::vector<MemoryNormalisers> gradients;
+  TensorView d_initial;  // of M before the span, on the rank of its first run
   for (std::size_t i = 0; i < chain.mine().size(); ++i) {
     const TensorView d_m = take_zeros(DType::Fp64, row_of(before.m, i).shape);
+    if (d_state.m) device.copy(compute, d_m.data, d_state.m.data, d_m.size_bytes());
     for (std::size_t run = chain.runs().size(); run-- > chain.mine()[i] + 1;) {
       backend.memory_fold(compute, {.state = d_m,
                                     .decay = has_decays() ? row_of(before.decays, run) : TensorView{},
@@ -233,8 +263,13 @@ void CompressiveMemory::finish_backward(const MemoryTokens& tokens, Scan& scan, 
     }
     gradients.push_back(take_normalisers(tokens, i));
     backward(tokens, i, scan, before, read, d_read, d_m, gradients[i], d_q, d_k, d_v);
+    if (chain.mine()[i] == 0) d_initial = d_m;
   }
-  go_back_through_z(tokens, scan, gradients, d_k);
+  if (d_state.m) {
+    if (d_initial) device.copy(compute, d_state.m.data, d_initial.data, d_initial.size_bytes());
+    share(chain, 0, d_state.m);
+  }
+  go_back_through_z(tokens, scan, gradients, d_state.z, d_k);
 }
 
 // --- operations of one run ---

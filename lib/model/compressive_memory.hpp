@@ -24,6 +24,12 @@ struct MemoryBefore {
   TensorView decays;  // [runs of all ranks, G, D, D] accumulator type; empty for the linear rule
 };
 
+/// The state between spans, or its gradient: the same on all ranks. Empty views: nothing was before, or nothing is asked for.
+struct MemoryState {
+  TensorView m;  // [G, D, D] fp64
+  TensorView z;  // [G, D] fp64
+};
+
 class CompressiveMemory {
  public:
   CompressiveMemory(Execution& execution, MemoryRule rule) : execution_(execution), rule_(rule) {}
@@ -36,18 +42,23 @@ class CompressiveMemory {
   };
 
   /// Finds before.z and the normalisers, and starts the exchange of what every run writes.
-  Scan start(const MemoryTokens& tokens, const MemoryBefore& before);
-  /// Finds before.m and reads for all queries.
-  void finish(const MemoryTokens& tokens, Scan& scan, const MemoryBefore& before, const MemoryRead& read);
+  /// @param initial  before the span  @param after  behind it, overwritten
+  Scan start(const MemoryTokens& tokens, const MemoryState& initial, const MemoryBefore& before,
+             const MemoryState& after);
+  /// Finds before.m and reads for all queries. May overwrite `initial` with `after`.
+  void finish(const MemoryTokens& tokens, Scan& scan, const MemoryState& initial, const MemoryBefore& before,
+              const MemoryRead& read, const MemoryState& after);
   /// Reads once more, from a state that is known.
   void read_again(const MemoryTokens& tokens, const MemoryBefore& before, const MemoryRead& read);
 
   /// Starts the exchange of what every run's reads want of the state before it.
   Scan start_backward(const MemoryTokens& tokens, const MemoryBefore& before, const MemoryRead& read,
                       const TensorView& d_read);
-  /// d_q [T, N, D], d_k, d_v [U, G, D] += ..., accumulator types.
+  /// d_q [T, N, D], d_k, d_v [U, G, D] += ..., accumulator types; d_state, the gradient of the state behind the span, becomes that
+  /// of the state before it.
   void finish_backward(const MemoryTokens& tokens, Scan& scan, const MemoryBefore& before, const MemoryRead& read,
-                       const TensorView& d_read, const TensorView& d_q, const TensorView& d_k, const TensorView& d_v);
+                       const TensorView& d_read, const MemoryState& d_state, const TensorView& d_q,
+                       const TensorView& d_k, const TensorView& d_v);
 
   bool has_decays() const { return rule_ != MemoryRule::Linear; }
 
@@ -57,13 +68,18 @@ class CompressiveMemory {
   void hand_on(const MemoryChain& chain, std::size_t run, Direction direction, const TensorView& state);
   void take_over(const MemoryChain& chain, std::size_t run, Direction direction, const TensorView& state);
 
-  std::vector<MemoryNormalisers> normalisers_from(const MemoryTokens& tokens, const TensorView& z_before);
+  std::vector<MemoryNormalisers> normalisers_from(const MemoryTokens& tokens, const TensorView& z_before,
+                                                  const TensorView& z_final);
   void run_normalisers(const MemoryTokens& tokens, std::size_t mine, const TensorView& z,
                        const MemoryNormalisers& normalisers);
   void find_z(const MemoryTokens& tokens, const TensorView& z_before);
   void find_z_in_turn(const MemoryTokens& tokens, const TensorView& z_before);
+  /// Every row of `rows` = state, or 0 where there is none.
+  void begin_with(const TensorView& rows, const TensorView& state);
+  /// What the owner of a run has found becomes the state of all ranks.
+  void share(const MemoryChain& chain, std::size_t run, const TensorView& state);
   void go_back_through_z(const MemoryTokens& tokens, const Scan& scan, const std::vector<MemoryNormalisers>& gradients,
-                         const TensorView& d_k);
+                         const TensorView& d_state, const TensorView& d_k);
   void forward(const MemoryTokens& tokens, std::size_t mine, const MemoryNormalisers& normalisers, const TensorView& m,
                const TensorView& decay, const MemoryRead& read);
   void backward(const MemoryTokens& tokens, std::size_t mine, const Scan& scan, const MemoryBefore& before,

@@ -16,16 +16,24 @@ class KeyValueCache final : public LayerState {
       : k_(device, dtype, shape, MemoryUse::KeyValueSlots), v_(device, dtype, shape, MemoryUse::KeyValueSlots) {}
 
   void append(Device& device, Stream& stream, const KeyValue& fresh) {
-    const std::int64_t count = fresh.k.shape[0];
-    if (num_tokens_ + count > k_.view().shape[0]) {
-      throw Error(ErrorKind::Internal, "the key/value cache holds " + std::to_string(k_.view().shape[0]) + " tokens");
-    }
-    device.copy(stream, k_.view().rows(num_tokens_, count).data, fresh.k.data, fresh.k.size_bytes());
-    device.copy(stream, v_.view().rows(num_tokens_, count).data, fresh.v.data, fresh.v.size_bytes());
-    num_tokens_ += count;
+    const std::int64_t first = num_tokens_, count = fresh.k.shape[0];
+    see({0, first + count});
+    device.copy(stream, k_.view().rows(first, count).data, fresh.k.data, fresh.k.size_bytes());
+    device.copy(stream, v_.view().rows(first, count).data, fresh.v.data, fresh.v.size_bytes());
   }
   KeyValue all() const { return {k_.view().rows(0, num_tokens_), v_.view().rows(0, num_tokens_)}; }
-  std::int64_t num_tokens() const { return num_tokens_; }
+
+  KeyInterval sight() const override { return {0, num_tokens_}; }
+  std::int64_t capacity_tokens() const override { return k_.view().shape[0]; }
+  void see(const KeyInterval& positions) override {
+    if (positions.end > capacity_tokens()) {
+      throw Error(ErrorKind::Internal, "the key/value cache holds " + std::to_string(capacity_tokens()) + " tokens");
+    }
+    num_tokens_ = positions.end;
+  }
+  std::vector<StatePart> parts() const override { return {{"turned_keys", all().k}, {"values", all().v}}; }
+  std::int64_t size_bytes() const override { return static_cast<std::int64_t>(k_.size_bytes() + v_.size_bytes()); }
+  void forget(Device&, Stream&) override {}  // it has no memory beside what it sees
 
  private:
   Buffer k_, v_;
@@ -52,7 +60,7 @@ ExactAttention::Turned ExactAttention::split(const TokenRuns& positions, const T
   return turned;
 }
 
-AttentionTape ExactAttention::forward(const Span& span, const LayerWeights&, const TensorView& qkv, LayerState* state,
+AttentionTape ExactAttention::forward(const Span& span, const LayerWeights&, const TensorView& qkv, StateFlow state,
                                       const LayerActivations& kept) {
   const std::int64_t T = span.num_tokens();
   const DType accumulator = accumulator_of(compute_);
@@ -61,8 +69,9 @@ AttentionTape ExactAttention::forward(const Span& span, const LayerWeights&, con
   RingAttention::empty_carry(execution_, carry);
   {
     Arena::Scope scope(execution_.scratch);
-    if (state != nullptr) {
-      forward_cached(span, qkv, *state, carry);
+    if (state.after != nullptr) {
+      ensure(state.before == state.after, "a key/value cache grows in its place");
+      forward_cached(span, qkv, *state.after, carry);
     } else {
       const auto [q, kv] = split(span.runs(), qkv);
       ring_attention_.forward(span, q, kv, carry);
@@ -72,9 +81,10 @@ AttentionTape ExactAttention::forward(const Span& span, const LayerWeights&, con
 }
 
 AttentionTape ExactAttention::rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
-                                            const LayerActivations& kept) {
+                                            const LayerState* before, const LayerActivations& kept) {
+  ensure(before == nullptr, "exact attention is trained in one span");
   const auto out = kept.fetch(Activation::AttentionOut), lse = kept.fetch(Activation::AttentionLse);
-  if (!out || !lse) return forward(span, w, qkv, nullptr, kept);
+  if (!out || !lse) return forward(span, w, qkv, {}, kept);
   return with_heads_out({*out, *lse});
 }
 
@@ -89,20 +99,17 @@ void ExactAttention::forward_cached(const Span& span, const TensorView& qkv, Lay
                                     const SoftmaxCarry& carry) {
   ensure(span.layout().ring() == 1, "a key/value cache lives on one rank");
   auto& cache = dynamic_cast<KeyValueCache&>(state);
-  const std::int64_t T = span.num_tokens();
-  const TokenRuns positions = TokenRuns::contiguous(cache.num_tokens(), T);
-  const auto [q, fresh] = split(positions, qkv);
+  ensure(span.layout().first_position() == cache.sight().end, "the span follows what the cache holds");
+  const auto [q, fresh] = split(span.runs(), qkv);
   cache.append(execution_.device, execution_.compute, fresh);
   const auto [k, v] = cache.all();
-  AttentionMaskView mask = span.mask();
-  mask.sequence_tokens = cache.num_tokens();
   execution_.backend.block_attention_forward(
-      execution_.compute, {q, k, v, positions, TokenRuns::contiguous(0, cache.num_tokens()), mask,
+      execution_.compute, {q, k, v, span.runs(), TokenRuns::contiguous(0, cache.sight().end), span.mask(),
                            1.0 / std::sqrt(static_cast<double>(shape_.head_dim)), carry, execution_.scratch});
 }
 
 void ExactAttention::backward(const Span& span, const LayerWeights&, const TensorView& qkv, const AttentionTape& tape,
-                              const TensorView& d_out, const TensorView& d_qkv) {
+                              const LayerState*, LayerState*, const TensorView& d_out, const TensorView& d_qkv) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(scratch);
   const auto [q, kv] = split(span.runs(), qkv);

@@ -15,13 +15,15 @@ class ExactAttention final : public AttentionLayer {
  public:
   ExactAttention(Execution& execution, RingAttention& ring_attention, const TransformerShape& shape, DType compute);
 
-  AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, LayerState* state,
+  AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, StateFlow state,
                         const LayerActivations& kept) override;
-  AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
+  AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv, const LayerState* before,
                               const LayerActivations& kept) override;
   void backward(const Span& span, const LayerWeights& w, const TensorView& qkv, const AttentionTape& tape,
-                const TensorView& d_out, const TensorView& d_qkv) override;
+                const LayerState* before, LayerState* d_state, const TensorView& d_out,
+                const TensorView& d_qkv) override;
   std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) override;
+  std::unique_ptr<LayerState> make_state_gradient(std::int64_t) override { return nullptr; }
 
  private:
   struct Turned {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/infini_attention.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/trace.hpp"
@@ -16,6 +17,10 @@ TensorView rows_at(const MemoryChain& chain, const TensorView& all, const KeyTra
   return all.rows(index_of(chain.keys(), transfer.first), transfer.count);
 }
 
+KeyInterval intersection(const MemoryRun& run, const KeyInterval& positions) {
+  return {std::max(run.tokens.global_first, positions.begin), std::min(run.tokens.global_last() + 1, positions.end)};
+}
+
 }  // namespace
 
 InfiniAttention::InfiniAttention(Execution& execution, const TransformerShape& shape, DType compute)
@@ -26,10 +31,11 @@ InfiniAttention::InfiniAttention(Execution& execution, const TransformerShape& s
       inverse_frequencies_(rope_inverse_frequencies(shape)),
       memory_(execution, shape.segments.memory_rule) {}
 
-AttentionTape InfiniAttention::forward(const Span& span, const LayerWeights& w, const TensorView& qkv,
-                                       LayerState* state, const LayerActivations& kept) {
+AttentionTape InfiniAttention::forward(const Span& span, const LayerWeights& w, const TensorView& qkv, StateFlow state,
+                                       const LayerActivations& kept) {
   TraceScope trace("infini_attention.forward");
-  ensure(state == nullptr, "a span of Infini-attention begins at the sequence's start");
+  const auto* before = dynamic_cast<const InfiniState*>(state.before);
+  auto* after = dynamic_cast<InfiniState*>(state.after);
   const std::int64_t T = span.num_tokens(), N = shape_.heads, G = shape_.kv_heads, D = shape_.head_dim;
   const DType sum = accumulator_of(compute_);
   const auto mine = static_cast<std::int64_t>(span.memory().mine().size());
@@ -43,23 +49,24 @@ AttentionTape InfiniAttention::forward(const Span& span, const LayerWeights& w, 
   tape.read = {execution_.scratch.take(sum, {T, N, D}), execution_.scratch.take(sum, {N, T})};
   {
     Arena::Scope scope(execution_.scratch);
-    const Sight sight = split(span, qkv);
+    const Sight sight = split(span, qkv, before);
     const MemoryTokens tokens = tokens_of(span, sight);
-    CompressiveMemory::Scan scan = memory_.start(tokens, tape.before);
+    CompressiveMemory::Scan scan = memory_.start(tokens, memory_of(before), tape.before, memory_of(after));
     attend(span, sight, tape.carry);  // while the states of the runs travel
-    memory_.finish(tokens, scan, tape.before, tape.read);
+    memory_.finish(tokens, scan, memory_of(before), tape.before, tape.read, memory_of(after));
+    if (after != nullptr) carry_on(span, sight, before, *after);
   }
   tape.heads_out = mix(w, tape);
   return tape;
 }
 
 AttentionTape InfiniAttention::rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
-                                             const LayerActivations& kept) {
+                                             const LayerState* before, const LayerActivations& kept) {
   TraceScope trace("infini_attention.rematerialize");
   const std::int64_t T = span.num_tokens(), N = shape_.heads, D = shape_.head_dim;
   const DType sum = accumulator_of(compute_);
   const auto out = kept.fetch(Activation::AttentionOut), lse = kept.fetch(Activation::AttentionLse);
-  if (!out || !lse) return forward(span, w, qkv, nullptr, kept);
+  if (!out || !lse) return forward(span, w, qkv, {before, nullptr}, kept);
   AttentionTape tape;
   tape.carry = {*out, *lse};
   tape.before.m = *kept.fetch(Activation::MemoryMatrix);
@@ -68,7 +75,7 @@ AttentionTape InfiniAttention::rematerialize(const Span& span, const LayerWeight
   tape.read = {execution_.scratch.take(sum, {T, N, D}), execution_.scratch.take(sum, {N, T})};
   {
     Arena::Scope scope(execution_.scratch);
-    const Sight sight = split(span, qkv);
+    const Sight sight = split(span, qkv, dynamic_cast<const InfiniState*>(before));
     memory_.read_again(tokens_of(span, sight), tape.before, tape.read);
   }
   tape.heads_out = mix(w, tape);
@@ -84,12 +91,15 @@ TensorView InfiniAttention::mix(const LayerWeights& w, const AttentionTape& tape
 }
 
 void InfiniAttention::backward(const Span& span, const LayerWeights& w, const TensorView& qkv,
-                               const AttentionTape& tape, const TensorView& d_out, const TensorView& d_qkv) {
+                               const AttentionTape& tape, const LayerState* state_before, LayerState* state_gradient,
+                               const TensorView& d_out, const TensorView& d_qkv) {
   TraceScope trace("infini_attention.backward");
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(scratch);
+  const auto* before = dynamic_cast<const InfiniState*>(state_before);
+  auto* d_state = dynamic_cast<InfiniState*>(state_gradient);
   const DType sum = accumulator_of(compute_);
-  const Sight sight = split(span, qkv);
+  const Sight sight = split(span, qkv, before);
   const MemoryTokens tokens = tokens_of(span, sight);
   const TensorView d_local = scratch.take(compute_, d_out.shape), d_read = scratch.take(sum, d_out.shape);
   backend.memory_gate_backward(
@@ -101,47 +111,126 @@ void InfiniAttention::backward(const Span& span, const LayerWeights& w, const Te
     device.fill_zero(compute, view.data, view.size_bytes());
     return view;
   };
-  const Sight d{zeros(sight.q.shape), zeros(sight.q.shape), zeros(sight.k.shape), zeros(sight.k.shape),
-                zeros(sight.v.shape)};
+  const Shape& keys = sight.keys.k.shape;
+  const Sight d{zeros(sight.q.shape), zeros(sight.q.shape), {zeros(keys), zeros(keys), zeros(keys)}};
   const TensorView delta = scratch.take(sum, tape.carry.lse.shape);  // [N, T]
   backend.attention_delta(compute, {tape.carry.out, d_local, delta});
-  backend.block_attention_backward(compute, {sight.q_turned, sight.k_turned, sight.v, d_local, tape.carry.lse, delta,
-                                             span.runs(), span.memory().keys(), span.segment_mask(), scale_, d.q_turned,
-                                             d.k_turned, d.v, scratch, tape.carry.out});
-  memory_.finish_backward(tokens, scan, tape.before, tape.read, d_read, d.q, d.k, d.v);
-  return_gradients(span.memory(), {d.k, d.k_turned, d.v});
+  backend.block_attention_backward(compute, {sight.q_turned, sight.keys.k_turned, sight.keys.v, d_local, tape.carry.lse,
+                                             delta, span.runs(), span.memory().keys(), span.segment_mask(), scale_,
+                                             d.q_turned, d.keys.k_turned, d.keys.v, scratch, tape.carry.out});
+  memory_.finish_backward(tokens, scan, tape.before, tape.read, d_read, memory_of(d_state), d.q, d.keys.k, d.keys.v);
+  if (d_state != nullptr) carry_back(span, d, before, *d_state);
+  return_gradients(span.memory(), d.keys);
 
   // d_qkv = split^T of what was turned and of what was not; values count once
   const TensorView turned = scratch.take(sum, d_qkv.shape), not_turned = scratch.take(sum, d_qkv.shape);
-  const TensorView d_v = own_of(span, d.v), no_values = zeros(d_v.shape);
-  backend.qkv_split_backward(compute,
-                             {d.q_turned, own_of(span, d.k_turned), d_v, turned, span.runs(), inverse_frequencies_});
-  backend.qkv_split_backward(compute, {d.q, own_of(span, d.k), no_values, not_turned, span.runs(), kNotTurned});
+  const TensorView d_v = own_of(span, d.keys.v), no_values = zeros(d_v.shape);
+  backend.qkv_split_backward(
+      compute, {d.q_turned, own_of(span, d.keys.k_turned), d_v, turned, span.runs(), inverse_frequencies_});
+  backend.qkv_split_backward(compute, {d.q, own_of(span, d.keys.k), no_values, not_turned, span.runs(), kNotTurned});
   backend.add(compute, {not_turned, turned});
   backend.convert(compute, {turned, d_qkv});
 }
 
 // --- keys of earlier ranks ---
 
-InfiniAttention::Sight InfiniAttention::split(const Span& span, const TensorView& qkv) {
+InfiniAttention::Sight InfiniAttention::split(const Span& span, const TensorView& qkv, const InfiniState* before) {
   const std::int64_t T = span.num_tokens(), N = shape_.heads, G = shape_.kv_heads, D = shape_.head_dim;
   auto& [device, backend, compute, scratch, ring] = execution_;
   const auto take = [&](std::int64_t heads) { return scratch.take(compute_, {T, heads, D}); };
-  Sight own{take(N), take(N), take(G), take(G), take(G)};
-  backend.qkv_split_forward(compute, {qkv, own.q, own.k, own.v, span.runs(), kNotTurned});
-  backend.qkv_split_forward(compute, {qkv, own.q_turned, own.k_turned, own.v, span.runs(), inverse_frequencies_});
+  Sight own{take(N), take(N), {take(G), take(G), take(G)}};
+  backend.qkv_split_forward(compute, {qkv, own.q, own.keys.k, own.keys.v, span.runs(), kNotTurned});
+  backend.qkv_split_forward(compute,
+                            {qkv, own.q_turned, own.keys.k_turned, own.keys.v, span.runs(), inverse_frequencies_});
   const MemoryChain& chain = span.memory();
   if (chain.keys() == span.runs() && chain.transfers().empty()) return own;
-  const Sight all{own.q, own.q_turned, among_all(span, own.k), among_all(span, own.k_turned), among_all(span, own.v)};
-  exchange_keys(chain, {all.k, all.k_turned, all.v});
+  const Sight all{own.q,
+                  own.q_turned,
+                  {among_all(span, own.keys.k), among_all(span, own.keys.k_turned), among_all(span, own.keys.v)}};
+  if (const std::int64_t carried = chain.num_carried_keys(); carried > 0) {
+    const std::int64_t first = span.layout().first_position();
+    copy(before->rows({first - carried, first}), all.keys.rows(0, carried));
+  }
+  exchange_keys(chain, all.keys);
   return all;
+}
+
+void InfiniAttention::carry_on(const Span& span, const Sight& sight, const InfiniState* before, InfiniState& after) {
+  auto& [device, backend, compute, scratch, ring] = execution_;
+  const MemoryChain& chain = span.memory();
+  const KeyInterval next = chain.next_sight();
+  const std::int64_t count = next.end - next.begin;
+  if (count == 0) return after.see(next);
+  Arena::Scope scope(scratch);
+  const KeyRows keys = take_keys(count, compute_);  // `after` may be `before`
+  if (const std::int64_t old = span.layout().first_position() - next.begin; old > 0) {
+    copy(before->rows({next.begin, next.begin + old}), keys.rows(0, old));
+  }
+  for (const MemoryRun& run : chain.runs()) {
+    const KeyInterval part = intersection(run, next);
+    if (part.begin >= part.end) continue;
+    const KeyRows to = keys.rows(part.begin - next.begin, part.end - part.begin);
+    if (run.rank == ring.rank()) {
+      copy(sight.keys.rows(index_of(chain.keys(), part.begin), part.end - part.begin), to);
+    }
+    if (ring.size() == 1) continue;
+    for (const TensorView& view : to.each()) ring.transport.broadcast(compute, view, run.rank);
+  }
+  after.see(next);
+  copy(keys, after.rows(next));
+}
+
+void InfiniAttention::carry_back(const Span& span, const Sight& d, const InfiniState* before, InfiniState& d_state) {
+  auto& [device, backend, compute, scratch, ring] = execution_;
+  Arena::Scope scope(scratch);
+  const MemoryChain& chain = span.memory();
+  const std::int64_t first = span.layout().first_position();
+  const KeyInterval behind = d_state.sight();
+  for (const std::size_t mine : chain.mine()) {
+    const KeyInterval part = intersection(chain.runs()[mine], behind);
+    if (part.begin >= part.end) continue;
+    add(d_state.rows(part), d.keys.rows(index_of(chain.keys(), part.begin), part.end - part.begin));
+  }
+  const KeyInterval sight = before != nullptr ? before->sight() : KeyInterval{};
+  if (sight.begin == sight.end) return d_state.see(sight);
+  // each rank's share of the gradient of what was carried into the span, and what went by the span
+  const KeyRows sums = take_keys(sight.end - sight.begin, accumulator_of(compute_));
+  for (const TensorView& view : sums.each()) device.fill_zero(compute, view.data, view.size_bytes());
+  if (const std::int64_t carried = chain.num_carried_keys(); carried > 0) {
+    copy(d.keys.rows(0, carried), sums.rows(first - carried - sight.begin, carried));
+  }
+  if (ring.size() > 1) {
+    for (const TensorView& view : sums.each()) ring.transport.all_reduce(compute, view, scratch);
+  }
+  if (behind.begin < first && behind.begin < behind.end) {
+    const KeyInterval passed{behind.begin, first};
+    add(d_state.rows(passed), sums.rows(passed.begin - sight.begin, passed.end - passed.begin));
+  }
+  d_state.see(sight);
+  copy(sums, d_state.rows(sight));
 }
 
 void InfiniAttention::attend(const Span& span, const Sight& sight, const SoftmaxCarry& carry) {
   RingAttention::empty_carry(execution_, carry);
   execution_.backend.block_attention_forward(
-      execution_.compute, {sight.q_turned, sight.k_turned, sight.v, span.runs(), span.memory().keys(),
+      execution_.compute, {sight.q_turned, sight.keys.k_turned, sight.keys.v, span.runs(), span.memory().keys(),
                            span.segment_mask(), scale_, carry, execution_.scratch});
+}
+
+KeyRows InfiniAttention::take_keys(std::int64_t count, DType dtype) {
+  const auto take = [&] { return execution_.scratch.take(dtype, {count, shape_.kv_heads, shape_.head_dim}); };
+  return {take(), take(), take()};
+}
+
+void InfiniAttention::copy(const KeyRows& from, const KeyRows& to) {
+  for (std::size_t i = 0; i < from.each().size(); ++i) {
+    execution_.device.copy(execution_.compute, to.each()[i].data, from.each()[i].data, from.each()[i].size_bytes());
+  }
+}
+
+void InfiniAttention::add(const KeyRows& from, const KeyRows& to) {
+  for (std::size_t i = 0; i < from.each().size(); ++i)
+    execution_.backend.add(execution_.compute, {from.each()[i], to.each()[i]});
 }
 
 TensorView InfiniAttention::among_all(const Span& span, const TensorView& own) {
@@ -167,11 +256,11 @@ TensorView InfiniAttention::own_of(const Span& span, const TensorView& all) {
   return own;
 }
 
-void InfiniAttention::exchange_keys(const MemoryChain& chain, std::initializer_list<TensorView> keys) {
+void InfiniAttention::exchange_keys(const MemoryChain& chain, const KeyRows& keys) {
   const int me = execution_.ring.rank();
   std::vector<Message> sends, receives;
   for (const KeyTransfer& transfer : chain.transfers()) {
-    for (const TensorView& all : keys) {
+    for (const TensorView& all : keys.each()) {
       if (transfer.from == me) sends.push_back({transfer.to, rows_at(chain, all, transfer)});
       if (transfer.to == me) receives.push_back({transfer.from, rows_at(chain, all, transfer)});
     }
@@ -179,13 +268,13 @@ void InfiniAttention::exchange_keys(const MemoryChain& chain, std::initializer_l
   execution_.ring.transport.send_recv(execution_.compute, sends, receives).wait(execution_.compute);
 }
 
-void InfiniAttention::return_gradients(const MemoryChain& chain, std::initializer_list<TensorView> gradients) {
+void InfiniAttention::return_gradients(const MemoryChain& chain, const KeyRows& gradients) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(scratch);
   std::vector<Message> sends, receives;
   std::vector<AddArgs> sums;
   for (const KeyTransfer& transfer : chain.transfers()) {
-    for (const TensorView& all : gradients) {
+    for (const TensorView& all : gradients.each()) {
       if (transfer.to == ring.rank()) sends.push_back({transfer.from, rows_at(chain, all, transfer)});
       if (transfer.from != ring.rank()) continue;
       const TensorView mine = rows_at(chain, all, transfer);
@@ -198,8 +287,21 @@ void InfiniAttention::return_gradients(const MemoryChain& chain, std::initialize
   for (const AddArgs& sum : sums) backend.add(compute, sum);
 }
 
-std::unique_ptr<LayerState> InfiniAttention::make_state(std::int64_t) {
-  throw ConfigError("text is not generated with Infini-attention yet", "model.attention");
+std::unique_ptr<LayerState> InfiniAttention::make_state(std::int64_t capacity_tokens) {
+  return make_state_of(compute_, capacity_tokens);
+}
+
+std::unique_ptr<LayerState> InfiniAttention::make_state_gradient(std::int64_t capacity_tokens) {
+  return make_state_of(accumulator_of(compute_), capacity_tokens);
+}
+
+std::unique_ptr<LayerState> InfiniAttention::make_state_of(DType dtype, std::int64_t capacity_tokens) {
+  const auto& [segment_tokens, window_segments, rule, gate] = shape_.segments;
+  const bool sees_all = window_segments >= capacity_tokens / segment_tokens;
+  const std::int64_t in_sight = sees_all ? capacity_tokens : (window_segments + 1) * segment_tokens;
+  auto state = std::make_unique<InfiniState>(execution_.device, dtype, shape_, in_sight);
+  state->clear(execution_.device, execution_.compute);
+  return state;
 }
 
 }  // namespace rondo

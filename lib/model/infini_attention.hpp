@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/attention_layer.hpp"
+#include "model/infini_state.hpp"
 #include "model/transformer_shape.hpp"
 
 namespace rondo {
@@ -15,34 +16,47 @@ class InfiniAttention final : public AttentionLayer {
  public:
   InfiniAttention(Execution& execution, const TransformerShape& shape, DType compute);
 
-  AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, LayerState* state,
+  AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, StateFlow state,
                         const LayerActivations& kept) override;
-  AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
+  AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv, const LayerState* before,
                               const LayerActivations& kept) override;
   void backward(const Span& span, const LayerWeights& w, const TensorView& qkv, const AttentionTape& tape,
-                const TensorView& d_out, const TensorView& d_qkv) override;
+                const LayerState* before, LayerState* d_state, const TensorView& d_out,
+                const TensorView& d_qkv) override;
   std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) override;
+  std::unique_ptr<LayerState> make_state_gradient(std::int64_t capacity_tokens) override;
 
  private:
+  std::unique_ptr<LayerState> make_state_of(DType dtype, std::int64_t capacity_tokens);
+
   /// A rank's queries, and all keys and values that they see: its own and those of earlier ranks.
   struct Sight {
-    TensorView q, q_turned;     // [T, N, D]
-    TensorView k, k_turned, v;  // [U, G, D]
+    TensorView q, q_turned;  // [T, N, D]
+    KeyRows keys;            // [U, G, D]
   };
-  Sight split(const Span& span, const TensorView& qkv);
+  Sight split(const Span& span, const TensorView& qkv, const InfiniState* before);
+  /// What the next span will see of this one and of what came before it.
+  void carry_on(const Span& span, const Sight& sight, const InfiniState* before, InfiniState& after);
+  /// The same backwards: d += gradients of what was carried on; d_state becomes the gradient of what came before the span.
+  void carry_back(const Span& span, const Sight& d, const InfiniState* before, InfiniState& d_state);
   void attend(const Span& span, const Sight& sight, const SoftmaxCarry& carry);
   TensorView mix(const LayerWeights& w, const AttentionTape& tape);
   MemoryTokens tokens_of(const Span& span, const Sight& sight) const {
-    return {span.memory(), sight.q, sight.k, sight.v};
+    return {span.memory(), sight.q, sight.keys.k, sight.keys.v};
   }
+
+  KeyRows take_keys(std::int64_t count, DType dtype);
+  void copy(const KeyRows& from, const KeyRows& to);
+  /// to += from
+  void add(const KeyRows& from, const KeyRows& to);
 
   /// keys [U, G, D] with the rows of this rank's own [T, G, D] in their places, and back.
   TensorView among_all(const Span& span, const TensorView& own);
   TensorView own_of(const Span& span, const TensorView& all);
   /// Rows that other ranks need go there, and come from there.
-  void exchange_keys(const MemoryChain& chain, std::initializer_list<TensorView> keys);
+  void exchange_keys(const MemoryChain& chain, const KeyRows& keys);
   /// The other way round: gradients of borrowed rows go home and are added.
-  void return_gradients(const MemoryChain& chain, std::initializer_list<TensorView> gradients);
+  void return_gradients(const MemoryChain& chain, const KeyRows& gradients);
 
   Execution& execution_;
   TransformerShape shape_;

@@ -77,6 +77,8 @@ MemoryChain::MemoryChain(const SequenceLayout& layout, const AttentionMaskView& 
   }
   std::ranges::sort(runs_, {}, [](const MemoryRun& run) { return run.tokens.global_first; });
   keys_ = keys_of(layout.runs(rank), mask);
+  num_carried_keys_ = std::max<std::int64_t>(0, layout.first_position() - keys_[0].global_first);
+  next_sight_ = {mask.keys_of(layout.end_position()).begin, layout.end_position()};
   for (std::size_t i = 0; i < runs_.size(); ++i) {
     if (runs_[i].rank != rank) continue;
     mine_.push_back(i);

@@ -41,8 +41,12 @@ class MemoryChain {
   const std::vector<std::size_t>& mine() const { return mine_; }
   const std::vector<MemorySchedule>& schedules() const { return schedules_; }
 
-  /// All keys that this rank's queries see: its own and those before its runs.
+  /// All keys that this rank's queries see: its own, those before its runs, and first those before the span.
   const TokenRuns& keys() const { return keys_; }
+  /// How many of them lie before the span.
+  std::int64_t num_carried_keys() const { return num_carried_keys_; }
+  /// What a query behind the span will see of the sequence so far.
+  const KeyInterval& next_sight() const { return next_sight_; }
   /// Between any two ranks of the ring, in one order for all.
   const std::vector<KeyTransfer>& transfers() const { return transfers_; }
 
@@ -51,6 +55,8 @@ class MemoryChain {
   std::vector<std::size_t> mine_;
   std::vector<MemorySchedule> schedules_;
   TokenRuns keys_;
+  std::int64_t num_carried_keys_ = 0;
+  KeyInterval next_sight_;
   std::vector<KeyTransfer> transfers_;
 };
 

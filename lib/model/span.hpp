@@ -18,15 +18,17 @@ class Span {
  public:
   /// @param document_offsets packed documents that do not see each other, read as long as the span lives; empty: one
   /// With segments in the rule, layers with a memory see by segments, and all others as if there were none.
+  /// @param sequence_tokens  of the whole sequence, which the document offsets belong to; 0: it ends with the span
   Span(const SequenceLayout& layout, AttentionMask::Rule rule, int ring_rank,
-       std::span<const std::int64_t> document_offsets = {})
+       std::span<const std::int64_t> document_offsets = {}, std::int64_t sequence_tokens = 0)
       : layout_(layout),
-        mask_(AttentionMask::view_of({.causal = rule.causal, .window = rule.window}, layout.span_tokens(),
-                                     document_offsets)),
+        sequence_tokens_(sequence_tokens > 0 ? sequence_tokens : layout.end_position()),
+        mask_(
+            AttentionMask::view_of({.causal = rule.causal, .window = rule.window}, sequence_tokens_, document_offsets)),
         schedule_(layout, mask_, ring_rank),
         runs_(layout.runs(ring_rank)) {
     if (rule.segment_tokens == 0) return;
-    segment_mask_ = AttentionMask::view_of(rule, layout.span_tokens(), document_offsets);
+    segment_mask_ = AttentionMask::view_of(rule, sequence_tokens_, document_offsets);
     memory_.emplace(layout, segment_mask_, ring_rank);
   }
   Span(const SequenceLayout&, AttentionMask::Rule, int, std::vector<std::int64_t>&&) = delete;  // would not live on
@@ -43,11 +45,12 @@ class Span {
   /// (query, key) pairs that attend under a mask of this span, over the queries of this rank: its work. Takes time linear in
   /// its tokens.
   double attended_pairs(const AttentionMaskView& mask) const {
-    return static_cast<double>(count_pairs(mask, runs_, TokenRuns::contiguous(0, layout_.span_tokens())));
+    return static_cast<double>(count_pairs(mask, runs_, TokenRuns::contiguous(0, sequence_tokens_)));
   }
 
  private:
   SequenceLayout layout_;
+  std::int64_t sequence_tokens_;
   AttentionMaskView mask_;
   RingSchedule schedule_;
   TokenRuns runs_;

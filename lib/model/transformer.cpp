@@ -16,6 +16,14 @@ double attended_pairs(const TransformerShape& shape, const Span& span) {
   return exact + (share > 0 ? share * span.attended_pairs(span.segment_mask()) : 0);
 }
 
+namespace {
+
+LayerState* layer_of(const SequenceState* state, std::size_t layer) {
+  return state != nullptr ? state->of(layer) : nullptr;
+}
+
+}  // namespace
+
 Transformer::Transformer(Execution& execution, const TransformerShape& shape, ParameterSet& parameters,
                          ActivationPolicy policy)
     : execution_(execution),
@@ -42,60 +50,77 @@ void Transformer::embed(const TensorView& tokens, const TensorView& x) {
 }
 
 // The residual stream [T, C] behind the last block, in scratch. @pre inside a scope of the caller
-TensorView Transformer::forward(const Span& span, const TensorView& tokens, SequenceState* state,
+TensorView Transformer::forward(const Span& span, const TensorView& tokens, SequenceFlow state,
                                 Activations* activations) {
   const TensorView x = execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
   embed(tokens, x);
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
-    LayerState* layer_state = state == nullptr ? nullptr : (*state)[layer].get();
-    blocks_[layer].forward(span, parameters_, x, layer_state, activations);
+    blocks_[layer].forward(span, parameters_, x, {layer_of(state.before, layer), layer_of(state.after, layer)},
+                           activations);
   }
   return x;
 }
 
-void Transformer::forward_backward(const Span& span, const TokenBatch& batch, const TensorView& losses) {
+void Transformer::forward_backward(const Span& span, const TokenBatch& batch, const TensorView& losses,
+                                   const SequenceState* before, SequenceState* d_state) {
   TraceScope trace("transformer.forward_backward");
   Arena::Scope scope(execution_.scratch);
-  const TensorView x = forward(span, batch.tokens, nullptr, &activations_);  // [T, C]
-  const TensorView d_x = execution_.scratch.take(x.dtype, x.shape);          // [T, C]
+  const TensorView x = forward(span, batch.tokens, {before, nullptr}, &activations_);  // [T, C]
+  const TensorView d_x = execution_.scratch.take(x.dtype, x.shape);                    // [T, C]
   const OuterWeights outer = parameters_.acquire_outer();
   head_.losses(outer, x, batch.targets, losses, d_x);
   for (std::size_t layer = blocks_.size(); layer-- > 0;) {
-    blocks_[layer].backward(span, parameters_, d_x, activations_);
+    blocks_[layer].backward(span, parameters_, d_x, layer_of(before, layer), layer_of(d_state, layer), activations_);
   }
   execution_.backend.embedding_backward(execution_.compute, {batch.tokens, d_x, outer.embedding.gradient});
 }
 
-void Transformer::evaluate(const Span& span, const TokenBatch& batch, const TensorView& losses) {
+void Transformer::evaluate(const Span& span, const TokenBatch& batch, const TensorView& losses, SequenceFlow state) {
   TraceScope trace("transformer.evaluate");
   Arena::Scope scope(execution_.scratch);
-  const TensorView x = forward(span, batch.tokens, nullptr, nullptr);
+  const TensorView x = forward(span, batch.tokens, state, nullptr);
   head_.losses(parameters_.acquire_outer(), x, batch.targets, losses, {});
+}
+
+void Transformer::advance(const Span& span, const TensorView& tokens, SequenceFlow state) {
+  TraceScope trace("transformer.advance");
+  Arena::Scope scope(execution_.scratch);
+  forward(span, tokens, state, nullptr);
 }
 
 void Transformer::next_logits(const Span& span, const TensorView& tokens, SequenceState& state,
                               const TensorView& logits) {
   Arena::Scope scope(execution_.scratch);
-  const TensorView x = forward(span, tokens, &state, nullptr);
+  const TensorView x = forward(span, tokens, {&state, &state}, nullptr);
   head_.logits(parameters_.acquire_outer(), x.rows(span.num_tokens() - 1, 1), logits.reshaped({1, shape_.vocabulary}));
 }
 
 SequenceState Transformer::make_state(std::int64_t capacity_tokens) {
-  SequenceState state;
+  std::vector<std::unique_ptr<LayerState>> layers;
   for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
-    state.push_back(attention_of(layer).make_state(capacity_tokens));
+    layers.push_back(attention_of(layer).make_state(capacity_tokens));
   }
-  return state;
+  return SequenceState(std::move(layers));
 }
 
-void Transformer::inspect(const Span& span, const TensorView& tokens,
+SequenceState Transformer::make_state_gradient(std::int64_t capacity_tokens) {
+  std::vector<std::unique_ptr<LayerState>> layers;
+  for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
+    layers.push_back(attention_of(layer).make_state_gradient(capacity_tokens));
+    ensure(layers.back() != nullptr, "every layer can be trained in several spans");
+  }
+  return SequenceState(std::move(layers));
+}
+
+void Transformer::inspect(const Span& span, const TensorView& tokens, SequenceFlow state,
                           const std::function<void(const std::string&, const TensorView&)>& look) {
   Arena::Scope scope(execution_.scratch);
   const TensorView x = execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
   embed(tokens, x);
   look("the embedding", x);
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
-    blocks_[layer].forward(span, parameters_, x, nullptr, nullptr);
+    blocks_[layer].forward(span, parameters_, x, {layer_of(state.before, layer), layer_of(state.after, layer)},
+                           nullptr);
     look("layer " + std::to_string(layer), x);
   }
 }

@@ -20,9 +20,6 @@ struct TokenBatch {
   TensorView targets;  // [T] int32, CrossEntropyArgs::kNoTarget where there is none
 };
 
-/// What every layer carries from span to span, in order of the layers.
-using SequenceState = std::vector<std::unique_ptr<LayerState>>;
-
 /// (query, key) pairs that attend, of this rank's queries, in the mean over the layers.
 double attended_pairs(const TransformerShape& shape, const Span& span);
 
@@ -32,16 +29,25 @@ class Transformer {
 
   /// Adds the gradient of the summed loss to the parameters' sinks and writes each token's loss. [T]
   /// accumulator type.
-  void forward_backward(const Span& span, const TokenBatch& batch, const TensorView& losses);
+  /// @param before   what came before the span; null: nothing
+  /// @param d_state  the gradient of what comes after it, which becomes that of what came before; null: nothing comes after
+  void forward_backward(const Span& span, const TokenBatch& batch, const TensorView& losses,
+                        const SequenceState* before = nullptr, SequenceState* d_state = nullptr);
   /// Each token's loss in nats, without gradients. losses [T] accumulator type.
-  void evaluate(const Span& span, const TokenBatch& batch, const TensorView& losses);
-  /// Logits [V] (accumulator type) of what follows the span's last token; the state grows by the span.
+  void evaluate(const Span& span, const TokenBatch& batch, const TensorView& losses, SequenceFlow state = {});
+  /// The state behind the span, and nothing else.
+  void advance(const Span& span, const TensorView& tokens, SequenceFlow state);
+  /// Logits [V] (accumulator type) of what follows the span's last token; the state goes over the span.
+  /// @pre the last token is this rank's
   void next_logits(const Span& span, const TensorView& tokens, SequenceState& state, const TensorView& logits);
+  /// A state of nothing. @param capacity_tokens the most tokens that all spans together will have
   SequenceState make_state(std::int64_t capacity_tokens);
+  /// A gradient of 0. @pre every layer has a memory: others are trained in one span
+  SequenceState make_state_gradient(std::int64_t capacity_tokens);
 
   /// Runs forward and calls look(name, x) with the residual stream [T, C] after the embedding and after each
   /// block: finds where non-finite numbers begin.
-  void inspect(const Span& span, const TensorView& tokens,
+  void inspect(const Span& span, const TensorView& tokens, SequenceFlow state,
                const std::function<void(const std::string& name, const TensorView& x)>& look);
 
   const TransformerShape& shape() const { return shape_; }
@@ -49,7 +55,7 @@ class Transformer {
 
  private:
   AttentionLayer& attention_of(std::int64_t layer);
-  TensorView forward(const Span& span, const TensorView& tokens, SequenceState* state, Activations* activations);
+  TensorView forward(const Span& span, const TensorView& tokens, SequenceFlow state, Activations* activations);
   void embed(const TensorView& tokens, const TensorView& x);
 
   Execution& execution_;

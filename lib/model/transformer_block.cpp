@@ -5,7 +5,7 @@
 
 namespace rondo {
 
-void TransformerBlock::forward(const Span& span, const ParameterSet& parameters, const TensorView& x, LayerState* state,
+void TransformerBlock::forward(const Span& span, const ParameterSet& parameters, const TensorView& x, StateFlow state,
                                Activations* activations) {
   TraceScope trace("transformer_block.forward");
   auto& [device, backend, stream, scratch, ring] = execution_;
@@ -28,12 +28,12 @@ void TransformerBlock::forward(const Span& span, const ParameterSet& parameters,
 }
 
 void TransformerBlock::backward(const Span& span, const ParameterSet& parameters, const TensorView& d_x,
-                                Activations& activations) {
+                                const LayerState* before, LayerState* d_state, Activations& activations) {
   TraceScope trace("transformer_block.backward");
   auto& [device, backend, stream, scratch, ring] = execution_;
   const LayerWeights w = parameters.acquire(layer_);
   Arena::Scope scope(scratch);
-  const Rematerialized r = rematerialize(span, w, activations);
+  const Rematerialized r = rematerialize(span, w, before, activations);
   feed_forward_.backward(w, r.middle, d_x);
 
   // middle = x + heads_out W_o^T:  dW_o += d_x^T heads_out, d_heads_out = d_x W_o
@@ -44,7 +44,8 @@ void TransformerBlock::backward(const Span& span, const ParameterSet& parameters
       {.a = d_x, .b = heads_out, .c = w.attention_out.gradient, .transpose_a = Transpose::Yes, .accumulate = true});
   backend.matmul(stream, {.a = d_x, .b = w.attention_out.value, .c = d_heads_out});
   const TensorView d_qkv = scratch.take(d_x.dtype, r.qkv.shape);  // [T, (N+2G)*D]
-  attention_.backward(span, w, r.qkv, r.attention, d_heads_out.reshaped(r.attention.carry.out.shape), d_qkv);
+  attention_.backward(span, w, r.qkv, r.attention, before, d_state, d_heads_out.reshaped(r.attention.carry.out.shape),
+                      d_qkv);
 
   // qkv = normed W_qkv^T:  dW_qkv += d_qkv^T normed, d_normed = d_qkv W_qkv
   const TensorView d_normed = scratch.take(d_x.dtype, r.normed.shape);  // [T, C]
@@ -58,14 +59,14 @@ void TransformerBlock::backward(const Span& span, const ParameterSet& parameters
 }
 
 TransformerBlock::Rematerialized TransformerBlock::rematerialize(const Span& span, const LayerWeights& w,
-                                                                 Activations& activations) {
+                                                                 const LayerState* before, Activations& activations) {
   auto& [device, backend, stream, scratch, ring] = execution_;
   Rematerialized r;
   r.x = *activations.fetch(layer_, Activation::Input);
   r.normed = scratch.take(r.x.dtype, r.x.shape);
   r.qkv = scratch.take(r.x.dtype, {r.x.shape[0], shape_.qkv_columns()});
   project_in(w, r.x, r.normed, r.qkv);
-  r.attention = attention_.rematerialize(span, w, r.qkv, LayerActivations(&activations, layer_, scratch));
+  r.attention = attention_.rematerialize(span, w, r.qkv, before, LayerActivations(&activations, layer_, scratch));
   r.middle = scratch.take(r.x.dtype, r.x.shape);
   device.copy(stream, r.middle.data, r.x.data, r.x.size_bytes());
   add_attention(w, r.attention, r.middle);

@@ -15,12 +15,12 @@ class TransformerBlock {
   TransformerBlock(Execution& execution, const TransformerShape& shape, std::int64_t layer, AttentionLayer& attention)
       : execution_(execution), shape_(shape), layer_(layer), attention_(attention), feed_forward_(execution, shape) {}
 
-  /// x [T, C] in and out. `state` is null when nothing comes before the span; `activations` is null when no
-  /// backward follows.
-  void forward(const Span& span, const ParameterSet& parameters, const TensorView& x, LayerState* state,
+  /// x [T, C] in and out. `activations` is null when no backward follows.
+  void forward(const Span& span, const ParameterSet& parameters, const TensorView& x, StateFlow state,
                Activations* activations);
-  /// d_x [T, C] in and out; gradients of the weights are added to their sinks.
-  void backward(const Span& span, const ParameterSet& parameters, const TensorView& d_x, Activations& activations);
+  /// d_x [T, C] in and out; gradients of the weights are added to their sinks. d_state as in AttentionLayer::backward().
+  void backward(const Span& span, const ParameterSet& parameters, const TensorView& d_x, const LayerState* before,
+                LayerState* d_state, Activations& activations);
 
  private:
   /// What backward needs of the attention half, kept or computed again.
@@ -31,7 +31,8 @@ class TransformerBlock {
     AttentionTape attention;
     TensorView middle;  // [T, C] x + attention
   };
-  Rematerialized rematerialize(const Span& span, const LayerWeights& weights, Activations& activations);
+  Rematerialized rematerialize(const Span& span, const LayerWeights& weights, const LayerState* before,
+                               Activations& activations);
   void project_in(const LayerWeights& weights, const TensorView& x, const TensorView& normed, const TensorView& qkv);
   void add_attention(const LayerWeights& weights, const AttentionTape& tape, const TensorView& x);
 

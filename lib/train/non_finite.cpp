@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <spdlog/fmt/fmt.h>
 
 #include "train/trainer.hpp"
@@ -50,15 +51,22 @@ void Trainer::stop_if_not_finite(double my_loss) {
   std::string found = bad && gradient ? "the gradient of " + *gradient : bad ? "the loss" : "";
   if (bad) depth = shape_.layers + 1;
   for (std::int64_t round = 0; round < num_rounds(); ++round) {
-    load(round);
     std::int64_t at = 0;
-    model_.inspect(*span_, tokens_.view(), [&](const std::string& name, const TensorView& x) {
+    const auto look = [&](const std::string& name, const TensorView& x) {
       if (at < depth && !all_finite(execution_, x)) {
         depth = at;
         found = name;
       }
       ++at;
-    });
+    };
+    std::optional<SequenceState> state;
+    if (spans_.count() > 1) state = model_.make_state(spans_.sequence_tokens());
+    for (std::int64_t span = 0; span < spans_.count(); ++span) {
+      load(round, span);
+      at = 0;
+      SequenceState* carried = state ? &*state : nullptr;
+      model_.inspect(*span_, batch().tokens, {span == 0 ? nullptr : carried, carried}, look);
+    }
   }
   const std::vector<std::int64_t> depths = runtime_.world().all_gather(depth);
   const auto first = std::min_element(depths.begin(), depths.end()) - depths.begin();

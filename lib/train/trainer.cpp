@@ -34,7 +34,7 @@ Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& c
       corpus_(corpus),
       stop_(stop),
       shape_(shape_of(config)),
-      layout_(config.data.sequence_length, execution_.ring.size(), *config.parallel.layout),
+      spans_(config.data.sequence_length, config.memory.span_tokens, execution_.ring.size(), *config.parallel.layout),
       parameters_(execution_, shape_, dtype_of_compute(config.precision.compute)),
       optimizer_(execution_, parameters_),
       model_(execution_, shape_, parameters_, ActivationPolicy::KeepAttention),
@@ -49,15 +49,20 @@ Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& c
       context_{to_toml(config_), corpus.tokenizer().to_json(), corpus.tokenizer_digest(),
                corpus.tokens_digest(Split::Train), config.train.seed},
       planner_(runtime.world(), config_) {
-  const std::int64_t tokens = layout_.num_tokens(execution_.ring.rank());
+  const std::int64_t tokens = spans_.most_tokens(execution_.ring.rank());
   tokens_ = token_buffer(execution_.device, tokens, DType::Int32);
   targets_ = token_buffer(execution_.device, tokens, DType::Int32);
   losses_ = token_buffer(execution_.device, tokens, parameters_.master_dtype());
+  if (spans_.count() > 1) {
+    span_states_ = std::make_unique<SpanStates>(execution_, model_, spans_.count(), spans_.sequence_tokens(),
+                                                config.memory.span_states_mib << 20);
+  }
   if (corpus.num_tokens(Split::Validation) > 0) {
     evaluator_ = std::make_unique<Evaluator>(
         runtime_, model_,
         EvaluationData{corpus, Split::Validation, config.data.sequence_length, config.data.isolate_documents},
-        EvaluationOptions{config.evaluate.sequences, layout_.kind(), mask_rule_of(config.model)});
+        EvaluationOptions{config.evaluate.sequences, *config.parallel.layout, mask_rule_of(config.model),
+                          config.memory.span_tokens});
   }
 }
 
@@ -136,22 +141,44 @@ StepReport Trainer::step() {
           .eta_s = smoothed_step_s_ * static_cast<double>(config_.train.steps - step)};
 }
 
-// The round-th sequence of this rank's ring in this step, with its span.
-void Trainer::load(std::int64_t round) {
+// A span of the round-th sequence of this rank's ring in this step.
+void Trainer::load(std::int64_t round, std::int64_t span) {
   TraceScope trace("trainer.load");
   const std::int64_t sequence =
       state_.progress.loader_position + round * runtime_.grid().data_size() + runtime_.grid().data_index();
-  loader_.load_into(sequence, layout_.runs(execution_.ring.rank()), sequence_);
-  span_ =
-      std::make_unique<Span>(layout_, mask_rule_of(config_.model), execution_.ring.rank(), sequence_.document_offsets);
-  execution_.device.copy(execution_.compute, tokens_.data(), sequence_.tokens.data(), tokens_.size_bytes());
-  execution_.device.copy(execution_.compute, targets_.data(), sequence_.targets.data(), targets_.size_bytes());
+  const SequenceLayout layout = spans_.layout(span);
+  loader_.load_into(sequence, layout.runs(execution_.ring.rank()), sequence_);
+  span_ = std::make_unique<Span>(layout, mask_rule_of(config_.model), execution_.ring.rank(),
+                                 sequence_.document_offsets, spans_.sequence_tokens());
+  const auto [tokens, targets] = batch();
+  execution_.device.copy(execution_.compute, tokens.data, sequence_.tokens.data(), tokens.size_bytes());
+  execution_.device.copy(execution_.compute, targets.data, sequence_.targets.data(), targets.size_bytes());
+}
+
+TokenBatch Trainer::batch() const {
+  return {tokens_.view().rows(0, span_->num_tokens()), targets_.view().rows(0, span_->num_tokens())};
 }
 
 void Trainer::forward_backward(std::int64_t round, LossSum& sum) {
-  load(round);
-  model_.forward_backward(*span_, {tokens_.view(), targets_.view()}, losses_.view());
-  sums_.add_losses(losses_.view());
+  if (!span_states_) return forward_backward_span(round, 0, nullptr, nullptr, sum);
+  span_states_->walk(
+      [&](std::int64_t span, SequenceFlow state) {
+        load(round, span);
+        model_.advance(*span_, batch().tokens, state);
+        enter("training");
+      },
+      [&](std::int64_t span, const SequenceState* before, SequenceState* d_state) {
+        forward_backward_span(round, span, before, d_state, sum);
+        enter("training");
+      });
+}
+
+void Trainer::forward_backward_span(std::int64_t round, std::int64_t span, const SequenceState* before,
+                                    SequenceState* d_state, LossSum& sum) {
+  load(round, span);
+  const TensorView losses = losses_.view().rows(0, span_->num_tokens());
+  model_.forward_backward(*span_, batch(), losses, before, d_state);
+  sums_.add_losses(losses);
   sum.num_targets += sequence_.num_targets_local;
   sum.attended_pairs += attended_pairs(shape_, *span_);
 }

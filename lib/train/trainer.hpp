@@ -12,10 +12,12 @@
 
 #include "comm/stop_signal.hpp"
 #include "config/run_config.hpp"
+#include "core/sequence_spans.hpp"
 #include "infer/evaluator.hpp"
 #include "io/data_loader.hpp"
 #include "model/transformer.hpp"
 #include "runtime/runtime.hpp"
+#include "train/span_states.hpp"
 #include "train/step_actions.hpp"
 #include "train/step_report.hpp"
 #include "train/step_sums.hpp"
@@ -61,8 +63,12 @@ class Trainer {
   };
   /// Sequences of a step that this rank's ring works on.
   std::int64_t num_rounds() const { return config_.train.batch_sequences / runtime_.grid().data_size(); }
-  void load(std::int64_t round);
+  void load(std::int64_t round, std::int64_t span);
   void forward_backward(std::int64_t round, LossSum& sum);
+  void forward_backward_span(std::int64_t round, std::int64_t span, const SequenceState* before, SequenceState* d_state,
+                             LossSum& sum);
+  /// This rank's tokens and targets of the span at hand.
+  TokenBatch batch() const;
   LossSum sum_over_ranks(const LossSum& mine) const;
   void stop_if_not_finite(double my_loss);
   void obey(const StepActions& actions, const StepReport& report);
@@ -78,19 +84,20 @@ class Trainer {
   const StopSignal& stop_;
 
   TransformerShape shape_;
-  SequenceLayout layout_;
+  SequenceSpans spans_;
   ParameterSet parameters_;
   AdamW optimizer_;
   Transformer model_;
   StepSums sums_;
   TrainingState state_;
   DataLoader loader_;
-  std::unique_ptr<Evaluator> evaluator_;  // none when there is no validation part
+  std::unique_ptr<SpanStates> span_states_;  // none when a sequence is one span
+  std::unique_ptr<Evaluator> evaluator_;     // none when there is no validation part
   CheckpointStore checkpoints_;
   CheckpointContext context_;
   StepPlanner planner_;
 
-  LoadedSequence sequence_;  // this rank's share of the sequence at hand
+  LoadedSequence sequence_;  // this rank's share of the span at hand
   Buffer tokens_, targets_, losses_;
   std::unique_ptr<Span> span_;
   double smoothed_step_s_ = 0;

@@ -30,11 +30,12 @@ std::string letters(std::size_t count, std::size_t seed) {
 std::vector<std::string> documents() { return {letters(40, 1), letters(1, 2), letters(7, 3), letters(58, 4)}; }
 
 struct Bench {
-  Bench(Communicator group, int ring, DType compute = DType::Fp64)
+  Bench(Communicator group, int ring, DType compute = DType::Fp64,
+        const TransformerShape& shape = test::small_shape(5))
       : world(std::move(group)),
         grid(world, ring),
         execution(grid.ring()),
-        model(execution.get(), test::small_shape(5), compute) {}
+        model(execution.get(), shape, compute) {}
 
   EvaluationResult evaluate(const EvaluationData& data, const EvaluationOptions& options,
                             const std::function<void(const TokenLosses&)>& per_token = {}) {
@@ -91,6 +92,25 @@ TEST_F(EvaluatorTest, DoesNotDependOnRanksRingsAndLayouts) {
         }
       });
     }
+  }
+}
+
+TEST_F(EvaluatorTest, DoesNotDependOnSpans) {
+  TransformerShape shape = test::small_shape(5);
+  shape.attention = {LayerAttention::Infini};
+  shape.segments = {.segment_tokens = 3, .window_segments = 1};
+  const EvaluationOptions whole{.layout = LayoutKind::Contiguous,
+                                .rule = {.causal = true, .segment_tokens = 3, .window_segments = 1}};
+  const EvaluationResult alone = Bench(Communicator::self(), 1, DType::Fp64, shape).evaluate(data(), whole);
+  for (const auto& [ranks, ring] : {std::pair{1, 1}, {2, 2}, {4, 2}}) {
+    test::with_ranks(ranks, [&, ring = ring](const Communicator& group) {
+      EvaluationOptions spans = whole;
+      spans.span_tokens = 9;
+      int calls = 0;
+      expect_same(Bench(group, ring, DType::Fp64, shape).evaluate(data(), spans, [&](const TokenLosses&) { ++calls; }),
+                  alone);
+      EXPECT_EQ(group.sum(calls), group.size() * group.max(calls)) << "a callback may be collective";
+    });
   }
 }
 

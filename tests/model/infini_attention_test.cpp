@@ -149,32 +149,64 @@ Tensor copy(const TensorView& view, const Shape& shape) {
 /// Sums of some hundred terms of size 10 in another order.
 constexpr double kTolerance = 1e-11;
 
-void expect_like_the_sequential_program(const Communicator& group, LayoutKind layout, std::size_t index) {
+/// The sequence in one span; in three of odd lengths; in as many as possible, a token for each rank.
+enum class Spans { One, Three, Smallest };
+
+std::vector<std::int64_t> ends_of(Spans spans, std::int64_t tokens, int ring) {
+  if (spans == Spans::One) return {tokens};
+  if (spans == Spans::Three) return {tokens / 5 + ring, tokens / 2 + ring, tokens};
+  std::vector<std::int64_t> ends;
+  for (std::int64_t end = ring; end + ring <= tokens; end += ring) ends.push_back(end);
+  ends.push_back(tokens);
+  return ends;
+}
+
+void expect_like_the_sequential_program(const Communicator& group, LayoutKind layout, Spans spans, std::size_t index) {
   const OracleCase& c = oracle_cases()[index];
   const Answer& a = answers()[index];
   TestExecution execution(group);
   Execution& e = execution.get();
   const AttentionMask::Rule rule{
       .causal = true, .segment_tokens = c.segment_tokens, .window_segments = c.window_segments};
-  const Span span(SequenceLayout(c.tokens, group.size(), layout), rule, group.rank(), c.documents);
+  const std::vector<std::int64_t> ends = ends_of(spans, c.tokens, group.size());
+  const auto span_of = [&](std::size_t i) {
+    const std::int64_t first = i == 0 ? 0 : ends[i - 1];
+    return Span(SequenceLayout(ends[i] - first, group.size(), layout, first), rule, group.rank(), c.documents,
+                c.tokens);
+  };
   InfiniAttention layer(e, shape_of(c), DType::Fp64);
-  Activations activations(e.device, 1, ActivationPolicy::KeepAttention);
   Tensor d_gate(DType::Fp64, {c.heads});
   LayerWeights w;
   w.memory_gate = {a.gate, d_gate};
 
-  Arena::Scope scope(e.scratch);
-  const LayerActivations kept(&activations, 0, e.scratch);
-  const Tensor qkv = packed(a.q, a.k, a.v, span.runs());
-  const AttentionTape tape = layer.forward(span, w, qkv, nullptr, kept);
-  const Tensor expected = share_of(a.out, span.runs());
-  EXPECT_LE(max_difference(copy(tape.heads_out, expected.shape()), expected), kTolerance);
-  const AttentionTape again = layer.rematerialize(span, w, qkv, kept);
-  EXPECT_EQ(max_difference(copy(again.heads_out, expected.shape()), copy(tape.heads_out, expected.shape())), 0);
+  std::vector<std::unique_ptr<LayerState>> states;  // before each span but the first
+  for (std::size_t i = 0; i + 1 < ends.size(); ++i) {
+    Arena::Scope scope(e.scratch);
+    const Span span = span_of(i);
+    states.push_back(layer.make_state(c.tokens));
+    layer.forward(span, w, packed(a.q, a.k, a.v, span.runs()),
+                  {i == 0 ? nullptr : states[i - 1].get(), states[i].get()}, LayerActivations(nullptr, 0, e.scratch));
+  }
+  const std::unique_ptr<LayerState> d_state = layer.make_state_gradient(c.tokens);
+  for (std::size_t i = ends.size(); i-- > 0;) {
+    SCOPED_TRACE("span " + std::to_string(i) + " of " + std::to_string(ends.size()));
+    Arena::Scope scope(e.scratch);
+    const Span span = span_of(i);
+    const LayerState* before = i == 0 ? nullptr : states[i - 1].get();
+    Activations activations(e.device, 1, ActivationPolicy::KeepAttention);
+    const LayerActivations kept(&activations, 0, e.scratch);
+    const Tensor qkv = packed(a.q, a.k, a.v, span.runs());
+    const AttentionTape tape = layer.forward(span, w, qkv, {before, nullptr}, kept);
+    const Tensor expected = share_of(a.out, span.runs());
+    EXPECT_LE(max_difference(copy(tape.heads_out, expected.shape()), expected), kTolerance);
+    const AttentionTape again = layer.rematerialize(span, w, qkv, before, kept);
+    EXPECT_EQ(max_difference(copy(again.heads_out, expected.shape()), copy(tape.heads_out, expected.shape())), 0);
 
-  Tensor d_qkv(DType::Fp64, qkv.shape());
-  layer.backward(span, w, qkv, again, share_of(a.d_out, span.runs()), d_qkv);
-  EXPECT_LE(max_difference(d_qkv, packed(a.d_q, a.d_k, a.d_v, span.runs())), kTolerance);
+    Tensor d_qkv(DType::Fp64, qkv.shape());
+    layer.backward(span, w, qkv, again, before, ends.size() == 1 ? nullptr : d_state.get(),
+                   share_of(a.d_out, span.runs()), d_qkv);
+    EXPECT_LE(max_difference(d_qkv, packed(a.d_q, a.d_k, a.d_v, span.runs())), kTolerance);
+  }
   e.ring.transport.all_reduce(e.compute, d_gate, e.scratch);
   EXPECT_LE(max_difference(d_gate, a.d_gate), kTolerance);
 }
@@ -186,9 +218,12 @@ TEST_P(InfiniAttentionRing, IsThatOfTheSequentialProgram) {
   answers();
   with_ranks(GetParam(), [](const Communicator& group) {
     for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag}) {
-      for (std::size_t index = 0; index < oracle_cases().size(); ++index) {
-        SCOPED_TRACE(std::string(oracle_cases()[index].name) + ", " + std::string(name_of(layout)));
-        expect_like_the_sequential_program(group, layout, index);
+      for (const Spans spans : {Spans::One, Spans::Three, Spans::Smallest}) {
+        for (std::size_t index = 0; index < oracle_cases().size(); ++index) {
+          SCOPED_TRACE(std::string(oracle_cases()[index].name) + ", " + std::string(name_of(layout)) + ", spans " +
+                       std::to_string(static_cast<int>(spans)));
+          expect_like_the_sequential_program(group, layout, spans, index);
+        }
       }
     }
   });

@@ -74,7 +74,7 @@ class LlamaGolden : public testing::TestWithParam<std::string> {
     SequenceState state = model_.model().make_state(last - first);
     for (std::int64_t next = first; next < last; next += count) {
       const std::int64_t piece = std::min(count, last - next);
-      const Span span(SequenceLayout(piece, 1, LayoutKind::Contiguous), {.causal = true}, 0);
+      const Span span(SequenceLayout(piece, 1, LayoutKind::Contiguous, next - first), {.causal = true}, 0);
       model_.model().next_logits(span, model_.tokens().view().rows(next, piece), state, logits);
       for (std::int64_t v = 0; v < vocabulary; ++v) {
         EXPECT_NEAR(logits[v], expected[(next + piece - 1) * vocabulary + v], kTolerance)

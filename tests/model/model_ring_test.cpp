@@ -63,6 +63,35 @@ TEST_P(ModelRing, GivesTheGradientsOfOneRankWithAMemory) {
   });
 }
 
+// Causality, whatever the ring: no bit of a loss depends on what comes after its target.
+TEST_P(ModelRing, AChangedTokenLeavesAllBeforeItAlone) {
+  if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
+  test::with_ranks(GetParam(), [](const Communicator& group) {
+    std::vector<test::ModelCase> cases = test::tiny_cases();
+    for (const test::ModelCase& c : test::infini_cases()) cases.push_back(c);
+    for (const test::ModelCase& c : cases) {
+      test::TestExecution execution(group);
+      test::TinyModel model(execution.get(), c, LayoutKind::Contiguous, DType::Fp64);
+      const std::vector<std::int32_t> tokens = test::tokens_of(c), targets = test::targets_of(tokens, c.documents);
+      model.evaluate();
+      const test::Tensor before = test::copy_of(model.losses());
+      for (const std::int64_t changed : {std::int64_t{3}, c.tokens / 2, c.tokens - 2}) {
+        SCOPED_TRACE(c.name + ", token " + std::to_string(changed) + ", ranks: " + std::to_string(group.size()));
+        std::vector<std::int32_t> other = tokens;
+        std::int32_t& token = other[static_cast<std::size_t>(changed)];
+        token = (token + 1) % static_cast<std::int32_t>(c.shape.vocabulary);
+        model.set_tokens(other, targets);
+        model.evaluate();
+        for (std::int64_t t = 0; t < model.span().num_tokens(); ++t) {
+          const std::int64_t position = model.span().runs().global_of(t);
+          if (position < changed) EXPECT_EQ(model.losses()[t], before[t]) << position;
+          if (position == changed) EXPECT_NE(model.losses()[t], before[t]);
+        }
+      }
+    }
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, ModelRing, testing::Values(1, 2, 3, 4, 5, 8));
 
 TEST(ModelRing, TakesAsFewTokensAsRanks) {

@@ -79,6 +79,19 @@ TEST_F(TrainerTest, GivesOneCurveWithAMemory) {
   }
 }
 
+TEST_F(TrainerTest, GivesOneCurveInSeveralSpans) {
+  const std::vector<std::string> infini{"model.attention=infini", "model.segment_tokens=8", "train.batch_sequences=2",
+                                        "model.memory_rule=delta"};
+  const std::vector<double> whole = curve(1, infini, 10);
+  for (int ranks : {1, 2, 3}) {
+    std::vector<std::string> spans = infini;
+    spans.emplace_back("memory.span_tokens=24");
+    const auto losses = curve(ranks, spans, 10);
+    if (losses.empty() || whole.empty()) continue;
+    EXPECT_LE(largest_difference(losses, whole), 1e-10) << ranks << " ranks";
+  }
+}
+
 TEST_F(TrainerTest, GivesOneCurveForDataAndRingAndAccumulation) {
   const auto alone = curve(1, {"train.batch_sequences=4"}, 10);
   for (const auto& [ranks, ring] : std::map<int, int>{{2, 1}, {4, 2}, {8, 2}}) {

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer/stream_file.hpp"
+
+#include <vector>
+
+#include "io/atomic_file.hpp"
+#include "io/hdf5_file.hpp"
+
+namespace rondo {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kFormat = "rondo-stream";
+constexpr std::int64_t kVersion = 1;
+
+Hdf5Type stored_type(DType dtype) {
+  switch (dtype) {
+    case DType::Fp64: return Hdf5Type::Fp64;
+    case DType::Fp32: return Hdf5Type::Fp32;
+    case DType::Bf16: return Hdf5Type::UInt16;  // its bits
+    case DType::Int32: return Hdf5Type::Int32;
+    case DType::Int64: return Hdf5Type::Int64;
+  }
+  ensure(false, "a type of elements");
+  return Hdf5Type::UInt8;
+}
+
+std::vector<std::int64_t> extents_of(const Shape& shape) {
+  std::vector<std::int64_t> extents;
+  for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
+  return extents;
+}
+
+std::string group_of(std::size_t layer) { return "layers/" + std::to_string(layer); }
+
+void write_values(Hdf5File& file, const std::string& name, const TensorView& values, const Execution& execution) {
+  std::vector<std::byte> host(values.size_bytes());
+  execution.device.copy(execution.compute, host.data(), values.data, host.size());
+  execution.device.synchronize(execution.compute);
+  const Hdf5Type type = stored_type(values.dtype);
+  Hdf5Dataset dataset = file.create_dataset(name, type, extents_of(values.shape), {.chunk_rows = values.shape[0]});
+  const RowRange rows{0, values.shape[0]};
+  dataset.write_rows({&rows, 1}, host.data(), values.count(), type);
+  dataset.close();
+}
+
+void read_values(const Hdf5File& file, const std::string& name, const TensorView& values, const Execution& execution) {
+  const Hdf5Dataset dataset = file.open_dataset(name);
+  const Hdf5Type type = stored_type(values.dtype);
+  if (dataset.type() != type || dataset.extents() != extents_of(values.shape)) {
+    throw DataError("the tensor has another type or shape than the model's state", dataset.where(),
+                    "the file belongs to a model of another shape or precision");
+  }
+  std::vector<std::byte> host(values.size_bytes());
+  const RowRange rows{0, values.shape[0]};
+  dataset.read_rows({&rows, 1}, host.data(), values.count(), type);
+  execution.device.copy(execution.compute, values.data, host.data(), host.size());
+  execution.device.synchronize(execution.compute);
+}
+
+Hdf5File open_checked(const fs::path& path) {
+  Hdf5File file = Hdf5File::open(path, {.advice = "give a file that `rondo generate --state-out` wrote"});
+  if (!file.has_attribute("/", "format") || file.read_text_attribute("/", "format") != kFormat) {
+    throw DataError("this is not the state of a text", path.string(), "give a file that `rondo generate --state-out` wrote");
+  }
+  const std::int64_t version = file.read_integer_attribute("/", "format_version");
+  if (version != kVersion) {
+    throw DataError("the state has format version " + std::to_string(version) + ", but this program reads " +
+                        std::to_string(kVersion),
+                    path.string(), "make it again with this version");
+  }
+  return file;
+}
+
+StreamFile::Record record_of(const Hdf5File& file) {
+  return {file.read_text_attribute("/", "model_digest"), file.read_integer_attribute("/", "num_tokens"),
+          file.read_integer_attribute("/", "num_drawn")};
+}
+
+}  // namespace
+
+void StreamFile::write(const fs::path& path, const SequenceStream& stream, const std::string& model_digest,
+                       std::int64_t num_drawn) {
+  const fs::path partial = path.string() + std::string(kPartialSuffix);
+  try {
+    Hdf5File file = Hdf5File::create(partial);
+    file.write_attribute("/", "format", std::string(kFormat));
+    file.write_attribute("/", "format_version", kVersion);
+    file.write_attribute("/", "model_digest", model_digest);
+    file.write_attribute("/", "num_tokens", stream.num_tokens());
+    file.write_attribute("/", "num_drawn", num_drawn);
+    for (std::size_t layer = 0; layer < stream.state_.num_layers(); ++layer) {
+      const LayerState& state = *stream.state_.of(layer);
+      for (const StatePart& part : state.parts()) {
+        if (part.values.count() == 0) continue;  // nothing in sight
+        write_values(file, group_of(layer) + "/" + part.name, part.values, stream.execution_);
+      }
+      file.write_attribute(group_of(layer), "first_in_sight", state.sight().begin);
+      file.write_attribute(group_of(layer), "end_of_sight", state.sight().end);
+    }
+    write_values(file, "logits", stream.logits_.view(), stream.execution_);
+    file.close();
+    sync_file(partial);
+    fs::rename(partial, path);
+    sync_folder(fs::absolute(path).parent_path());
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(partial, ignored);
+    throw;
+  }
+}
+
+StreamFile::Record StreamFile::read(const fs::path& path, const std::string& model_digest, SequenceStream& stream) {
+  stream.reset();
+  const Hdf5File file = open_checked(path);
+  const Record record = record_of(file);
+  if (record.model_digest != model_digest) {
+    throw DataError("the state was made by another model: its weights have digest " + record.model_digest +
+                        ", these have " + model_digest,
+                    path.string(), "give the checkpoint that made it");
+  }
+  try {
+    for (std::size_t layer = 0; layer < stream.state_.num_layers(); ++layer) {
+      LayerState& state = *stream.state_.of(layer);
+      const KeyInterval sight{file.read_integer_attribute(group_of(layer), "first_in_sight"),
+                              file.read_integer_attribute(group_of(layer), "end_of_sight")};
+      if (sight.begin < 0 || sight.end < sight.begin || sight.end - sight.begin > state.capacity_tokens()) {
+        throw DataError("layer " + std::to_string(layer) + " has " + std::to_string(sight.end - sight.begin) +
+                            " tokens in sight, but the model's state holds at most " +
+                            std::to_string(state.capacity_tokens()),
+                        path.string(), "the file belongs to a model of other segments, or is damaged");
+      }
+      state.see(sight);
+      for (const StatePart& part : state.parts()) {
+        if (part.values.count() == 0) continue;
+        read_values(file, group_of(layer) + "/" + part.name, part.values, stream.execution_);
+      }
+    }
+    read_values(file, "logits", stream.logits_.view(), stream.execution_);
+  } catch (...) {
+    stream.reset();
+    throw;
+  }
+  stream.num_tokens_ = record.num_tokens;
+  return record;
+}
+
+StreamFile::Record StreamFile::read_record(const fs::path& path) { return record_of(open_checked(path)); }
+
+}  // namespace rondo

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state behind a text in an HDF5 file: whoever has the model goes on from there without the text.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "infer/sequence_stream.hpp"
+
+namespace rondo {
+
+class StreamFile {
+ public:
+  /// What stands in the file beside the state.
+  struct Record {
+    std::string model_digest;      // of the weights
+    std::int64_t num_tokens = 0;   // of the text
+    std::int64_t num_drawn = 0;    // of those, drawn by a generator: it goes on with that number of its seed
+  };
+
+  /// The file is there in full or not at all. @pre stream.num_tokens() > 0. Throws DataError.
+  static void write(const std::filesystem::path& path, const SequenceStream& stream, const std::string& model_digest,
+                    std::int64_t num_drawn);
+  /// Throws DataError, and leaves the stream empty, for a file that is damaged, of another version or of another model.
+  static Record read(const std::filesystem::path& path, const std::string& model_digest, SequenceStream& stream);
+  /// Without the state.
+  static Record read_record(const std::filesystem::path& path);
+};
+
+}  // namespace rondo
