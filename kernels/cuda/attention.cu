@@ -13,8 +13,7 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 128;  // also the keys of a tile
-constexpr int kWarps = kThreads / 32;
+constexpr int kWarps = kTileThreads / 32;
 template <typename Sum> constexpr Sum kEmpty = -std::numeric_limits<Sum>::infinity();
 
 template <typename E, typename Sum>
@@ -25,8 +24,8 @@ __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const Block
   const std::int64_t group = head / (sizes.heads / sizes.kv_heads);
   Sum* q = dynamic_shared<Sum>();  // [D]
   Sum* block_out = q + dim;        // [D]
-  Sum* p = block_out + dim;        // [kThreads]
-  for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
+  Sum* p = block_out + dim;        // [kTileThreads]
+  for (std::int64_t d = threadIdx.x; d < dim; d += kTileThreads) {
     q[d] = load(tensors.q[row * dim + d]);
     block_out[d] = 0;
   }
@@ -36,13 +35,13 @@ __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const Block
   for (int run = 0; run < block.key_runs.num_runs; ++run) {
     const TokenRun& keys = block.key_runs.runs[run];
     const KeyInterval inside = clip_to_run(seen, keys);
-    for (std::int64_t first = inside.begin; first < inside.end; first += kThreads) {
+    for (std::int64_t first = inside.begin; first < inside.end; first += kTileThreads) {
       __syncthreads();  // q is there; p of the tile before has been read
       sees_keys = true;
       const auto local = [&](std::int64_t j) {
         return ((keys.local_first + first + j) * sizes.kv_heads + group) * dim;
       };
-      const std::int64_t tile = inside.end - first < kThreads ? inside.end - first : kThreads;
+      const std::int64_t tile = inside.end - first < kTileThreads ? inside.end - first : kTileThreads;
 
       // s_j = scale q . k_j, one key a thread
       Sum score = kEmpty<Sum>;
@@ -61,7 +60,7 @@ __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const Block
       p[threadIdx.x] = load(store<E>(weight));
       total = total * fade + block_sum(weight, reduction);
       largest = now_largest;
-      for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
+      for (std::int64_t d = threadIdx.x; d < dim; d += kTileThreads) {
         Sum sum = block_out[d] * fade;
         for (std::int64_t j = 0; j < tile; ++j) sum += p[j] * load(tensors.v[local(j) + d]);
         block_out[d] = sum;
@@ -75,7 +74,7 @@ __global__ void forward_kernel(const ForwardTensors<E, Sum> tensors, const Block
   const Sum old_lse = *lse, block_lse = largest + log(total);
   const Sum top = old_lse < block_lse ? block_lse : old_lse;
   const Sum old_part = exp(old_lse - top), new_part = exp(block_lse - top), both = old_part + new_part;
-  for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
+  for (std::int64_t d = threadIdx.x; d < dim; d += kTileThreads) {
     Sum& out = tensors.out[row * dim + d];
     out = (old_part * out + new_part * (block_out[d] / total)) / both;
   }
@@ -105,9 +104,9 @@ void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& ar
   with_storage_type(args.q.dtype, [&]<typename T>() {
     using E = Element<T>;
     using Sum = Accumulator<T>;
-    const auto shared_bytes = static_cast<std::size_t>(2 * sizes.head_dim + kThreads) * sizeof(Sum);
+    const auto shared_bytes = static_cast<std::size_t>(2 * sizes.head_dim + kTileThreads) * sizeof(Sum);
     launch(forward_kernel<E, Sum>, stream,
-           {.blocks = sizes.num_queries * sizes.heads, .threads = kThreads, .shared_bytes = shared_bytes},
+           {.blocks = sizes.num_queries * sizes.heads, .threads = kTileThreads, .shared_bytes = shared_bytes},
            forward_tensors<T>(args), block);
   });
 }
@@ -118,7 +117,7 @@ void attention_delta(Stream& stream, const AttentionDeltaArgs& args) {
   with_storage_type(args.d_out.dtype, [&]<typename T>() {
     using E = Element<T>;
     using Sum = Accumulator<T>;
-    launch(delta_kernel<E, Sum>, stream, {.blocks = (tokens * heads + kWarps - 1) / kWarps, .threads = kThreads},
+    launch(delta_kernel<E, Sum>, stream, {.blocks = (tokens * heads + kWarps - 1) / kWarps, .threads = kTileThreads},
            args.out.as<Sum>(), elements<T>(args.d_out), args.delta.as<Sum>(), tokens, heads, dim);
   });
 }

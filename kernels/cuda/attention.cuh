@@ -8,6 +8,8 @@
 
 namespace rondo::cuda {
 
+inline constexpr int kTileThreads = 128;  // also the keys, or queries, of a tile
+
 /// The key positions that each of the T queries sees, computed on the device in stream order. Document offsets travel as
 /// parameters of the kernel, so the host neither waits nor has to keep them. @pre inside a Scope, which keeps the memory
 const KeyInterval* visible_keys(Stream& stream, const TokenRuns& query_runs, const AttentionMaskView& mask,

@@ -12,8 +12,6 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 128;  // also the keys, or queries, of a tile
-
 template <typename Sum> struct Gradients { Sum p, ds; };
 
 /// p = exp(scale q . k - lse),  ds = p (d_out . v - delta), rounded once to the storage type E.
@@ -37,8 +35,8 @@ __global__ void d_q_kernel(const BackwardTensors<E, Sum> tensors, const BlockGeo
   const std::int64_t group = head / (sizes.heads / sizes.kv_heads);
   Sum* q = dynamic_shared<Sum>();  // [D]
   Sum* d_out = q + dim;            // [D]
-  Sum* ds = d_out + dim;           // [kThreads]
-  for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
+  Sum* ds = d_out + dim;           // [kTileThreads]
+  for (std::int64_t d = threadIdx.x; d < dim; d += kTileThreads) {
     q[d] = load(tensors.q[row * dim + d]);
     d_out[d] = load(tensors.d_out[row * dim + d]);
   }
@@ -48,11 +46,11 @@ __global__ void d_q_kernel(const BackwardTensors<E, Sum> tensors, const BlockGeo
   for (int run = 0; run < block.key_runs.num_runs; ++run) {
     const TokenRun& keys = block.key_runs.runs[run];
     const KeyInterval inside = clip_to_run(seen, keys);
-    for (std::int64_t first = inside.begin; first < inside.end; first += kThreads) {
+    for (std::int64_t first = inside.begin; first < inside.end; first += kTileThreads) {
       const auto local = [&](std::int64_t j) {
         return ((keys.local_first + first + j) * sizes.kv_heads + group) * dim;
       };
-      const std::int64_t tile = inside.end - first < kThreads ? inside.end - first : kThreads;
+      const std::int64_t tile = inside.end - first < kTileThreads ? inside.end - first : kTileThreads;
       __syncthreads();  // q and d_out are there; ds of the tile before has been read
       if (threadIdx.x < tile) {
         const std::int64_t key = local(threadIdx.x);
@@ -60,7 +58,7 @@ __global__ void d_q_kernel(const BackwardTensors<E, Sum> tensors, const BlockGeo
             gradients_of<E>(q, d_out, tensors.k + key, tensors.v + key, dim, tensors.scale, lse, delta).ds;
       }
       __syncthreads();
-      for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
+      for (std::int64_t d = threadIdx.x; d < dim; d += kTileThreads) {
         Sum sum = 0;
         for (std::int64_t j = 0; j < tile; ++j) sum += ds[j] * load(tensors.k[local(j) + d]);
         tensors.d_q[row * dim + d] += tensors.scale * sum;
@@ -79,13 +77,13 @@ __global__ void d_kv_kernel(const BackwardTensors<E, Sum> tensors, const BlockGe
   const std::int64_t position = block.key_runs.global_of(row / sizes.kv_heads);
   Sum* k = dynamic_shared<Sum>();  // [D]
   Sum* v = k + dim;                // [D]
-  Sum* p = v + dim;                // [kThreads]
-  Sum* ds = p + kThreads;          // [kThreads]
-  for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
+  Sum* p = v + dim;                // [kTileThreads]
+  Sum* ds = p + kTileThreads;      // [kTileThreads]
+  for (std::int64_t d = threadIdx.x; d < dim; d += kTileThreads) {
     k[d] = load(tensors.k[row * dim + d]);
     v[d] = load(tensors.v[row * dim + d]);
   }
-  for (std::int64_t first = 0; first < sizes.num_queries; first += kThreads) {
+  for (std::int64_t first = 0; first < sizes.num_queries; first += kTileThreads) {
     const std::int64_t query = first + threadIdx.x;
     bool sees = false;
     if (query < sizes.num_queries) {
@@ -93,7 +91,7 @@ __global__ void d_kv_kernel(const BackwardTensors<E, Sum> tensors, const BlockGe
       sees = seen.begin <= position && position < seen.end;
     }
     if (__syncthreads_or(sees) == 0) continue;
-    const std::int64_t tile = sizes.num_queries - first < kThreads ? sizes.num_queries - first : kThreads;
+    const std::int64_t tile = sizes.num_queries - first < kTileThreads ? sizes.num_queries - first : kTileThreads;
     for (std::int64_t head = group * heads_of_group; head < (group + 1) * heads_of_group; ++head) {
       const auto local = [&](std::int64_t t) { return ((first + t) * sizes.heads + head) * dim; };
       __syncthreads();  // p and ds of the head before have been read
@@ -106,7 +104,7 @@ __global__ void d_kv_kernel(const BackwardTensors<E, Sum> tensors, const BlockGe
       p[threadIdx.x] = gradients.p;
       ds[threadIdx.x] = gradients.ds;
       __syncthreads();
-      for (std::int64_t d = threadIdx.x; d < dim; d += kThreads) {
+      for (std::int64_t d = threadIdx.x; d < dim; d += kTileThreads) {
         Sum d_k = 0, d_v = 0;
         // What is 0 adds nothing: a query that does not see the key may hold infinity.
         for (std::int64_t t = 0; t < tile; ++t) {
@@ -131,12 +129,12 @@ void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& 
     using E = Element<T>;
     using Sum = Accumulator<T>;
     const BackwardTensors<E, Sum> tensors = backward_tensors<T>(args);
-    const auto shared_bytes = static_cast<std::size_t>(2 * sizes.head_dim + 2 * kThreads) * sizeof(Sum);
+    const auto shared_bytes = static_cast<std::size_t>(2 * sizes.head_dim + 2 * kTileThreads) * sizeof(Sum);
     launch(d_q_kernel<E, Sum>, stream,
-           {.blocks = sizes.num_queries * sizes.heads, .threads = kThreads, .shared_bytes = shared_bytes}, tensors,
+           {.blocks = sizes.num_queries * sizes.heads, .threads = kTileThreads, .shared_bytes = shared_bytes}, tensors,
            block);
     launch(d_kv_kernel<E, Sum>, stream,
-           {.blocks = sizes.num_keys * sizes.kv_heads, .threads = kThreads, .shared_bytes = shared_bytes}, tensors,
+           {.blocks = sizes.num_keys * sizes.kv_heads, .threads = kTileThreads, .shared_bytes = shared_bytes}, tensors,
            block);
   });
 }

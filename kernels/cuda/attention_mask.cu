@@ -9,7 +9,6 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
 constexpr int kOffsets = 400;  // a launch; parameters of a kernel have 4 KiB
 
 struct SomeDocuments {
@@ -29,9 +28,9 @@ static_assert(sizeof(VisibleKeysArgs) <= 4096);
 __global__ void visible_keys_kernel(const VisibleKeysArgs args) {
   __shared__ std::int64_t offsets[kOffsets];
   const std::int64_t count = args.documents.count;
-  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) offsets[i] = args.documents.offsets[i];
+  for (std::int64_t i = threadIdx.x; i < count; i += kBlockThreads) offsets[i] = args.documents.offsets[i];
   __syncthreads();
-  const std::int64_t query = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const std::int64_t query = std::int64_t{blockIdx.x} * kBlockThreads + threadIdx.x;
   if (query >= args.num_queries) return;
   const std::int64_t position = args.query_runs.global_of(query);
   AttentionMaskView mask = args.mask;
@@ -54,7 +53,7 @@ const KeyInterval* visible_keys(Stream& stream, const TokenRuns& query_runs, con
                        .documents = {}};
   args.visible =
       static_cast<KeyInterval*>(scratch.take(static_cast<std::size_t>(args.num_queries) * sizeof(KeyInterval)));
-  const LaunchShape shape{.blocks = (args.num_queries + kThreads - 1) / kThreads, .threads = kThreads};
+  const LaunchShape shape{.blocks = (args.num_queries + kBlockThreads - 1) / kBlockThreads, .threads = kBlockThreads};
   args.mask.document_offsets = nullptr;
   if (mask.document_offsets == nullptr) {
     launch(visible_keys_kernel, stream, shape, args);

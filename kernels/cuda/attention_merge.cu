@@ -8,9 +8,8 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
 constexpr int kWidth = 4;  // elements of a float4, one 16-byte access
-constexpr float kEmpty = -std::numeric_limits<float>::infinity();
+constexpr float kNothingSeen = -std::numeric_limits<float>::infinity();
 
 struct MergeSizes {
   std::int64_t rows;            // queries of the partial result x heads
@@ -28,15 +27,15 @@ __device__ inline float weighted(float old_part, float old_value, float new_part
 __global__ void merge_kernel(const float4* block_out, const float* block_lse, float4* out, float* lse,
                              const MergeSizes sizes) {
   const int lane = static_cast<int>(threadIdx.x) % sizes.lanes;
-  const std::int64_t row = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / sizes.lanes;
+  const std::int64_t row = (std::int64_t{blockIdx.x} * kBlockThreads + threadIdx.x) / sizes.lanes;
   const std::int64_t query = row / sizes.heads, head = row % sizes.heads;
   const bool inside = row < sizes.rows;
   const std::int64_t carry_row = sizes.first_row * sizes.heads + row;
   float* carry_lse = lse + head * sizes.carry_queries + sizes.first_row + query;
-  const float old_lse = inside ? *carry_lse : kEmpty;
-  const float new_lse = inside ? block_lse[head * sizes.partial_queries + query] : kEmpty;
-  __syncthreads();                           // all threads of the row have read the old log-sum-exp
-  if (!inside || new_lse == kEmpty) return;  // nothing was seen: the carry stays, never NaN; a NaN is passed on
+  const float old_lse = inside ? *carry_lse : kNothingSeen;
+  const float new_lse = inside ? block_lse[head * sizes.partial_queries + query] : kNothingSeen;
+  __syncthreads();                                 // all threads of the row have read the old log-sum-exp
+  if (!inside || new_lse == kNothingSeen) return;  // nothing was seen: the carry stays, never NaN; a NaN is passed on
 
   // (out, lse) <- the mean of both, weighted with e^lse; exp(-inf) = 0 where the carry is still empty
   const float top = old_lse < new_lse ? new_lse : old_lse;
@@ -58,7 +57,7 @@ struct AddSizes {
 };
 
 __global__ void add_heads_kernel(const float4* from, float4* to, const AddSizes sizes) {
-  const std::int64_t v = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const std::int64_t v = std::int64_t{blockIdx.x} * kBlockThreads + threadIdx.x;
   if (v >= sizes.vectors) return;
   const std::int64_t row = v / sizes.row_vectors, column = v % sizes.row_vectors;
   const std::int64_t token = sizes.first_row + row / sizes.heads;
@@ -71,12 +70,12 @@ __global__ void add_heads_kernel(const float4* from, float4* to, const AddSizes 
 __global__ void pack_rows_kernel(const float* from, float* to, std::int64_t heads, std::int64_t tokens,
                                  std::int64_t from_tokens, std::int64_t first_row, std::int64_t first_head,
                                  std::int64_t head_step) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const std::int64_t i = std::int64_t{blockIdx.x} * kBlockThreads + threadIdx.x;
   if (i >= heads * tokens) return;
   to[i] = from[(first_head + i / tokens * head_step) * from_tokens + first_row + i % tokens];
 }
 
-std::int64_t blocks_for(std::int64_t threads) { return (threads + kThreads - 1) / kThreads; }
+std::int64_t blocks_for(std::int64_t threads) { return (threads + kBlockThreads - 1) / kBlockThreads; }
 
 const float4* vectors(const TensorView& view) { return reinterpret_cast<const float4*>(view.as<float>()); }
 float4* vectors_of(const TensorView& view) { return reinterpret_cast<float4*>(view.as<float>()); }
@@ -97,7 +96,7 @@ void merge_partial(Stream& stream, const SoftmaxCarry& partial, const SoftmaxCar
                    .first_row = first_row,
                    .lanes = 1};
   while (sizes.lanes < 32 && sizes.lanes < sizes.vectors) sizes.lanes *= 2;
-  launch(merge_kernel, stream, {.blocks = blocks_for(sizes.rows * sizes.lanes), .threads = kThreads},
+  launch(merge_kernel, stream, {.blocks = blocks_for(sizes.rows * sizes.lanes), .threads = kBlockThreads},
          vectors(partial.out), partial.lse.as<float>(), vectors_of(carry.out), carry.lse.as<float>(), sizes);
 }
 
@@ -114,7 +113,7 @@ void add_heads(Stream& stream, const TensorView& from, const TensorView& to, std
                        .first_row = first_row,
                        .first_head = heads.first,
                        .head_step = heads.step};
-  launch(add_heads_kernel, stream, {.blocks = blocks_for(sizes.vectors), .threads = kThreads}, vectors(from),
+  launch(add_heads_kernel, stream, {.blocks = blocks_for(sizes.vectors), .threads = kBlockThreads}, vectors(from),
          vectors_of(to), sizes);
 }
 
@@ -123,7 +122,7 @@ void pack_rows(Stream& stream, const TensorView& from, const TensorView& to, std
   const std::int64_t packed_heads = to.shape[0], tokens = to.shape[1];
   ensure(first_row + tokens <= from.shape[1], "there is a row for each row");
   ensure(heads.first + (packed_heads - 1) * heads.step < from.shape[0], "there is a head for each head");
-  launch(pack_rows_kernel, stream, {.blocks = blocks_for(to.count()), .threads = kThreads}, from.as<float>(),
+  launch(pack_rows_kernel, stream, {.blocks = blocks_for(to.count()), .threads = kBlockThreads}, from.as<float>(),
          to.as<float>(), packed_heads, tokens, from.shape[1], first_row, heads.first, heads.step);
 }
 

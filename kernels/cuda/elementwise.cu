@@ -13,16 +13,14 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
-
 template <int kPack> LaunchShape shape_of_pass(std::int64_t count) {
   const std::int64_t packs = (count + kPack - 1) / kPack;
-  return {.blocks = (packs + kThreads - 1) / kThreads, .threads = kThreads};
+  return {.blocks = (packs + kBlockThreads - 1) / kBlockThreads, .threads = kBlockThreads};
 }
 
 /// First element of this thread's pack.
 template <int kPack> __device__ std::int64_t first_of_thread() {
-  return (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kPack;
+  return (std::int64_t{blockIdx.x} * kBlockThreads + threadIdx.x) * kPack;
 }
 
 template <typename From, typename To>

@@ -11,17 +11,17 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 128;  // of a backward block: as many packs of columns
-constexpr int kWalked = 8;     // tokens that each thread looks at in one stride of the walk
-constexpr int kStride = kThreads * kWalked;
+constexpr int kColumnThreads = 128;  // of a backward block: as many packs of columns
+constexpr int kWalked = 8;           // tokens that each thread looks at in one stride of the walk
+constexpr int kStride = kColumnThreads * kWalked;
 constexpr int kListed = 4 * kStride;    // tokens on the list before their gradients are added
 constexpr std::int64_t kBlocks = 2048;  // of the grid, about
 
 /// A token outside of the table gives a row of NaN: the host cannot be told from here, and the check for non-finite
 /// losses ends the run.
 template <typename E>
-__global__ void forward_kernel(const std::int32_t* tokens, const E* table, E* out, const RowGrid grid,
-                               std::int64_t vocabulary, std::int64_t dim, bool wide) {
+__global__ void embedding_forward_kernel(const std::int32_t* tokens, const E* table, E* out, const RowGrid grid,
+                                         std::int64_t vocabulary, std::int64_t dim, bool wide) {
   constexpr int kPack = kPackOf<E>;
   const std::int64_t t = grid.row(), first = grid.pack() * kPack;
   if (t >= grid.rows || first >= dim) return;
@@ -58,7 +58,7 @@ __device__ int count_matches(int matches, int* position, int* warp_totals) {
   __syncthreads();
   int total = 0;
   *position = up_to_here - matches;
-  for (int i = 0; i < kThreads / 32; ++i) {
+  for (int i = 0; i < kColumnThreads / 32; ++i) {
     if (i < warp) *position += warp_totals[i];
     total += warp_totals[i];
   }
@@ -100,11 +100,11 @@ __device__ void add_listed(const BackwardTensors<E, Sum>& tensors, const std::in
   if (row >= 0) store_pack(tensors.d_table + row * tensors.dim + first, sum, rest, tensors.wide);
 }
 
-template <typename E, typename Sum> __global__ void backward_kernel(const BackwardTensors<E, Sum> tensors) {
+template <typename E, typename Sum> __global__ void embedding_backward_kernel(const BackwardTensors<E, Sum> tensors) {
   __shared__ std::int64_t list[kListed];
-  __shared__ int warp_totals[kThreads / 32];
+  __shared__ int warp_totals[kColumnThreads / 32];
   const std::int64_t bucket = blockIdx.x % tensors.buckets, tile = blockIdx.x / tensors.buckets;
-  const std::int64_t first_column = (tile * kThreads + threadIdx.x) * kPackOf<E>;
+  const std::int64_t first_column = (tile * kColumnThreads + threadIdx.x) * kPackOf<E>;
   int listed = 0;
   for (std::int64_t stride = 0; stride < tensors.num_tokens; stride += kStride) {
     if (listed + kStride > kListed) {
@@ -143,8 +143,8 @@ void embedding_forward(Stream& stream, const EmbeddingForwardArgs& args) {
     const auto* table = elements<T>(args.table);
     auto* out = elements<T>(args.out);
     const auto grid = RowGrid::of(tokens, dim, kPackOf<E>);
-    launch(forward_kernel<E>, stream, grid.launch_shape(), args.tokens.as<std::int32_t>(), table, out, grid, vocabulary,
-           dim, moves_whole_packs<E>(dim, table, out));
+    launch(embedding_forward_kernel<E>, stream, grid.launch_shape(), args.tokens.as<std::int32_t>(), table, out, grid,
+           vocabulary, dim, moves_whole_packs<E>(dim, table, out));
   });
 }
 
@@ -157,7 +157,7 @@ void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) {
     const auto* tokens = args.tokens.as<std::int32_t>();
     const auto* d_out = elements<T>(args.d_out);
     auto* d_table = args.d_table.as<Sum>();
-    const std::int64_t columns_of_block = kThreads * kPackOf<E>;
+    const std::int64_t columns_of_block = kColumnThreads * kPackOf<E>;
     const std::int64_t tiles = (dim + columns_of_block - 1) / columns_of_block;
     std::int64_t buckets = 1;  // how rows are shared out changes no sum
     while (buckets < vocabulary && buckets * tiles < kBlocks) buckets *= 2;
@@ -170,7 +170,7 @@ void embedding_backward(Stream& stream, const EmbeddingBackwardArgs& args) {
                                           .buckets = buckets,
                                           .wide = moves_whole_packs<E>(dim, d_out, d_table),
                                           .is_aligned = are_aligned(tokens)};
-    launch(backward_kernel<E, Sum>, stream, {.blocks = buckets * tiles, .threads = kThreads}, tensors);
+    launch(embedding_backward_kernel<E, Sum>, stream, {.blocks = buckets * tiles, .threads = kColumnThreads}, tensors);
   });
 }
 

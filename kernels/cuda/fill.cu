@@ -10,11 +10,9 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
-
 template <typename E> __global__ void fill_kernel(E* to, std::int64_t count, E value, bool wide) {
   constexpr int kPack = kPackOf<E>;
-  const std::int64_t first = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kPack;
+  const std::int64_t first = (std::int64_t{blockIdx.x} * kBlockThreads + threadIdx.x) * kPack;
   if (first >= count) return;
   Pack<E, kPack> pack;
 #pragma unroll
@@ -29,8 +27,8 @@ void fill(Stream& stream, const TensorView& to, double value) {
     using E = Element<T>;
     const std::int64_t count = to.count(), packs = (count + kPackOf<E> - 1) / kPackOf<E>;
     const auto rounded = std::bit_cast<E>(static_cast<T>(static_cast<Accumulator<T>>(value)));
-    launch(fill_kernel<E>, stream, {.blocks = (packs + kThreads - 1) / kThreads, .threads = kThreads}, elements<T>(to),
-           count, rounded, are_aligned(elements<T>(to)));
+    launch(fill_kernel<E>, stream, {.blocks = (packs + kBlockThreads - 1) / kBlockThreads, .threads = kBlockThreads},
+           elements<T>(to), count, rounded, are_aligned(elements<T>(to)));
   });
 }
 

@@ -12,6 +12,8 @@
 
 namespace rondo::cuda {
 
+inline constexpr int kBlockThreads = 256;  // of kernels that have no reason for another size
+
 struct LaunchShape {
   std::int64_t blocks;
   int threads;

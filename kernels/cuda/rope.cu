@@ -13,7 +13,6 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
 constexpr int kMostPairs = 256;  // of a head: they are given to the kernel by value
 
 /// What forward and backward share. Direction: +1 turns, -1 turns back.
@@ -92,7 +91,7 @@ __global__ void split_kernel(const Heads<To> to_split, const Heads<const From> f
                              const From* from_packed, const SplitShape shape, const Turns turns) {
   constexpr int kPack = kPackOf<From> < kPackOf<To> ? kPackOf<From> : kPackOf<To>;
   auto* turns_of_block = dynamic_shared<Turn<Sum>>();  // [tokens_of_block, D/2]
-  const int threads = kThreads, half = shape.head_dim / 2;
+  const int threads = kBlockThreads, half = shape.head_dim / 2;
   const std::int64_t first_token = std::int64_t{blockIdx.x} * shape.tokens_of_block;
   const std::int64_t left = shape.tokens - first_token;
   const int tokens = left < shape.tokens_of_block ? static_cast<int>(left) : shape.tokens_of_block;
@@ -132,7 +131,7 @@ Turns turns_of(const TokenRuns& positions, const std::vector<double>& inverse_fr
 SplitShape split_shape(const Shape& q, std::int64_t kv_heads, int pack, bool is_aligned) {
   const auto head_dim = static_cast<int>(q[2]), half = head_dim / 2;
   ensure(half > 0 && head_dim % 2 == 0, "a head has pairs of dimensions");
-  const int tokens_of_block = half < kThreads ? kThreads / half : 1;  // so that every thread computes a turn
+  const int tokens_of_block = half < kBlockThreads ? kBlockThreads / half : 1;  // so that every thread computes a turn
   return {.tokens = q[0],
           .heads = static_cast<int>(q[1]),
           .kv_heads = static_cast<int>(kv_heads),
@@ -143,7 +142,7 @@ SplitShape split_shape(const Shape& q, std::int64_t kv_heads, int pack, bool is_
 
 template <typename Sum> LaunchShape shape_of_launch(const SplitShape& shape) {
   return {.blocks = (shape.tokens + shape.tokens_of_block - 1) / shape.tokens_of_block,
-          .threads = kThreads,
+          .threads = kBlockThreads,
           .shared_bytes = static_cast<std::size_t>(shape.tokens_of_block * (shape.head_dim / 2)) * sizeof(Turn<Sum>)};
 }
 

@@ -12,7 +12,7 @@ namespace {
 template <typename Sum> __device__ Sum sigmoid(Sum x) { return 1 / (1 + exp(-x)); }
 
 template <typename Sum, typename E>
-__global__ void forward_kernel(const E* gate_up, E* a, const RowGrid grid, std::int64_t dim, bool wide) {
+__global__ void swiglu_forward_kernel(const E* gate_up, E* a, const RowGrid grid, std::int64_t dim, bool wide) {
   constexpr int kPack = kPackOf<E>;
   const std::int64_t t = grid.row(), first = grid.pack() * kPack;
   if (t >= grid.rows || first >= dim) return;
@@ -30,8 +30,8 @@ __global__ void forward_kernel(const E* gate_up, E* a, const RowGrid grid, std::
 }
 
 template <typename Sum, typename E>
-__global__ void backward_kernel(const E* gate_up, const E* d_a, E* d_gate_up, const RowGrid grid, std::int64_t dim,
-                                bool wide) {
+__global__ void swiglu_backward_kernel(const E* gate_up, const E* d_a, E* d_gate_up, const RowGrid grid,
+                                       std::int64_t dim, bool wide) {
   constexpr int kPack = kPackOf<E>;
   const std::int64_t t = grid.row(), first = grid.pack() * kPack;
   if (t >= grid.rows || first >= dim) return;
@@ -62,7 +62,7 @@ void swiglu_forward(Stream& stream, const SwigluForwardArgs& args) {
     const auto* gate_up = elements<T>(args.gate_up);
     auto* a = elements<T>(args.a);
     const auto grid = RowGrid::of(tokens, dim, kPackOf<E>);
-    launch(forward_kernel<Accumulator<T>, E>, stream, grid.launch_shape(), gate_up, a, grid, dim,
+    launch(swiglu_forward_kernel<Accumulator<T>, E>, stream, grid.launch_shape(), gate_up, a, grid, dim,
            moves_whole_packs<E>(dim, gate_up, a));
   });
 }
@@ -75,7 +75,7 @@ void swiglu_backward(Stream& stream, const SwigluBackwardArgs& args) {
     const auto *gate_up = elements<T>(args.gate_up), *d_a = elements<T>(args.d_a);
     auto* d_gate_up = elements<T>(args.d_gate_up);
     const auto grid = RowGrid::of(tokens, dim, kPackOf<E>);
-    launch(backward_kernel<Accumulator<T>, E>, stream, grid.launch_shape(), gate_up, d_a, d_gate_up, grid, dim,
+    launch(swiglu_backward_kernel<Accumulator<T>, E>, stream, grid.launch_shape(), gate_up, d_a, d_gate_up, grid, dim,
            moves_whole_packs<E>(dim, gate_up, d_a, d_gate_up));
   });
 }

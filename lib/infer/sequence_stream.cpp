@@ -14,14 +14,16 @@ SequenceStream::SequenceStream(Execution& execution, Transformer& model, const S
       model_(model),
       options_(options),
       state_(model.make_state(std::max<std::int64_t>(1, options.capacity_tokens))),
-      logits_(execution.device, accumulator_of(model.compute_dtype()), {model.shape().vocabulary}, MemoryUse::Workspace),
+      logits_(execution.device, accumulator_of(model.compute_dtype()), {model.shape().vocabulary},
+              MemoryUse::Workspace),
       host_logits_(accumulator_of(model.compute_dtype()), model.shape().vocabulary) {
   ensure(options.chunk_tokens > 0, "a chunk has tokens");
   const int ring = execution.ring.size();
   for (std::int64_t layer = 0; ring > 1 && layer < model.shape().layers; ++layer) {
     if (model.shape().has_memory(layer)) continue;
-    throw ConfigError("a model with exact attention takes up a text on one rank, not on a ring of " + std::to_string(ring),
-                      "", "start `rondo generate` without mpirun");
+    throw ConfigError(
+        "a model with exact attention takes up a text on one rank, not on a ring of " + std::to_string(ring), "",
+        "start `rondo generate` without mpirun");
   }
   // the last span of a piece may take up to a token a rank more
   tokens_ = Buffer(execution.device, DType::Int32, {options.chunk_tokens / ring + 2}, MemoryUse::Workspace);
@@ -33,8 +35,8 @@ void SequenceStream::feed(std::span<const std::int32_t> tokens) {
   const std::int64_t V = model_.shape().vocabulary;
   for (const std::int32_t token : tokens) {
     if (token >= 0 && token < V) continue;
-    throw ConfigError(
-        "token " + std::to_string(token) + " is not in the model's vocabulary of " + std::to_string(V), "the text");
+    throw ConfigError("token " + std::to_string(token) + " is not in the model's vocabulary of " + std::to_string(V),
+                      "the text");
   }
   if (tokens.empty()) return;
   const auto count = static_cast<std::int64_t>(tokens.size());
@@ -43,9 +45,10 @@ void SequenceStream::feed(std::span<const std::int32_t> tokens) {
   const SequenceSpans spans(count, options_.chunk_tokens, ring, LayoutKind::Contiguous);
   for (std::int64_t span = 0; span < spans.count(); ++span) {
     const SequenceLayout piece = spans.layout(span);
-    feed_span({piece.span_tokens(), ring, piece.kind(), num_tokens_},
-              tokens.subspan(static_cast<std::size_t>(piece.first_position()), static_cast<std::size_t>(piece.span_tokens())),
-              span + 1 == spans.count());
+    feed_span(
+        {piece.span_tokens(), ring, piece.kind(), num_tokens_},
+        tokens.subspan(static_cast<std::size_t>(piece.first_position()), static_cast<std::size_t>(piece.span_tokens())),
+        span + 1 == spans.count());
   }
 }
 

@@ -63,7 +63,8 @@ void read_values(const Hdf5File& file, const std::string& name, const TensorView
 Hdf5File open_checked(const fs::path& path) {
   Hdf5File file = Hdf5File::open(path, {.advice = "give a file that `rondo generate --state-out` wrote"});
   if (!file.has_attribute("/", "format") || file.read_text_attribute("/", "format") != kFormat) {
-    throw DataError("this is not the state of a text", path.string(), "give a file that `rondo generate --state-out` wrote");
+    throw DataError("this is not the state of a text", path.string(),
+                    "give a file that `rondo generate --state-out` wrote");
   }
   const std::int64_t version = file.read_integer_attribute("/", "format_version");
   if (version != kVersion) {

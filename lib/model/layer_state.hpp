@@ -46,7 +46,7 @@ class LayerState {
 /// Where a span stands in its sequence, for one layer.
 struct StateFlow {
   const LayerState* before = nullptr;  // null: nothing comes before the span
-  LayerState* after = nullptr;         // becomes the state behind the span; null: nobody asks. May be the state before it.
+  LayerState* after = nullptr;  // becomes the state behind the span; null: nobody asks. May be the state before it.
 };
 
 /// Of every layer, in order of the layers.

@@ -20,9 +20,10 @@ std::int64_t state_spacing(std::int64_t num_spans, std::int64_t most_states) {
     if (kept <= most_states) return spacing;
     fewest = std::min(fewest, kept);
   }
-  throw ConfigError(fmt::format("the {} spans of a sequence need at least {} states between them, but there is room for {}",
-                                num_spans, fewest, most_states),
-                    "memory.span_states_mib", "set memory.span_states_mib higher, or memory.span_tokens");
+  throw ConfigError(
+      fmt::format("the {} spans of a sequence need at least {} states between them, but there is room for {}",
+                  num_spans, fewest, most_states),
+      "memory.span_states_mib", "set memory.span_states_mib higher, or memory.span_tokens");
 }
 
 SpanStates::SpanStates(Execution& execution, Transformer& model, std::int64_t num_spans, std::int64_t capacity_tokens,

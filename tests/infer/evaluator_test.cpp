@@ -30,12 +30,8 @@ std::string letters(std::size_t count, std::size_t seed) {
 std::vector<std::string> documents() { return {letters(40, 1), letters(1, 2), letters(7, 3), letters(58, 4)}; }
 
 struct Bench {
-  Bench(Communicator group, int ring, DType compute = DType::Fp64,
-        const TransformerShape& shape = test::small_shape(5))
-      : world(std::move(group)),
-        grid(world, ring),
-        execution(grid.ring()),
-        model(execution.get(), shape, compute) {}
+  Bench(Communicator group, int ring, DType compute = DType::Fp64, const TransformerShape& shape = test::small_shape(5))
+      : world(std::move(group)), grid(world, ring), execution(grid.ring()), model(execution.get(), shape, compute) {}
 
   EvaluationResult evaluate(const EvaluationData& data, const EvaluationOptions& options,
                             const std::function<void(const TokenLosses&)>& per_token = {}) {

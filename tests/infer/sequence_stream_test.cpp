@@ -49,7 +49,8 @@ class Text {
   void expect_next(SequenceStream& stream) {
     const std::int64_t next = stream.num_tokens();
     if (next == num_tokens()) return;
-    EXPECT_NEAR(loss_of(stream.next_logits(), tokens_[static_cast<std::size_t>(next)]), model_.losses()[next - 1], 1e-12)
+    EXPECT_NEAR(loss_of(stream.next_logits(), tokens_[static_cast<std::size_t>(next)]), model_.losses()[next - 1],
+                1e-12)
         << "behind token " << next;
   }
   /// From where the stream stands to the end, in pieces.

@@ -60,7 +60,7 @@ function(rondo_add_test name)
     target_link_libraries(${name} PRIVATE rondo_headers_${layer})
   endforeach()
   target_link_libraries(${name} PRIVATE rondo GTest::gmock spdlog::spdlog ${TEST_LINKS})
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)  # compiling takes longer than running
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-Og>)  # compiling takes longer than running
   rondo_warnings(${name})
 
   if(TEST_RANKS)

@@ -115,7 +115,8 @@ TEST_P(SpanStatesRing, GoThroughSeveralSpansAsThroughOne) {
       const Gradient one = in_one_span(execution.get(), c);
       for (const std::int64_t span_tokens : {4, 8, 20}) {
         for (const std::int64_t most_states : {100, 5}) {
-          SCOPED_TRACE(c.name + ", spans of " + std::to_string(span_tokens) + ", states " + std::to_string(most_states));
+          SCOPED_TRACE(c.name + ", spans of " + std::to_string(span_tokens) + ", states " +
+                       std::to_string(most_states));
           expect_equal(one, in_spans(execution.get(), c, span_tokens, most_states));
         }
       }

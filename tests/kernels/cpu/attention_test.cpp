@@ -87,7 +87,7 @@ std::vector<TokenRuns> shares_of(std::int64_t tokens, int ranks, LayoutKind kind
 }
 
 /// The rule compares largest errors, and those of few rows differ by luck: key/value heads that make some thousand rows.
-std::int64_t num_groups_for(std::int64_t tokens) { return 1 + 2000 / tokens; }
+std::int64_t num_groups_for(std::int64_t tokens) { return 1 + 3000 / tokens; }
 
 std::vector<TokenRuns> one_share(std::int64_t tokens) { return {TokenRuns::contiguous(0, tokens)}; }
 
