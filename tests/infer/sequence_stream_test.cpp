@@ -95,7 +95,7 @@ TEST(SequenceStream, ForksAndIsRestored) {
     SequenceStream stream = text.stream();
     stream.feed(text.tokens(0, 18));
     const SequenceStream snapshot = stream.fork();
-    stream.feed(text.tokens(3, 9));  // another text from here on
+    stream.feed(text.tokens(3, 5));  // another text from here on
     SequenceStream other = snapshot.fork();
     text.expect_next(other);
     text.expect_rest(other, 5);

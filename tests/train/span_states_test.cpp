@@ -134,7 +134,7 @@ TEST(SpanStates, AreExactOverSixtyFourThousandTokens) {
       c.tokens = 65536;
       c.rule.segment_tokens = c.shape.segments.segment_tokens = 64;
       c.shape.segments.memory_rule = rule;
-      expect_equal(in_one_span(execution.get(), c), in_spans(execution.get(), c, 8192, 3));
+      expect_equal(in_one_span(execution.get(), c), in_spans(execution.get(), c, 8192, 4));
     }
   });
 }
