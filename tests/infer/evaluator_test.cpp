@@ -103,8 +103,9 @@ TEST_F(EvaluatorTest, DoesNotDependOnSpans) {
       EvaluationOptions spans = whole;
       spans.span_tokens = 9;
       int calls = 0;
-      expect_same(Bench(group.split(0), ring, DType::Fp64, shape).evaluate(data(), spans, [&](const TokenLosses&) { ++calls; }),
-                  alone);
+      expect_same(
+          Bench(group.split(0), ring, DType::Fp64, shape).evaluate(data(), spans, [&](const TokenLosses&) { ++calls; }),
+          alone);
       EXPECT_EQ(group.sum(calls), group.size() * group.max(calls)) << "a callback may be collective";
     });
   }
