@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kProductThreads)
 /// d_q += (d_r M^T + d_n z) sigma'(q)
 template <typename E, typename Sum>
 __global__ void __launch_bounds__(kProductThreads)
-    d_q_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays, const ProductGrid grid) {
+    memory_d_q_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays, const ProductGrid grid) {
   __shared__ ProductStage<Sum> stage;
   const ProductTile tile(grid);
   const DeviceStep step = memory.steps[tile.step];
@@ -187,7 +187,7 @@ __global__ void write_gradients_kernel(const MemoryTensors<E, Sum> memory, const
 /// d_k += (target d_m^T + d_x M^T + d_c z + d_e u) sigma'(k); for the linear rule (v d_m^T) sigma'(k).
 template <bool kIsDelta, typename E, typename Sum>
 __global__ void __launch_bounds__(kProductThreads)
-    d_k_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays, const ProductGrid grid) {
+    memory_d_k_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays, const ProductGrid grid) {
   __shared__ ProductStage<Sum> stage;
   const WrittenTile<E, Sum> rows(memory, grid);
   const int dim = memory.dim, first_column = rows.tile.first_column;
@@ -366,7 +366,7 @@ template <typename T> class Backward {
   void give_gradients(const Memory& memory, BackwardArrays<Sum>& arrays) {
     const ProductGrid queries{
         .steps = memory.num_steps, .heads = memory.heads, .rows = memory.max_queries, .columns = dim_};
-    launch(d_q_kernel<E, Sum>, stream_, queries.launch_shape(), memory, arrays, queries);
+    launch(memory_d_q_kernel<E, Sum>, stream_, queries.launch_shape(), memory, arrays, queries);
     const ProductGrid keys{
         .steps = memory.num_steps, .heads = kv_heads_, .rows = memory.segment_tokens, .columns = dim_};
     const LaunchShape key_blocks = keys.launch_shape();
@@ -378,10 +378,10 @@ template <typename T> class Backward {
       launch(retrieved_kernel<false, E, Sum>, stream_, key_blocks, memory, arrays.states, arrays.target, keys);
       launch(retrieved_kernel<false, E, Sum>, stream_, key_blocks, memory, arrays.behind, arrays.d_retrieved, keys);
       launch(write_gradients_kernel<E, Sum>, stream_, shape_of_warps(rows), memory, arrays);
-      launch(d_k_kernel<true, E, Sum>, stream_, key_blocks, memory, arrays, keys);
+      launch(memory_d_k_kernel<true, E, Sum>, stream_, key_blocks, memory, arrays, keys);
     } else {
       launch(retrieved_kernel<true, E, Sum>, stream_, key_blocks, memory, arrays.behind, arrays.d_v, keys);
-      launch(d_k_kernel<false, E, Sum>, stream_, key_blocks, memory, arrays, keys);
+      launch(memory_d_k_kernel<false, E, Sum>, stream_, key_blocks, memory, arrays, keys);
     }
     with_lane_columns(dim_, [&](auto columns) {
       launch(d_vectors_kernel<columns, E, Sum>, stream_,

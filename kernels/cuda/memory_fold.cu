@@ -7,12 +7,11 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
 constexpr int kSlice = 8;  // columns of a block of threads
 
 /// state = state + added, or added alone.
 template <typename Sum> __global__ void add_kernel(double* state, const Sum* added, std::int64_t count, bool is_reset) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + static_cast<int>(threadIdx.x);
+  const std::int64_t i = std::int64_t{blockIdx.x} * kBlockThreads + static_cast<int>(threadIdx.x);
   if (i < count) state[i] = (is_reset ? 0 : state[i]) + static_cast<double>(added[i]);
 }
 
@@ -24,11 +23,11 @@ __global__ void decay_kernel(double* states, const Sum* decays, const Sum* added
   const std::int64_t matrix = static_cast<int>(blockIdx.x) / slices * std::int64_t{dim} * dim;
   const auto column_of = [&](int at) { return first + at % kSlice; };
   const auto element = [&](int at) { return matrix + at / kSlice * dim + column_of(at); };
-  for (int at = static_cast<int>(threadIdx.x); at < dim * kSlice; at += kThreads) {
+  for (int at = static_cast<int>(threadIdx.x); at < dim * kSlice; at += kBlockThreads) {
     before[at] = column_of(at) < dim ? states[element(at)] : 0;
   }
   __syncthreads();
-  for (int at = static_cast<int>(threadIdx.x); at < dim * kSlice; at += kThreads) {
+  for (int at = static_cast<int>(threadIdx.x); at < dim * kSlice; at += kBlockThreads) {
     if (column_of(at) >= dim) continue;
     const int row = at / kSlice;
     double state = before[at];
@@ -45,14 +44,14 @@ template <typename Sum> void fold(Stream& stream, const MemoryFoldArgs& args) {
   const Sum* added = args.added.as<Sum>();
   if (args.is_reset || !args.decay) {
     const std::int64_t count = args.state.count();
-    launch(add_kernel<Sum>, stream, {.blocks = (count + kThreads - 1) / kThreads, .threads = kThreads}, state, added,
-           count, args.is_reset);
+    launch(add_kernel<Sum>, stream, {.blocks = (count + kBlockThreads - 1) / kBlockThreads, .threads = kBlockThreads},
+           state, added, count, args.is_reset);
     return;
   }
   const std::int64_t heads = args.state.shape[0], dim = args.state.shape[1];
   launch(decay_kernel<Sum>, stream,
          {.blocks = heads * ((dim + kSlice - 1) / kSlice),
-          .threads = kThreads,
+          .threads = kBlockThreads,
           .shared_bytes = static_cast<std::size_t>(dim) * kSlice * sizeof(double)},
          state, args.decay.as<Sum>(), added, static_cast<int>(dim), args.is_transposed);
 }

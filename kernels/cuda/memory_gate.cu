@@ -12,7 +12,7 @@ namespace rondo::cuda {
 
 namespace {
 
-constexpr int kWarps = 8, kThreads = 32 * kWarps;
+constexpr int kGateWarps = 8, kGateThreads = 32 * kGateWarps;
 constexpr std::int64_t kFewestTokens = 64;  // of a chunk
 
 template <typename Sum> struct GateTensors {
@@ -40,7 +40,7 @@ template <typename Sum, typename Args> GateTensors<Sum> gate_tensors(const Args&
 
 /// out = share read + (1 - share) local
 template <typename E, typename Sum>
-__global__ void forward_kernel(const GateTensors<Sum> gate, E* out, const RowGrid grid, bool wide) {
+__global__ void gate_forward_kernel(const GateTensors<Sum> gate, E* out, const RowGrid grid, bool wide) {
   constexpr int kPack = kPackOf<Sum>;
   const std::int64_t row = grid.row(), first = grid.pack() * kPack, rest = gate.dim - first;
   if (row >= grid.rows || rest <= 0) return;
@@ -65,14 +65,14 @@ template <typename E, typename Sum> struct GateGradients {
 
 /// A block of threads has one head of a chunk of tokens, a warp every so manieth row of it.
 template <typename E, typename Sum>
-__global__ void backward_kernel(const GateTensors<Sum> gate, const GateGradients<E, Sum> gradients,
-                                std::int64_t chunk_tokens) {
-  __shared__ double of_warp[kWarps];
+__global__ void gate_backward_kernel(const GateTensors<Sum> gate, const GateGradients<E, Sum> gradients,
+                                     std::int64_t chunk_tokens) {
+  __shared__ double of_warp[kGateWarps];
   const std::int64_t n = blockIdx.x % gate.heads, first = blockIdx.x / gate.heads * chunk_tokens;
   const std::int64_t end = first + chunk_tokens < gate.tokens ? first + chunk_tokens : gate.tokens;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   double d_gate = 0;
-  for (std::int64_t t = first + warp; t < end; t += kWarps) {
+  for (std::int64_t t = first + warp; t < end; t += kGateWarps) {
     const Sum share = gate.share_of(t, n);
     const std::int64_t row = (t * gate.heads + n) * gate.dim;
     Sum d_share = 0;
@@ -87,14 +87,14 @@ __global__ void backward_kernel(const GateTensors<Sum> gate, const GateGradients
   if (threadIdx.x % 32 == 0) of_warp[warp] = d_gate;
   __syncthreads();
   if (threadIdx.x != 0) return;
-  for (int other = 1; other < kWarps; ++other) d_gate += of_warp[other];
+  for (int other = 1; other < kGateWarps; ++other) d_gate += of_warp[other];
   gradients.of_chunk[blockIdx.x] = d_gate;
 }
 
 /// d_gate[n] += the sums of the chunks, in order.
 template <typename Sum>
 __global__ void fold_chunks_kernel(const double* of_chunk, std::int64_t num_chunks, Sum* d_gate, std::int64_t heads) {
-  const std::int64_t n = std::int64_t{blockIdx.x} * kThreads + static_cast<int>(threadIdx.x);
+  const std::int64_t n = std::int64_t{blockIdx.x} * kGateThreads + static_cast<int>(threadIdx.x);
   if (n >= heads) return;
   double sum = 0;
   for (std::int64_t chunk = 0; chunk < num_chunks; ++chunk) sum += of_chunk[chunk * heads + n];
@@ -111,7 +111,7 @@ void memory_gate_forward(Stream& stream, const MemoryGateForwardArgs& args) {
     const auto gate = gate_tensors<Sum>(args);
     E* out = elements<T>(args.out);
     const RowGrid grid = RowGrid::of(gate.tokens * gate.heads, gate.dim, kPackOf<Sum>);
-    launch(forward_kernel<E, Sum>, stream, grid.launch_shape(), gate, out, grid,
+    launch(gate_forward_kernel<E, Sum>, stream, grid.launch_shape(), gate, out, grid,
            moves_whole_packs<Sum>(gate.dim, gate.local, gate.read, out));
   });
 }
@@ -131,10 +131,11 @@ void memory_gate_backward(Stream& stream, const MemoryGateBackwardArgs& args, do
     ensure(gate.heads * most_chunks <= kSumWorkspace, "the sums of the chunks fit in the workspace");
     const std::int64_t chunk_tokens = std::max(kFewestTokens, (gate.tokens + most_chunks - 1) / most_chunks);
     const std::int64_t num_chunks = (gate.tokens + chunk_tokens - 1) / chunk_tokens;
-    launch(backward_kernel<E, Sum>, stream, {.blocks = num_chunks * gate.heads, .threads = kThreads}, gate, gradients,
-           chunk_tokens);
-    launch(fold_chunks_kernel<Sum>, stream, {.blocks = (gate.heads + kThreads - 1) / kThreads, .threads = kThreads},
-           workspace, num_chunks, args.d_gate.template as<Sum>(), gate.heads);
+    launch(gate_backward_kernel<E, Sum>, stream, {.blocks = num_chunks * gate.heads, .threads = kGateThreads}, gate,
+           gradients, chunk_tokens);
+    launch(fold_chunks_kernel<Sum>, stream,
+           {.blocks = (gate.heads + kGateThreads - 1) / kGateThreads, .threads = kGateThreads}, workspace, num_chunks,
+           args.d_gate.template as<Sum>(), gate.heads);
   });
 }
 

@@ -65,8 +65,8 @@ void launch_written(Stream& stream, const MemoryTensors<E, Sum>& memory, const W
 // --- the chain ---
 
 // A block of threads has a few columns of one head's state, in fp64 in its registers: two threads share a row.
-constexpr int kSlice = 8, kColumns = 4, kChainThreads = 256;
-constexpr int kThreadsOfRow = kSlice / kColumns, kRowsAtOnce = kChainThreads / kThreadsOfRow;
+constexpr int kSlice = 8, kColumns = 4, kStateThreads = 256;
+constexpr int kThreadsOfRow = kSlice / kColumns, kRowsAtOnce = kStateThreads / kThreadsOfRow;
 
 /// (P state)[row] in the columns of this thread; P is symmetric, so neighbouring rows are read from neighbouring addresses.
 /// Every 16 terms are a sum of their own.
@@ -89,7 +89,7 @@ template <typename Sum> __device__ Pack<Sum, kColumns> decayed(const Sum* decay,
 }
 
 template <int kRows, typename Sum>
-__global__ void __launch_bounds__(kChainThreads) chain_kernel(const StateChain<Sum> chain) {
+__global__ void __launch_bounds__(kStateThreads) chain_kernel(const StateChain<Sum> chain) {
   Sum* met_of_block = dynamic_shared<Sum>();  // [D, kSlice]
   const int dim = chain.dim, slices = (dim + kSlice - 1) / kSlice;
   const int group = static_cast<int>(blockIdx.x) / slices;
@@ -173,7 +173,7 @@ template <typename Sum> void run_chain(Stream& stream, const StateChain<Sum>& ch
   if (chain.num_steps == 0) return;
   ensure(chain.dim <= kMostMemoryDim, "a head of the memory has at most 512 dimensions on a GPU");
   const LaunchShape shape{.blocks = std::int64_t{chain.kv_heads} * ((chain.dim + kSlice - 1) / kSlice),
-                          .threads = kChainThreads,
+                          .threads = kStateThreads,
                           .shared_bytes = static_cast<std::size_t>(chain.dim) * kSlice * sizeof(Sum)};
   if (chain.dim <= kRowsAtOnce) return launch(chain_kernel<1, Sum>, stream, shape, chain);
   if (chain.dim <= 2 * kRowsAtOnce) return launch(chain_kernel<2, Sum>, stream, shape, chain);
