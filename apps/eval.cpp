@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo eval`: the loss of a checkpoint's model on a corpus, with what it is made of.
+// `rondo eval`: the loss of a checkpoint's model on a corpus, with what it is made of; or its answers to a long-range task.
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -9,6 +9,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "apps/commands.hpp"
+#include "apps/eval_task.hpp"
 #include "apps/stored_model_options.hpp"
 #include "core/log.hpp"
 #include "infer/stored_model.hpp"
@@ -24,6 +25,7 @@ struct EvalOptions {
   std::string device = "auto", layout = "auto";
   int threads = 0, ring = 0;
   bool json = false;
+  EvalTaskOptions task;
 };
 
 // Everything that is read before memory for the model is taken.
@@ -149,19 +151,32 @@ int evaluate(const Communicator& world, const EvalOptions& options) {
   return 0;
 }
 
+int evaluate_either(const CLI::App& command, EvalOptions& options) {
+  if (!options.task.arguments.task.empty()) {
+    options.task.checkpoint = options.checkpoint;
+    options.task.device = options.device;
+    options.task.threads = options.threads;
+    options.task.json = options.json;
+    return run_where_started([&](const Communicator& world) { return evaluate_task(world, command, options.task); });
+  }
+  if (options.corpus.empty()) {
+    throw ConfigError("needs a --corpus or a --task", "rondo eval", "`rondo eval --help` explains it");
+  }
+  return run_where_started([&](const Communicator& world) { return evaluate(world, options); });
+}
+
 }  // namespace
 
 void add_eval(Program& program) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App* command = add_command(
-      program, program.app,
-      {"eval", "Measure the loss of a checkpoint's model on a corpus.",
-       "mpirun -n 2 rondo eval --checkpoint runs/first --corpus corpus.h5 --per-token losses.h5"},
-      [options] {
-        return run_where_started([options](const Communicator& world) { return evaluate(world, *options); });
-      });
+  CLI::App* command =
+      add_command(program, program.app,
+                  {"eval", "Measure a checkpoint's model: its loss on a corpus, or its answers to a long-range task.",
+                   "mpirun -n 2 rondo eval --checkpoint runs/first --corpus corpus.h5 --per-token losses.h5\n"
+                   "  mpirun -n 2 rondo eval --checkpoint runs/recall --task recall --tokens 32768 --samples 200"},
+                  [options, &program] { return evaluate_either(*program.app.get_subcommand("eval"), *options); });
   add_checkpoint_option(*command, options->checkpoint);
-  command->add_option("--corpus", options->corpus, "a corpus made by `rondo prepare`")->required()->type_name("FILE");
+  command->add_option("--corpus", options->corpus, "a corpus made by `rondo prepare`")->type_name("FILE");
   command->add_option("--split", options->split, "validation (if not given) or train")
       ->check(CLI::IsMember({"validation", "train"}))
       ->type_name("SPLIT");
@@ -180,6 +195,11 @@ void add_eval(Program& program) {
       ->check(CLI::IsMember({"auto", "contiguous", "zigzag", "striped"}))
       ->type_name("LAYOUT");
   add_machine_options(*command, options->device, options->threads);
+  CLI::Option* task = add_eval_task_options(*command, options->task);
+  for (const char* of_corpus :
+       {"--corpus", "--split", "--sequence-length", "--sequences", "--per-token", "--ring", "--layout"}) {
+    task->excludes(command->get_option(of_corpus));
+  }
   add_json_option(*command, options->json);
 }
 

@@ -100,6 +100,14 @@ StoredModel::StoredModel(Execution& execution, const Communicator& ranks, const 
   parameters_.refresh_compute_copies();
 }
 
+void StoredModel::close_gates() {
+  constexpr double kShut = -1e4;  // its sigmoid is 0, not merely small, in every precision
+  for (const Parameter& parameter : parameters_.parameters()) {
+    if (parameter.is_gate) parameters_.fill(parameter, kShut);
+  }
+  parameters_.refresh_compute_copies();
+}
+
 Transformer StoredModel::transformer_in(Execution& execution) {
   return Transformer(execution, shape_, parameters_, ActivationPolicy::KeepInputs);
 }

@@ -46,6 +46,8 @@ class StoredModel {
   StoredModel(Execution& execution, const Communicator& ranks, const StoredModelInfo& info);
 
   Transformer& transformer() { return transformer_; }
+  /// Shuts the gates of all memories: from now on every output is that of exact attention alone.
+  void close_gates();
   /// The same weights in another execution of this process, on the same device: a rank alone, out of a ring.
   Transformer transformer_in(Execution& execution);
 

@@ -58,6 +58,14 @@ WrongAnswers classify(const TaskOptions& options, const TaskSample& sample, cons
           .expected_other = static_cast<double>(other.size()) / num_wrong_values};
 }
 
+/// Of all statements, those that say this value.
+double share_of_value(const TaskSample& sample, std::int32_t value) {
+  const auto count = std::ranges::count_if(sample.statements, [&](const TaskStatement& said) {
+    return sample.tokens[static_cast<std::size_t>(said.value_first)] == value;
+  });
+  return static_cast<double>(count) / static_cast<double>(sample.statements.size());
+}
+
 }  // namespace
 
 Proportion::Interval Proportion::interval() const {
@@ -88,6 +96,7 @@ void TaskScore::add(const TaskScore& other) {
   wrong.add(other.wrong);
   add_buckets(other.by_compressions, by_compressions);
   add_buckets(other.by_writes, by_writes);
+  expected_of_repeating += other.expected_of_repeating;
   num_in_reach += other.num_in_reach;
 }
 
@@ -116,8 +125,10 @@ void add_answer(const TaskOptions& options, const ModelSight& sight, const TaskS
                 .by_compressions = {power_of_two_bucket(sight.compressions(statement, answer), mine)},
                 .num_in_reach = sight.reaches(statement, answer) ? 1 : 0};
   if (options.task == LongRangeTask::Rewrite) one.by_writes = {{answer.num_writes, answer.num_writes + 1, mine}};
-  if (options.has_pairs() && mine.exact.num_right == 0)
-    one.wrong = classify(options, sample, answer, predicted.front());
+  if (options.has_pairs()) {
+    one.expected_of_repeating = share_of_value(sample, sample.tokens[static_cast<std::size_t>(answer.first)]);
+    if (mine.exact.num_right == 0) one.wrong = classify(options, sample, answer, predicted.front());
+  }
   score.add(one);
 }
 

@@ -109,6 +109,55 @@ class Tasks(ProgramTest):
         check = ["check", line[1], "--ranks", "1", *with_settings(*settings, "data.sequence_length=96")]
         self.assertIn("is cut by sequences of 96 tokens", self.rondo(*check, code=3).stderr)
 
+    def test_eval_asks_fresh_samples_and_counts_compressions(self):
+        ids = ["--keys", "8", "--values", "4", "--filler-ids", "4", "--pairs", "4"]
+        self.prepare("recall", "--samples", "12", "--tokens", "64", *ids, output="memory.h5")
+        settings = ("data.corpus=memory.h5", "data.sequence_length=64", "data.whole_documents=true", "model.d_model=32",
+                    "model.attention=infini", "model.segment_tokens=8", "train.steps=2", "train.warmup_steps=0",
+                    "parallel.threads=1", "precision.compute=fp32")
+        self.rondo("train", f"{OPTIONS.source}/configs/tiny.toml", "--run", "memory", *with_settings(*settings))
+        ask = ["eval", "--checkpoint", "memory", "--task", "recall", *ids, "--samples", "9", "--outside-window", "8",
+               "--threads", "1"]
+        alone = json.loads(self.rondo(*ask, "--json").stdout)
+        self.assertEqual(alone["task"]["tokens"], 64)  # as the model was trained
+        for score in (alone[name] for name in ("model", "memory_off", "memory_knocked_out")):
+            self.assertEqual(score["exact"]["all"], 9 * 4)
+            self.assertLessEqual(score["exact"]["low"], score["exact"]["share"])
+            self.assertEqual(score["wrong"]["all"], score["exact"]["all"] - score["exact"]["right"])
+            buckets = score["by_compressions"]
+            self.assertEqual(sum(bucket["exact"]["all"] for bucket in buckets), 9 * 4)
+            self.assertGreater(buckets[0]["first"], 0)  # outside the window of one segment
+            self.assertLessEqual(buckets[-1]["first"], 7)
+        self.assertEqual(alone["answers_in_reach_of_local_attention"], 0)
+        self.assertEqual(alone["chance"]["exact"], 0.25)
+        shared = json.loads(self.rondo(*ask, "--json", ranks=2).stdout)
+        for name in "model", "memory_off", "memory_knocked_out":
+            self.assertEqual(shared[name], alone[name])
+        self.assertNotEqual(json.loads(self.rondo(*ask, "--json", "--seed", "1").stdout)["model"], alone["model"])
+        longer = self.rondo(*ask, "--tokens", "512").stdout
+        for words in "9 fresh samples of 512 tokens", "memory knocked out", "chance", "compressions", "32 .. 63", "another key's":
+            self.assertIn(words, longer)
+
+        other_ids = [word if word != "4" else "5" for word in ask]
+        self.assertIn("rondo corpus info", self.rondo(*other_ids, code=2).stderr)
+        text_task = ["eval", "--checkpoint", "memory", "--task", "passkey_text", "--tokens", "600"]
+        self.assertIn("tokenizer bytes", self.rondo(*text_task, code=2).stderr)
+        self.assertIn("excludes", self.rondo(*ask, "--corpus", "memory.h5", code=2).stderr)
+        self.assertIn("--task", self.rondo("eval", "--checkpoint", "memory", "--samples", "9", code=2).stderr)
+        self.assertIn("--corpus or a --task", self.rondo("eval", "--checkpoint", "memory", code=2).stderr)
+
+    def test_eval_says_how_many_passkeys_were_seen(self):
+        self.prepare("passkey", "--samples", "8", "--tokens", "48", "--digits", "2", output="keys.h5")
+        settings = ("data.corpus=keys.h5", "data.sequence_length=48", "data.whole_documents=true", "model.d_model=32",
+                    "train.steps=1", "train.warmup_steps=0", "parallel.threads=1", "precision.compute=fp32")
+        self.rondo("train", f"{OPTIONS.source}/configs/tiny.toml", "--run", "keys", *with_settings(*settings))
+        ask = ["eval", "--checkpoint", "keys", "--task", "passkey", "--digits", "2", "--samples", "30", "--threads", "1"]
+        said = json.loads(self.rondo(*ask, "--train-samples", "10000", "--json").stdout)
+        self.assertEqual(said["passkeys_in_train"], 1)  # 100 different keys
+        self.assertEqual(said["model"]["tokens"]["all"], 60)
+        self.assertNotIn("memory_off", said)  # this model has none
+        self.assertNotIn("compressions", self.rondo(*ask).stdout)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1] + read_options("program", "mpiexec", "source"))

@@ -92,6 +92,9 @@ TEST(TaskScore, TellsWhoseValueAWrongAnswerIs) {
     return score.wrong;
   };
   EXPECT_EQ(wrong(4).num_all, 0);
+  TaskScore right;
+  add_answer(options, {}, sample, sample.answers[0], std::span(&sample.tokens[9], 1), right);
+  EXPECT_DOUBLE_EQ(right.expected_of_repeating, 0.5) << "two of four statements say 4";
   EXPECT_EQ(wrong(3).num_older, 1);
   EXPECT_EQ(wrong(3).num_other, 0);
   EXPECT_EQ(wrong(5).num_older, 0);
