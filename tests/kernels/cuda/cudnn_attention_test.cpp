@@ -130,6 +130,29 @@ TEST(BlockAttention, TakesItsOwnKernelWhereCudnnRefusesToPlan) {
   }
 }
 
+// As Infini-attention asks: a few segments are rectangles for cuDNN, more of them our kernel computes.
+TEST(BlockAttention, GivesCudnnAFewSegmentsAndTakesItsOwnKernelForMany) {
+  constexpr std::int64_t tokens = 54;
+  const auto input = AttentionInput::random(DType::Bf16, tokens, 2, 1, 48, 3);
+  const auto reference = make_reference_backend(cpu_device());
+  for (const std::int64_t segment_tokens : {18, 6}) {
+    for (const std::int64_t window_segments : {0, 1}) {
+      const AttentionMask mask({.causal = true, .segment_tokens = segment_tokens, .window_segments = window_segments},
+                               tokens);
+      const AttentionResult plain = attention_in_one_block(*reference, input, mask, 0.2);
+      const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, 0.2);
+      ChosenAttention chosen(AttentionKernel::Auto);
+      const AttentionResult result = attention_in_one_block(chosen, input, mask, 0.2);
+      EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << segment_tokens;
+      EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << segment_tokens;
+      EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << segment_tokens;
+      const char* why = segment_tokens == 18 ? "by cudnn: " : "by fused: the mask cuts the block";
+      EXPECT_THAT(chosen.decisions(), testing::Each(testing::HasSubstr(why)));
+      EXPECT_EQ(chosen.decisions().size(), 2U);
+    }
+  }
+}
+
 // Nothing is computed: the tensors have an address only.
 TEST(BlockAttention, SaysBeforeItComputesWhatWillAndRefusesWhatCannot) {
   constexpr std::int64_t tokens = 20, refused = 40;  // cudnn_stand_in.cpp
