@@ -28,27 +28,32 @@ __global__ void __launch_bounds__(kProductThreads)
   if (count <= 0) return;
   const int group = tile.head / memory.heads_of_group();
   const std::int64_t first_query = step.first_query + tile.first_row;
-  const auto psi = [&](int row, int d) {
-    return feature(load(memory.q[memory.query_row(first_query + row, tile.head) + d]));
-  };
+  const auto row_of = [&](int row) { return memory.query_row(first_query + row, tile.head); };
   const double* z = memory.z + memory.vector_row(tile.step, group);
   for (int row = static_cast<int>(threadIdx.x) / 32; row < kProductTile && row < count; row += kProductThreads / 32) {
-    const Sum n = sum_over_dims<Sum>(dim, [&](int d) { return psi(row, d) * static_cast<Sum>(z[d]); });
+    const E* q = memory.q + row_of(row);
+    const Sum n = sum_over_dims<Sum>(dim, [&](int d) { return feature(load(q[d])) * static_cast<Sum>(z[d]); });
     if (lane() != 0) continue;
     inverse[row] = reciprocal_or_zero(n);
     if (tile.first_column == 0) read.normaliser[tile.head * read.num_queries + first_query + row] = n;
   }
   const Sum* m = read.states + memory.matrix(tile.step, group);
-  const auto left = [&](int d, int row) { return d < dim && row < count ? psi(row, d) : Sum{0}; };
+  const auto left = [&](int d, int row) {
+    return load_features<Sum>(row < count ? memory.q + row_of(row) : nullptr, d, dim, memory.wide);
+  };
   const auto right = [&](int d, int column) {
-    const int c = tile.first_column + column;
-    return d < dim && c < dim ? m[d * dim + c] : Sum{0};
+    return load_row<Sum>(d < dim ? m + d * dim : nullptr, tile.first_column + column, dim, memory.wide);
   };
   ProductSums<Sum> sums(count, dim - tile.first_column);
   add_product<Along::Depth, Along::Width>(sums, stage, dim, left, right);
-  sums.for_each([&](int row, int column, Sum sum) {
-    read.out[memory.query_row(first_query + row, tile.head) + tile.first_column + column] = sum * inverse[row];
+  sums.for_each_row([&](int row, int column, const ProductPack<Sum>& x) {
+    const int d = tile.first_column + column;
+    store_pack(read.out + row_of(row) + d, scaled(inverse[row], x), dim - d, memory.wide);
   });
+}
+
+bool moves_whole_packs(const CompressiveMemoryForwardArgs& args) {
+  return args.k.shape[2] % 4 == 0 && are_aligned(args.q.data, args.k.data, args.v.data, args.read.out.data);
 }
 
 template <typename T>
@@ -69,7 +74,8 @@ void forward(Stream& stream, const CompressiveMemoryForwardArgs& args, std::int6
                                      .heads = args.q ? static_cast<int>(args.q.shape[1]) : kv_heads,
                                      .kv_heads = kv_heads,
                                      .dim = dim,
-                                     .rule = args.rule};
+                                     .rule = args.rule,
+                                     .wide = moves_whole_packs(args)};
   if (args.decay) args.scratch.device().fill_zero(stream, args.decay.data, args.decay.size_bytes());
   const MemoryGroups groups = MemoryGroups::of(args.schedule, kv_heads, dim, sizeof(Sum));
   for (std::int64_t i = 0; i < groups.count(); ++i) {

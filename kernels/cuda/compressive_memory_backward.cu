@@ -58,22 +58,57 @@ __global__ void __launch_bounds__(kProductThreads)
   ProductSums<Sum> sums(dim - tile.first_row, dim - tile.first_column);
   for (int i = 0; i < memory.heads_of_group(); ++i) {
     const int head = tile.head * memory.heads_of_group() + i;
+    const auto row_of = [&](int query) { return memory.query_row(step.first_query + query, head); };
     const auto left = [&](int query, int row) {
-      const int d = tile.first_row + row;
-      if (query >= queries || d >= dim) return Sum{0};
-      return feature(load(memory.q[memory.query_row(step.first_query + query, head) + d]));
+      const E* q = query < queries ? memory.q + row_of(query) : nullptr;
+      return load_features<Sum>(q, tile.first_row + row, dim, memory.wide);
     };
     const auto right = [&](int query, int column) {
-      const int d = tile.first_column + column;
-      if (query >= queries || d >= dim) return Sum{0};
-      const std::int64_t at = step.first_query + query;
-      return arrays.d_read[memory.query_row(at, head) + d] * arrays.reads[at * memory.heads + head].inverse;
+      if (query >= queries) return ProductPack<Sum>{};
+      const Sum inverse = arrays.reads[(step.first_query + query) * memory.heads + head].inverse;
+      return scaled(inverse,
+                    load_row<Sum>(arrays.d_read + row_of(query), tile.first_column + column, dim, memory.wide));
     };
     add_product<Along::Width, Along::Width>(sums, stage, queries, left, right);
   }
   Sum* matrix = wanted + memory.matrix(tile.step, tile.head);
-  sums.for_each(
-      [&](int row, int column, Sum sum) { matrix[(tile.first_row + row) * dim + tile.first_column + column] = sum; });
+  sums.for_each_row([&](int row, int column, const ProductPack<Sum>& x) {
+    const int d = tile.first_column + column;
+    store_pack(matrix + (tile.first_row + row) * dim + d, x, dim - d, memory.wide);
+  });
+}
+
+/// A matrix [D, D] transposed, as right operand: packs lie along the depth.
+template <typename Sum> struct TransposedMatrix {
+  const Sum* matrix;
+  int first_column, dim;
+  bool wide;
+
+  __device__ ProductPack<Sum> operator()(int c, int column) const {
+    const int d = first_column + column;
+    return load_row<Sum>(d < dim ? matrix + d * dim : nullptr, c, dim, wide);
+  }
+};
+
+/// to += d_phi sigma'(x), where d_phi are the elements of a row from d on and x those that the features are of.
+template <typename E, typename Sum>
+__device__ void add_through_slope(Sum* to, const E* x, ProductPack<Sum> d_phi, int d, int dim, bool wide) {
+  const ProductPack<Sum> values = load_row<Sum>(x, d, dim, wide);
+  ProductPack<Sum> sums = load_pack<4>(to + d, dim - d, wide);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    sums.values[i] += d_phi.values[i] * feature_slope(values.values[i], feature(values.values[i]));
+  }
+  store_pack(to + d, sums, dim - d, wide);
+}
+
+/// pack += factor times elements of a vector [D] from d on.
+template <typename Sum>
+__device__ void add_vector(ProductPack<Sum>& pack, Sum factor, const double* vector, int d, int dim) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (d + i < dim) pack.values[i] += factor * static_cast<Sum>(vector[d + i]);
+  }
 }
 
 /// d_q += (d_r M^T + d_n z) sigma'(q)
@@ -87,24 +122,21 @@ __global__ void __launch_bounds__(kProductThreads)
   if (count <= 0) return;
   const int group = tile.head / memory.heads_of_group();
   const std::int64_t first = step.first_query + tile.first_row;
-  const Sum* m = arrays.states + memory.matrix(tile.step, group);
+  const auto row_of = [&](int row) { return memory.query_row(first + row, tile.head); };
   const auto read_of = [&](int row) { return arrays.reads[(first + row) * memory.heads + tile.head]; };
   const auto left = [&](int c, int row) {
-    if (c >= dim || row >= count) return Sum{0};
-    return arrays.d_read[memory.query_row(first + row, tile.head) + c] * read_of(row).inverse;
+    if (row >= count) return ProductPack<Sum>{};
+    return scaled(read_of(row).inverse, load_row<Sum>(arrays.d_read + row_of(row), c, dim, memory.wide));
   };
-  const auto right = [&](int c, int column) {
-    const int d = tile.first_column + column;
-    return c < dim && d < dim ? m[d * dim + c] : Sum{0};
-  };
+  const TransposedMatrix<Sum> right{arrays.states + memory.matrix(tile.step, group), tile.first_column, dim,
+                                    memory.wide};
   ProductSums<Sum> sums(count, dim - tile.first_column);
   add_product<Along::Depth, Along::Depth>(sums, stage, dim, left, right);
   const double* z = memory.z + memory.vector_row(tile.step, group);
-  sums.for_each([&](int row, int column, Sum sum) {
+  sums.for_each_row([&](int row, int column, ProductPack<Sum> d_psi) {
     const int d = tile.first_column + column;
-    const std::int64_t at = memory.query_row(first + row, tile.head) + d;
-    const Sum x = load(memory.q[at]);
-    arrays.d_q[at] += (sum + read_of(row).d_n * static_cast<Sum>(z[d])) * feature_slope(x, feature(x));
+    add_vector(d_psi, read_of(row).d_n, z, d, dim);
+    add_through_slope(arrays.d_q + row_of(row), memory.q + row_of(row), d_psi, d, dim, memory.wide);
   });
 }
 
@@ -140,20 +172,22 @@ __global__ void __launch_bounds__(kProductThreads)
   if (rows.count <= 0) return;
   const Sum* matrix = matrices + memory.matrix(rows.tile.step, rows.tile.head);
   const auto left = [&](int d, int row) {
-    return d < dim && row < rows.count ? feature(load(memory.k[rows.key_row(row) + d])) : Sum{0};
+    return load_features<Sum>(row < rows.count ? memory.k + rows.key_row(row) : nullptr, d, dim, memory.wide);
   };
   const auto right = [&](int d, int column) {
-    const int c = first_column + column;
-    return d < dim && c < dim ? matrix[d * dim + c] : Sum{0};
+    return load_row<Sum>(d < dim ? matrix + d * dim : nullptr, first_column + column, dim, memory.wide);
   };
   ProductSums<Sum> sums(rows.count, dim - first_column);
   add_product<Along::Depth, Along::Width>(sums, stage, dim, left, right);
-  sums.for_each([&](int row, int column, Sum sum) {
+  sums.for_each_row([&](int row, int column, ProductPack<Sum> x) {
+    const int d = first_column + column;
+    Sum* row_of_to = to + (kAddsToValues ? rows.key_row(row) : rows.written_row(row));
     if constexpr (kAddsToValues) {
-      to[rows.key_row(row) + first_column + column] += sum;
-    } else {
-      to[rows.written_row(row) + first_column + column] = sum;
+      const ProductPack<Sum> before = load_pack<4>(row_of_to + d, dim - d, memory.wide);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) x.values[i] += before.values[i];
     }
+    store_pack(row_of_to + d, x, dim - d, memory.wide);
   });
 }
 
@@ -194,39 +228,35 @@ __global__ void __launch_bounds__(kProductThreads)
   if (rows.count <= 0) return;
   const std::int64_t of_step = memory.matrix(rows.tile.step, rows.tile.head);
   const auto transposed = [&](const Sum* matrices) {
-    return [&, matrix = matrices + of_step](int c, int column) {
-      const int d = first_column + column;
-      return c < dim && d < dim ? matrix[d * dim + c] : Sum{0};
-    };
+    return TransposedMatrix<Sum>{matrices + of_step, first_column, dim, memory.wide};
+  };
+  const auto row_of_written = [&](const Sum* tensor, int row) {
+    return row < rows.count ? tensor + rows.written_row(row) : nullptr;
   };
   const auto target = [&](int c, int row) {
-    if (c >= dim || row >= rows.count) return Sum{0};
     if constexpr (kIsDelta) {
-      return arrays.target[rows.written_row(row) + c];
+      return load_row<Sum>(row_of_written(arrays.target, row), c, dim, memory.wide);
     } else {
-      return static_cast<Sum>(load(memory.v[rows.key_row(row) + c]));
+      return load_row<Sum>(row < rows.count ? memory.v + rows.key_row(row) : nullptr, c, dim, memory.wide);
     }
   };
   ProductSums<Sum> sums(rows.count, dim - first_column);
   add_product<Along::Depth, Along::Depth>(sums, stage, dim, target, transposed(arrays.behind));
   if constexpr (kIsDelta) {
     const auto d_retrieved = [&](int c, int row) {
-      return c < dim && row < rows.count ? arrays.d_retrieved[rows.written_row(row) + c] : Sum{0};
+      return load_row<Sum>(row_of_written(arrays.d_retrieved, row), c, dim, memory.wide);
     };
     add_product<Along::Depth, Along::Depth>(sums, stage, dim, d_retrieved, transposed(arrays.states));
   }
   const std::int64_t vector = memory.vector_row(rows.tile.step, rows.tile.head);
-  sums.for_each([&](int row, int column, Sum sum) {
+  sums.for_each_row([&](int row, int column, ProductPack<Sum> d_phi) {
     const int d = first_column + column;
-    const std::int64_t at = rows.key_row(row) + d;
-    Sum d_phi = sum;
     if constexpr (kIsDelta) {
       const WriteGradient<Sum> write = arrays.writes[rows.written(row)];
-      d_phi += write.overlap * static_cast<Sum>(memory.z[vector + d]);
-      d_phi += write.within * static_cast<Sum>(memory.segment[vector + d]);
+      add_vector(d_phi, write.overlap, memory.z + vector, d, dim);
+      add_vector(d_phi, write.within, memory.segment + vector, d, dim);
     }
-    const Sum x = load(memory.k[at]);
-    arrays.d_k[at] += d_phi * feature_slope(x, feature(x));
+    add_through_slope(arrays.d_k + rows.key_row(row), memory.k + rows.key_row(row), d_phi, d, dim, memory.wide);
   });
 }
 
@@ -285,7 +315,9 @@ template <typename T> class Backward {
                 .heads = static_cast<int>(args.q.shape[1]),
                 .kv_heads = kv_heads_,
                 .dim = dim_,
-                .rule = args.rule},
+                .rule = args.rule,
+                .wide = dim_ % 4 == 0 && are_aligned(args.q.data, args.k.data, args.v.data, args.d_read.data,
+                                                     args.d_q.data, args.d_k.data, args.d_v.data)},
         groups_(MemoryGroups::of(args.schedule, kv_heads_, dim_, sizeof(Sum))) {}
 
   void run() {

@@ -34,25 +34,27 @@ __global__ void __launch_bounds__(kProductThreads)
   const DeviceStep step = memory.steps[tile.step];
   if (!step.writes()) return;
   const int dim = memory.dim, tokens = memory.segment_tokens;
-  const auto phi = [&](int token, int d) {
-    if (token >= tokens || d >= dim) return Sum{0};
-    return feature(load(memory.k[memory.key_row(step.first_key + token, tile.head) + d]));
+  const auto row_of = [&](const E* tensor, int token) {
+    return token < tokens ? tensor + memory.key_row(step.first_key + token, tile.head) : nullptr;
   };
+  const auto phi = [&](int token, int d) { return load_features<Sum>(row_of(memory.k, token), d, dim, memory.wide); };
   const auto left = [&](int token, int row) { return phi(token, tile.first_row + row); };
   const auto right = [&](int token, int column) {
     const int d = tile.first_column + column;
-    if (token >= tokens || d >= dim) return Sum{0};
     if constexpr (kIsDecay) {
-      return weights[memory.written(tile.step, token, tile.head)].value() * phi(token, d);
+      const Sum w = token < tokens ? weights[memory.written(tile.step, token, tile.head)].value() : Sum{0};
+      return scaled(w, phi(token, d));
     } else {
-      return static_cast<Sum>(load(memory.v[memory.key_row(step.first_key + token, tile.head) + d]));
+      return load_row<Sum>(row_of(memory.v, token), d, dim, memory.wide);
     }
   };
   ProductSums<Sum> sums(dim - tile.first_row, dim - tile.first_column);
   add_product<Along::Width, Along::Width>(sums, stage, tokens, left, right);
   Sum* matrix = to + memory.matrix(tile.step, tile.head);
-  sums.for_each(
-      [&](int row, int column, Sum sum) { matrix[(tile.first_row + row) * dim + tile.first_column + column] = sum; });
+  sums.for_each_row([&](int row, int column, const ProductPack<Sum>& x) {
+    const int d = tile.first_column + column;
+    store_pack(matrix + (tile.first_row + row) * dim + d, x, dim - d, memory.wide);
+  });
 }
 
 template <bool kIsDecay, typename E, typename Sum>

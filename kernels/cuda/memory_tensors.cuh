@@ -5,9 +5,8 @@
 
 #include <limits>
 
-#include "kernels/cuda/elements.cuh"
-#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/memory_steps.hpp"
+#include "kernels/cuda/packs.cuh"
 
 namespace rondo::cuda {
 
@@ -35,6 +34,7 @@ template <typename E, typename Sum> struct MemoryTensors {
   std::int64_t num_steps;
   int segment_tokens, max_queries, heads, kv_heads, dim;
   MemoryRule rule;
+  bool wide;  // rows of all tensors can be moved in packs
 
   __device__ int heads_of_group() const { return heads / kv_heads; }
   /// First element of the row of a key or value.
@@ -82,6 +82,28 @@ template <typename Sum> struct RetrievalWeight {
   /// gamma of the corrected rule: exactly 0 for a key that is known.
   __device__ Sum new_part() const { return is_overlap && value > 0 ? Sum{0} : 1 - overlap * value; }
 };
+
+/// Four elements of a row of `dim` from d on, in the accumulator type: zeros behind its end, and where there is no row (null).
+template <typename Sum, typename E> __device__ Pack<Sum, 4> load_row(const E* row, int d, int dim, bool wide) {
+  Pack<Sum, 4> values{};
+  if (row == nullptr || d >= dim) return values;
+  const Pack<E, 4> loaded = load_pack<4>(row + d, dim - d, wide);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) values.values[i] = load(loaded.values[i]);
+  return values;
+}
+/// The same of a row's features.
+template <typename Sum, typename E> __device__ Pack<Sum, 4> load_features(const E* row, int d, int dim, bool wide) {
+  Pack<Sum, 4> phi = load_row<Sum>(row, d, dim, wide);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) phi.values[i] = row != nullptr && d + i < dim ? feature(phi.values[i]) : Sum{0};
+  return phi;
+}
+template <typename Sum> __device__ Pack<Sum, 4> scaled(Sum factor, Pack<Sum, 4> pack) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) pack.values[i] *= factor;
+  return pack;
+}
 
 /// Row kernels: a warp has a row.
 inline constexpr int kRowWarps = 8;

@@ -10,6 +10,9 @@ namespace rondo::cuda {
 
 inline constexpr int kProductTile = 64, kProductDepth = 32, kProductThreads = 256;
 
+/// Elements of an operand that neighbour in memory, in the accumulator type.
+template <typename Sum> using ProductPack = Pack<Sum, 4>;
+
 /// Shared memory of a block; 4 elements more than a tile keep packs aligned and spread what is stored along the depth.
 template <typename Sum> struct ProductStage {
   static constexpr int kStride = kProductTile + 4;
@@ -17,13 +20,13 @@ template <typename Sum> struct ProductStage {
   alignas(16) Sum right[kProductDepth][kStride];
 };
 
-/// Which index of an operand neighbours in memory: that is read by neighbouring threads.
+/// Which index of an operand neighbours in memory: packs lie along it.
 enum class Along { Depth, Width };
 
 /// The sums of a thread, rows [row(), row() + 4) and columns [column(), column() + 4) of a tile of which so many count.
 template <typename Sum> struct ProductSums {
   int rows, columns;
-  Sum x[4][4] = {};
+  ProductPack<Sum> x[4] = {};
 
   __device__ ProductSums(int num_rows, int num_columns) : rows(num_rows), columns(num_columns) {}
 
@@ -31,29 +34,37 @@ template <typename Sum> struct ProductSums {
   static __device__ int column() { return static_cast<int>(threadIdx.x) % 16 * 4; }
 
   __device__ bool has_any() const { return row() < rows && column() < columns; }
-  /// body(row, column, sum) for the sums of this thread that count.
-  template <typename Body> __device__ void for_each(Body&& body) const {
+  /// body(row, first column, sums) for the rows of this thread that count; of the sums perhaps only the first do.
+  template <typename Body> __device__ void for_each_row(Body&& body) const {
+    if (!has_any()) return;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (row() + i < rows && column() + j < columns) body(row() + i, column() + j, x[i][j]);
-      }
+      if (row() + i < rows) body(row() + i, column(), x[i]);
     }
   }
 };
 
-template <Along kAlong, typename Sum, int kStride, typename Element>
-__device__ void stage_operand(Sum (&tile)[kProductDepth][kStride], int first, Element&& element) {
-  for (int at = static_cast<int>(threadIdx.x); at < kProductDepth * kProductTile; at += kProductThreads) {
-    const int depth = kAlong == Along::Depth ? at % kProductDepth : at / kProductTile;
-    const int width = kAlong == Along::Depth ? at / kProductDepth : at % kProductTile;
-    tile[depth][width] = element(first + depth, width);
+/// A thread moves two packs. Along the depth they are transposed on the way.
+template <Along kAlong, typename Sum, int kStride, typename Operand>
+__device__ void stage_operand(Sum (&tile)[kProductDepth][kStride], int first, Operand&& operand) {
+#pragma unroll
+  for (int i = 0; i < kProductDepth * kProductTile / 4 / kProductThreads; ++i) {
+    const int at = static_cast<int>(threadIdx.x) + i * kProductThreads;
+    if constexpr (kAlong == Along::Width) {
+      const int depth = at / (kProductTile / 4), width = at % (kProductTile / 4) * 4;
+      store_pack(&tile[depth][width], operand(first + depth, width), 4, true);
+    } else {
+      const int depth = at % (kProductDepth / 4) * 4, width = at / (kProductDepth / 4);
+      const ProductPack<Sum> pack = operand(first + depth, width);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) tile[depth + j][width] = pack.values[j];
+    }
   }
 }
 
-/// sums[row, column] += sum over `depth` of left(depth, row) right(depth, column), which give 0 outside of their matrices. Every 32
-/// terms are a sum of their own: a single chain would gather the roundings of them all. @pre all threads of the block call
+/// sums[row, column] += sum over `depth` of left[depth, row] right[depth, column]. left(depth, row) and right(depth, column) give
+/// packs, with 0 outside of their matrices. Every 32 terms are a sum of their own: a single chain would gather the roundings of them
+/// all. @pre all threads of the block call
 template <Along kLeft, Along kRight, typename Sum, typename Left, typename Right>
 __device__ void add_product(ProductSums<Sum>& sums, ProductStage<Sum>& stage, int depth, Left&& left, Right&& right) {
   for (int first = 0; first < depth; first += kProductDepth) {
@@ -62,22 +73,22 @@ __device__ void add_product(ProductSums<Sum>& sums, ProductStage<Sum>& stage, in
     stage_operand<kRight>(stage.right, first, right);
     __syncthreads();
     if (!sums.has_any()) continue;
-    ProductSums<Sum> part(sums.rows, sums.columns);
+    ProductPack<Sum> part[4] = {};
     const int count = depth - first < kProductDepth ? depth - first : kProductDepth;
 #pragma unroll 8
     for (int k = 0; k < count; ++k) {
-      const Pack<Sum, 4> a = load_pack<4>(&stage.left[k][ProductSums<Sum>::row()], 4, true);
-      const Pack<Sum, 4> b = load_pack<4>(&stage.right[k][ProductSums<Sum>::column()], 4, true);
+      const ProductPack<Sum> a = load_pack<4>(&stage.left[k][ProductSums<Sum>::row()], 4, true);
+      const ProductPack<Sum> b = load_pack<4>(&stage.right[k][ProductSums<Sum>::column()], 4, true);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) part.x[i][j] += a.values[i] * b.values[j];
+        for (int j = 0; j < 4; ++j) part[i].values[j] += a.values[i] * b.values[j];
       }
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) sums.x[i][j] += part.x[i][j];
+      for (int j = 0; j < 4; ++j) sums.x[i].values[j] += part[i].values[j];
     }
   }
 }
