@@ -37,9 +37,9 @@ class Rank {
     parameters_.initialise(3);
   }
 
-  void train(std::int64_t tokens) {
+  void train(std::int64_t tokens, std::int64_t segment_tokens = 0) {
     const Buffers b(execution_.device(), tokens);
-    model_.forward_backward(span_of(tokens), {b.tokens.view(), b.targets.view()}, b.losses.view());
+    model_.forward_backward(span_of(tokens, segment_tokens), {b.tokens.view(), b.targets.view()}, b.losses.view());
   }
   void evaluate(std::int64_t tokens) {
     const Buffers b(execution_.device(), tokens);
@@ -62,8 +62,10 @@ class Rank {
       for (const Buffer* buffer : {&tokens, &targets}) device.fill_zero(stream, buffer->data(), buffer->size_bytes());
     }
   };
-  static Span span_of(std::int64_t tokens) {
-    return Span(SequenceLayout(tokens, 1, LayoutKind::Contiguous), {.causal = true, .window = 32}, 0);
+  static Span span_of(std::int64_t tokens, std::int64_t segment_tokens = 0) {
+    const AttentionMask::Rule window{.causal = true, .window = 32};
+    const AttentionMask::Rule segments{.causal = true, .segment_tokens = segment_tokens};
+    return Span(SequenceLayout(tokens, 1, LayoutKind::Contiguous), segment_tokens > 0 ? segments : window, 0);
   }
 
   test::TestExecution execution_;
@@ -73,7 +75,7 @@ class Rank {
 
 std::int64_t workspace_of_training(const TransformerShape& shape, DType compute, std::int64_t tokens) {
   Rank rank(shape, compute, ParameterUse::Training);
-  rank.train(tokens);
+  rank.train(tokens, shape.segments.segment_tokens);
   return rank.workspace();
 }
 
@@ -139,6 +141,31 @@ TEST_P(WorkspaceOfTraining, GrowsAsThePlanSays) {
     EXPECT_GE(slope, 0.95 * measured) << "d_model " << d_model;
     EXPECT_LE(slope, 1.1 * measured) << "d_model " << d_model;
   }
+}
+
+// The same for a model with a memory, in whose backward pass attention takes most.
+TEST_P(WorkspaceOfTraining, GrowsWithAMemoryAsThePlanSays) {
+  constexpr std::int64_t kSegment = 256;
+  TransformerShape shape = shape_with(64, 96, 256);
+  shape.attention = {LayerAttention::Infini};
+  shape.segments = {.segment_tokens = kSegment, .memory_rule = MemoryRule::Delta};
+  RunConfig config;
+  config.model = {.layers = 2, .d_model = 64, .heads = 2, .kv_heads = 1, .head_dim = 16, .d_ff = 96};
+  config.model.vocabulary_size = 256;
+  config.model.attention = {AttentionKind::Infini};
+  config.model.segment_tokens = kSegment;
+  config.model.memory_rule = MemoryRuleChoice::Delta;
+  config.memory = {.ffn_chunk_tokens = kChunk, .head_chunk_tokens = kChunk};
+  config.precision.compute = GetParam() == DType::Bf16 ? ComputePrecision::Bf16 : ComputePrecision::Fp32;
+  config.parallel = {.ring = 1, .layout = LayoutKind::Contiguous, .device = DeviceChoice::Cpu};
+  const auto planned = [&](std::int64_t tokens) {
+    config.data.sequence_length = tokens;
+    return estimate_cost(config).memory_bytes[static_cast<std::size_t>(MemoryUse::Workspace)];
+  };
+  const auto slope = static_cast<double>((planned(2 * kTokens) - planned(kTokens)) / kTokens);
+  const auto measured = static_cast<double>(growth_per_token(shape, GetParam()));
+  EXPECT_GE(slope, 0.95 * measured);
+  EXPECT_LE(slope, 1.1 * measured);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, WorkspaceOfTraining, testing::Values(DType::Fp32, DType::Bf16),

@@ -55,4 +55,40 @@ TEST(CostEstimate, AddsWhatCudnnTakesOnAGpu) {
   EXPECT_EQ(workspace_on(DeviceChoice::Cuda) - workspace_on(DeviceChoice::Cpu), partial_output + libraries);
 }
 
+TEST(CostEstimate, AddsWhatALayerWithAMemoryTakes) {
+  const auto bytes_of = [](MemoryUse use, const auto& change) {
+    RunConfig config = llama_1b(2, 16384);
+    config.parallel.layout = LayoutKind::Contiguous;
+    config.model.attention = {AttentionKind::Infini};
+    config.model.segment_tokens = 512;
+    change(config);
+    return estimate_cost(config).memory_bytes[static_cast<std::size_t>(use)];
+  };
+  const auto workspace_of = [&](const auto& change) { return bytes_of(MemoryUse::Workspace, change); };
+  const auto kept = [&](const auto& change) { return bytes_of(MemoryUse::KeptActivations, change); };
+  const std::int64_t matrix = 8 * 64 * 64,
+                     kept_exact = kept([](RunConfig&c) { c.model.attention = {AttentionKind::Exact}; });
+  EXPECT_EQ(kept([](RunConfig&) {}) - kept_exact, 16 * (matrix + 8 * 64) * 8) << "a state a layer, in fp64";
+  EXPECT_EQ(kept([](RunConfig& c) { c.model.memory_rule = MemoryRuleChoice::Delta; }) - kept([](RunConfig&) {}),
+            16 * 2 * matrix * 4)
+      << "what each of the two ranks takes away, in fp32";
+  const std::int64_t published = workspace_of([](RunConfig&) {});
+  EXPECT_GT(published, workspace_of([](RunConfig& c) { c.model.attention = {AttentionKind::Exact}; }));
+  // 8 key heads of 64 in bf16 with and without turning, and values; their gradients in fp32
+  const std::int64_t borrowed_token = 3 * 8 * 64 * (2 + 4);
+  EXPECT_EQ(workspace_of([](RunConfig& c) { c.model.window_segments = 3; }) - published, 3 * 512 * borrowed_token);
+  EXPECT_EQ(workspace_of([](RunConfig& c) { c.model.window_segments = std::int64_t{1} << 40; }) - published,
+            (8192 - 512) * borrowed_token)
+      << "no more than the other rank has";
+  // short segments have many matrices, and the delta rule has more of them than the linear one
+  const auto on_gpu = [&](MemoryRuleChoice rule) {
+    return workspace_of([rule](RunConfig& c) {
+      c.parallel.device = DeviceChoice::Cuda;
+      c.model.segment_tokens = 16;
+      c.model.memory_rule = rule;
+    });
+  };
+  EXPECT_GT(on_gpu(MemoryRuleChoice::Delta), on_gpu(MemoryRuleChoice::Linear));
+}
+
 }  // namespace rondo::test

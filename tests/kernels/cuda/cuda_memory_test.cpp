@@ -150,7 +150,7 @@ TEST_F(CudaMemory, MatchesTheReferenceForNastySegments) {
 TEST_F(CudaMemory, MatchesTheReferenceWhereDocumentsStart) {
   // Short documents: steps of all lengths, some without a segment, resets with and without a write.
   MemorySchedule schedule = whole_segments(12, 6, 80);
-  for (const std::size_t step : {std::size_t{0}, std::size_t{2}, std::size_t{6}}) schedule.steps[step].is_reset = true;
+  for (const std::size_t step : {std::size_t{0}, std::size_t{3}, std::size_t{5}}) schedule.steps[step].is_reset = true;
   schedule.steps[3].first_key = MemoryStep::kNoWrite;
   schedule.steps[3].num_queries = 5;
   schedule.steps[4].num_queries = 0;
