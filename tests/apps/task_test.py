@@ -146,6 +146,20 @@ class Tasks(ProgramTest):
         self.assertIn("--task", self.rondo("eval", "--checkpoint", "memory", "--samples", "9", code=2).stderr)
         self.assertIn("--corpus or a --task", self.rondo("eval", "--checkpoint", "memory", code=2).stderr)
 
+    def test_eval_turns_the_memory_off(self):
+        ids = ["--keys", "8", "--values", "4", "--filler-ids", "4", "--pairs", "4"]
+        self.prepare("recall", "--samples", "400", "--tokens", "64", *ids, output="gates.h5")
+        scores = {}
+        for gate in "20", "-10000":  # all memory and, where there is none, local attention; local attention alone
+            settings = ("data.corpus=gates.h5", "data.sequence_length=512", "data.whole_documents=true", "model.d_model=32",
+                        "model.attention=infini", "model.segment_tokens=8", f"model.memory_gate={gate}", "train.steps=30",
+                        "train.warmup_steps=0", "parallel.threads=1", "precision.compute=fp32")
+            self.rondo("train", f"{OPTIONS.source}/configs/tiny.toml", "--run", "gate" + gate, *with_settings(*settings))
+            scores[gate] = json.loads(self.rondo("eval", "--checkpoint", "gate" + gate, "--task", "recall", "--tokens", "64",
+                                                 *ids, "--outside-window", "8", "--threads", "1", "--json").stdout)
+        self.assertEqual(scores["-10000"]["model"], scores["-10000"]["memory_off"])
+        self.assertNotEqual(scores["20"]["model"], scores["20"]["memory_off"])
+
     def test_eval_says_how_many_passkeys_were_seen(self):
         self.prepare("passkey", "--samples", "8", "--tokens", "48", "--digits", "2", output="keys.h5")
         settings = ("data.corpus=keys.h5", "data.sequence_length=48", "data.whole_documents=true", "model.d_model=32",
