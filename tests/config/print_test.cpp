@@ -82,7 +82,8 @@ const std::vector<std::string> kEverythingElse{"model.layers=3",
 const std::vector<std::string> kSpans{"model.attention=infini", "model.segment_tokens=128", "memory.span_tokens=256"};
 
 TEST(PrintConfig, ReadsBackAsTheSameConfiguration) {
-  for (const RunConfig& config : {sample(), sample(kEverythingElse), sample(kSpans), resolve(sample(), {.world_size = 4})}) {
+  for (const RunConfig& config :
+       {sample(), sample(kEverythingElse), sample(kSpans), resolve(sample(), {.world_size = 4})}) {
     EXPECT_EQ(load_config_text(to_toml(config), "printed.toml"), config) << to_toml(config);
   }
 }
