@@ -8,14 +8,20 @@ namespace rondo {
 
 namespace {
 
-/// Steps that stay inside their tensors. @param num_queries of the run, or -1 where nothing is read
+/// Steps that stay inside their tensors and have no row in common: GPUs work on several at once.
+/// @param num_queries of the run, or -1 where nothing is read
 void check_steps(const MemorySchedule& schedule, std::int64_t num_queries, std::int64_t num_keys) {
+  std::int64_t end_of_queries = 0, end_of_keys = 0;
   for (const MemoryStep& step : schedule.steps) {
-    ensure(num_queries < 0 || (step.first_query >= 0 && step.first_query + step.num_queries <= num_queries),
-           "a step's queries lie in the run");
-    ensure(step.first_key == MemoryStep::kNoWrite ||
-               (step.first_key >= 0 && step.first_key + schedule.segment_tokens <= num_keys),
-           "a written segment lies in the keys");
+    if (num_queries >= 0 && step.num_queries > 0) {
+      ensure(step.first_query >= end_of_queries, "steps read in order, each query once");
+      end_of_queries = step.first_query + step.num_queries;
+      ensure(end_of_queries <= num_queries, "a step's queries lie in the run");
+    }
+    if (step.first_key == MemoryStep::kNoWrite) continue;
+    ensure(step.first_key >= end_of_keys, "segments are written in order, each once");
+    end_of_keys = step.first_key + schedule.segment_tokens;
+    ensure(end_of_keys <= num_keys, "a written segment lies in the keys");
   }
 }
 

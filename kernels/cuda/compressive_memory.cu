@@ -56,8 +56,7 @@ bool moves_whole_packs(const CompressiveMemoryForwardArgs& args) {
   return args.k.shape[2] % 4 == 0 && are_aligned(args.q.data, args.k.data, args.v.data, args.read.out.data);
 }
 
-template <typename T>
-void forward(Stream& stream, const CompressiveMemoryForwardArgs& args, std::int64_t most_queries) {
+template <typename T> void forward(Stream& stream, const CompressiveMemoryForwardArgs& args) {
   using E = Element<T>;
   using Sum = Accumulator<T>;
   const auto kv_heads = static_cast<int>(args.k.shape[1]), dim = static_cast<int>(args.k.shape[2]);
@@ -70,7 +69,7 @@ void forward(Stream& stream, const CompressiveMemoryForwardArgs& args, std::int6
                                      .segment = args.normalisers.segment.as<double>(),
                                      .num_steps = args.schedule.num_steps(),
                                      .segment_tokens = static_cast<int>(written_tokens(args.schedule)),
-                                     .max_queries = static_cast<int>(most_queries),
+                                     .max_queries = static_cast<int>(most_queries(args.schedule)),
                                      .heads = args.q ? static_cast<int>(args.q.shape[1]) : kv_heads,
                                      .kv_heads = kv_heads,
                                      .dim = dim,
@@ -107,8 +106,7 @@ void forward(Stream& stream, const CompressiveMemoryForwardArgs& args, std::int6
 
 void compressive_memory_forward(Stream& stream, const CompressiveMemoryForwardArgs& args) {
   rondo::check(args);
-  const std::int64_t most_queries = check_rows_are_apart(args.schedule);
-  with_storage_type(args.k.dtype, [&]<typename T>() { forward<T>(stream, args, most_queries); });
+  with_storage_type(args.k.dtype, [&]<typename T>() { forward<T>(stream, args); });
 }
 
 }  // namespace rondo::cuda

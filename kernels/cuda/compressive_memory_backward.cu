@@ -297,7 +297,7 @@ template <typename T> class Backward {
   using Memory = MemoryTensors<E, Sum>;
 
  public:
-  Backward(Stream& stream, const CompressiveMemoryBackwardArgs& args, std::int64_t most_queries)
+  Backward(Stream& stream, const CompressiveMemoryBackwardArgs& args)
       : stream_(stream),
         args_(args),
         scratch_(args.scratch),
@@ -311,7 +311,7 @@ template <typename T> class Backward {
                 .segment = args.normalisers.segment.as<double>(),
                 .num_steps = args.schedule.num_steps(),
                 .segment_tokens = static_cast<int>(written_tokens(args.schedule)),
-                .max_queries = static_cast<int>(most_queries),
+                .max_queries = static_cast<int>(most_queries(args.schedule)),
                 .heads = static_cast<int>(args.q.shape[1]),
                 .kv_heads = kv_heads_,
                 .dim = dim_,
@@ -433,9 +433,8 @@ template <typename T> class Backward {
 
 void compressive_memory_backward(Stream& stream, const CompressiveMemoryBackwardArgs& args) {
   rondo::check(args);
-  const std::int64_t most_queries = check_rows_are_apart(args.schedule);
   Arena::Scope scope(args.scratch);
-  with_storage_type(args.k.dtype, [&]<typename T>() { Backward<T>(stream, args, most_queries).run(); });
+  with_storage_type(args.k.dtype, [&]<typename T>() { Backward<T>(stream, args).run(); });
 }
 
 }  // namespace rondo::cuda

@@ -24,7 +24,6 @@ template <typename E> struct Segments {
 
 template <typename T>
 Segments<Element<T>> segments_of(Stream& stream, const TensorView& k, const MemorySchedule& schedule, Arena& scratch) {
-  check_rows_are_apart(schedule);
   return {.k = elements<T>(k),
           .steps = device_steps(stream, schedule, scratch),
           .num_steps = schedule.num_steps(),

@@ -37,20 +37,13 @@ struct MemoryGroups {
   std::int64_t end(std::int64_t group) const { return std::min(num_steps, first(group + 1)); }
 };
 
-/// Blocks of threads work on steps at once, so no two may have a row in common. @returns the most queries of a step
-inline std::int64_t check_rows_are_apart(const MemorySchedule& schedule) {
-  std::int64_t most_queries = 0, end_of_queries = 0, end_of_keys = 0;
-  for (const MemoryStep& step : schedule.steps) {
-    ensure(step.num_queries == 0 || step.first_query >= end_of_queries, "steps read in order, each query once");
-    if (step.num_queries > 0) end_of_queries = step.first_query + step.num_queries;
-    most_queries = std::max(most_queries, step.num_queries);
-    if (step.first_key == MemoryStep::kNoWrite) continue;
-    ensure(step.first_key >= end_of_keys, "segments are written in order, each once");
-    end_of_keys = step.first_key + schedule.segment_tokens;
-  }
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;  // counted in 32 bits
-  ensure(most_queries < kMost && written_tokens(schedule) < kMost, "a step has fewer than 2^30 tokens");
-  return most_queries;
+/// The most queries of a step. Kernels count the tokens of a step in 32 bits.
+inline std::int64_t most_queries(const MemorySchedule& schedule) {
+  std::int64_t most = 0;
+  for (const MemoryStep& step : schedule.steps) most = std::max(most, step.num_queries);
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  ensure(most < kMost && written_tokens(schedule) < kMost, "a step has fewer than 2^30 tokens");
+  return most;
 }
 
 }  // namespace rondo::cuda

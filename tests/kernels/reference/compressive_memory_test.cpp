@@ -162,6 +162,14 @@ TEST_F(CompressiveMemory, FindsTheShareOfItsReadsInTheGradientOfM) {
   }
 }
 
+TEST_F(CompressiveMemory, RefusesStepsWithARowInCommon) {
+  MemoryProblem twice_written = small_problem(MemoryRule::Linear), twice_read = small_problem(MemoryRule::Linear);
+  twice_written.schedule.steps[1].first_key = 3;
+  twice_read.schedule.steps[2].first_query = 7;
+  EXPECT_ANY_THROW(twice_written.forward(*backend, host));
+  EXPECT_ANY_THROW(twice_read.forward(*backend, host));
+}
+
 TEST_F(CompressiveMemory, TheGateMixesWhatWasReadWithWhatIsLocal) {
   const Tensor local(DType::Fp64, {2, 1, 2}, {1, 2, 3, 4}), read(DType::Fp64, {2, 1, 2}, {0, 0, 7, 9}),
       normaliser(DType::Fp64, {1, 2}, {0, 5}), gate(DType::Fp64, {1}, {std::log(3.0)});  // g = 3/4
