@@ -52,6 +52,8 @@ class LayerActivations {
   LayerActivations(Activations* activations, std::int64_t layer, Arena& scratch)
       : activations_(activations), layer_(layer), scratch_(scratch) {}
 
+  std::int64_t layer() const { return layer_; }
+
   TensorView place(Activation name, DType dtype, const Shape& shape) const {
     if (activations_ != nullptr) {
       if (const auto kept = activations_->keep(layer_, name, dtype, shape)) return *kept;

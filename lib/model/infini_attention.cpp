@@ -51,9 +51,14 @@ AttentionTape InfiniAttention::forward(const Span& span, const LayerWeights& w, 
     Arena::Scope scope(execution_.scratch);
     const Sight sight = split(span, qkv, before);
     const MemoryTokens tokens = tokens_of(span, sight);
-    CompressiveMemory::Scan scan = memory_.start(tokens, memory_of(before), tape.before, memory_of(after));
+    MemoryState behind = memory_of(after);
+    if (watch_ != nullptr && !behind.m) {
+      behind = {execution_.scratch.take(DType::Fp64, {G, D, D}), execution_.scratch.take(DType::Fp64, {G, D})};
+    }
+    CompressiveMemory::Scan scan = memory_.start(tokens, memory_of(before), tape.before, behind);
     attend(span, sight, tape.carry);  // while the states of the runs travel
-    memory_.finish(tokens, scan, memory_of(before), tape.before, tape.read, memory_of(after));
+    memory_.finish(tokens, scan, memory_of(before), tape.before, tape.read, behind);
+    if (watch_ != nullptr) watch_->look(execution_, kept.layer(), tape.read.normaliser, behind.m);
     if (after != nullptr) carry_on(span, sight, before, *after);
   }
   tape.heads_out = mix(w, tape);

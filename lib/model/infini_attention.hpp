@@ -8,6 +8,7 @@
 
 #include "model/attention_layer.hpp"
 #include "model/infini_state.hpp"
+#include "model/memory_watch.hpp"
 #include "model/transformer_shape.hpp"
 
 namespace rondo {
@@ -25,6 +26,9 @@ class InfiniAttention final : public AttentionLayer {
                 const TensorView& d_qkv) override;
   std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) override;
   std::unique_ptr<LayerState> make_state_gradient(std::int64_t capacity_tokens) override;
+
+  /// Shows it every forward pass from now on; null: no more.
+  void watch(MemoryWatch* watch) { watch_ = watch; }
 
  private:
   std::unique_ptr<LayerState> make_state_of(DType dtype, std::int64_t capacity_tokens);
@@ -64,6 +68,7 @@ class InfiniAttention final : public AttentionLayer {
   double scale_;
   std::vector<double> inverse_frequencies_;
   CompressiveMemory memory_;
+  MemoryWatch* watch_ = nullptr;
 };
 
 }  // namespace rondo

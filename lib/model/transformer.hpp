@@ -50,6 +50,9 @@ class Transformer {
   void inspect(const Span& span, const TensorView& tokens, SequenceFlow state,
                const std::function<void(const std::string& name, const TensorView& x)>& look);
 
+  /// Shows it the memories in every forward pass from now on; null: no more.
+  void watch(MemoryWatch* watch) { infini_attention_.watch(watch); }
+
   const TransformerShape& shape() const { return shape_; }
   DType compute_dtype() const { return parameters_.compute_dtype(); }
 

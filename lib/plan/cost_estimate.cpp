@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "comm/reduction_parts.hpp"
-#include "core/sequence_layout.hpp"
+#include "core/sequence_spans.hpp"
 #include "model/shape_of.hpp"
 
 namespace rondo {
@@ -27,7 +27,22 @@ std::int64_t attention_workspace(const TransformerShape& s, std::int64_t tokens)
   return std::max(forward, backward);
 }
 
-/// Tokens of other ranks whose keys a rank needs beside its own in a layer with a memory: those in sight of its first query.
+bool has_exact(const TransformerShape& s) {
+  return std::ranges::find(s.attention, LayerAttention::Exact) != s.attention.end();
+}
+
+SequenceSpans spans_of(const RunConfig& config) {
+  return {config.data.sequence_length, config.memory.span_tokens, config.parallel.ring, *config.parallel.layout};
+}
+
+/// The largest share of a span.
+std::int64_t share_tokens(const RunConfig& config) {
+  const SequenceSpans spans = spans_of(config);
+  return std::max(spans.layout(0).max_tokens(), spans.layout(spans.count() - 1).max_tokens());
+}
+
+/// Tokens of other ranks and spans whose keys a rank needs beside its own in a layer with a memory: those in sight of its first
+/// query.
 std::int64_t borrowed_tokens(const RunConfig& config, const SegmentRule& segments, std::int64_t tokens) {
   const std::int64_t others = config.data.sequence_length - tokens;
   if (segments.segment_tokens > others / (segments.window_segments + 1)) return others;
@@ -44,8 +59,13 @@ std::int64_t memory_kernels_workspace(const TransformerShape& s, std::int64_t to
   return arrays * std::min(kGroupBytes, rows * s.kv_heads * s.head_dim * fp32) + 2 * tokens * s.heads * fp32;
 }
 
-/// The backward pass of a layer with a memory: queries and keys with and without turning, what was read, gradients of them all.
-std::int64_t memory_layer_workspace(const RunConfig& config, const TransformerShape& s, std::int64_t tokens) {
+/// Of a layer with a memory in its backward pass.
+struct MemoryLayerWorkspace {
+  std::int64_t throughout;  // q and k with and without turning, v; what was read
+  std::int64_t attention;   // beside that, while attention goes back
+};
+
+MemoryLayerWorkspace memory_layer_workspace(const RunConfig& config, const TransformerShape& s, std::int64_t tokens) {
   const DType compute = dtype_of_compute(config.precision.compute);
   const auto storage = static_cast<std::int64_t>(size_of(compute));
   const auto accumulator = static_cast<std::int64_t>(size_of(accumulator_of(compute)));
@@ -56,16 +76,17 @@ std::int64_t memory_layer_workspace(const RunConfig& config, const TransformerSh
   // z and u before every step, and their gradients
   const auto vectors =
       4 * (tokens / s.segments.segment_tokens + 2) * s.kv_heads * s.head_dim * std::int64_t{sizeof(double)};
-  // d_heads_out, d_qkv; q, k with and without turning, v; d_local
-  const std::int64_t stored = queries + qkv + 2 * queries + 3 * keys + copies + queries;
-  // what was read and its gradient; those of q and k with and without turning, of v; the normaliser and delta
-  const std::int64_t summed = 2 * queries + 2 * queries + 3 * keys + 2 * normaliser;
-  // d_qkv of what was turned and of what was not, no values
-  const std::int64_t at_the_end = (2 * qkv + own_keys + copies) * accumulator;
+  // d_heads_out, d_qkv, d_local
+  const std::int64_t stored = queries + qkv + queries;
+  // the gradients of what was read, of q and k with and without turning, of v; delta
+  const std::int64_t summed = queries + 2 * queries + 3 * keys + normaliser;
+  // d_qkv of what was not turned and, unless it can be d_qkv itself, of what was; no values
+  const std::int64_t at_the_end = ((storage == accumulator ? 1 : 2) * qkv + own_keys + copies) * accumulator;
   const bool on_gpu = config.parallel.device == DeviceChoice::Cuda;
   const std::int64_t kernels =
       on_gpu ? std::max(attention_workspace(s, tokens), memory_kernels_workspace(s, tokens)) : 0;
-  return stored * storage + summed * accumulator + vectors + std::max(at_the_end, kernels);
+  return {(2 * queries + 3 * keys + copies) * storage + (queries + normaliser) * accumulator,
+          stored * storage + summed * accumulator + vectors + std::max(at_the_end, kernels)};
 }
 
 /// The scratch of a step at its height, in the backward pass of a block. On CPUs without that of the kernels themselves.
@@ -80,17 +101,17 @@ std::int64_t estimate_workspace(const RunConfig& config, const TransformerShape&
   const std::int64_t qkv = tokens * s.qkv_columns();                    // [T, (N+2G)*D]
   const std::int64_t norm = std::min(tokens / kFewestNormTokens + 1, kMostNormChunks) * s.d_model * accumulator;
   // x, d_x; normed, qkv, heads_out, middle
-  const std::int64_t throughout = 4 * stream + qkv * storage + heads;
+  const MemoryLayerWorkspace with_memory =
+      s.segments.segment_tokens > 0 ? memory_layer_workspace(config, s, tokens) : MemoryLayerWorkspace{};
+  const std::int64_t throughout = 4 * stream + qkv * storage + heads + with_memory.throughout;
   // normed, gate_up, a; d_a, d_gate_up, d_normed, of a chunk
   const std::int64_t feed_forward =
       std::min(s.ffn_chunk_tokens, tokens) * (2 * s.d_model + 6 * s.d_ff) * storage + norm;
   // d_heads_out, d_qkv; q, k, v, d_q, d_k, d_v, delta
   const std::int64_t attention = heads + 2 * qkv * storage + qkv * accumulator + tokens * s.heads * accumulator +
                                  (on_gpu ? attention_workspace(s, tokens) : 0);
-  const bool has_memory = s.segments.segment_tokens > 0;
-  const std::int64_t with_memory = has_memory ? memory_layer_workspace(config, s, tokens) : 0;
   const std::int64_t behind_attention = heads + qkv * storage + stream + norm;  // d_heads_out, d_qkv, d_normed
-  const std::int64_t step = throughout + std::max({feed_forward, attention, with_memory, behind_attention});
+  const std::int64_t step = throughout + std::max({feed_forward, attention, with_memory.attention, behind_attention});
 
   const int ring = config.parallel.ring;
   const std::int64_t sum_over_ranks = ring > 1 ? static_cast<std::int64_t>(slab_bytes(ring)) : 0;
@@ -111,12 +132,19 @@ std::int64_t kept_states(const RunConfig& config, const TransformerShape& s, std
   return states + runs_of_rank * config.parallel.ring * matrix * accumulator;
 }
 
+/// Of one layer: the memory, and what is in sight at the end of a span.
+std::int64_t state_bytes(const RunConfig& config, const TransformerShape& s, std::int64_t storage) {
+  const std::int64_t fp64 = size_of(DType::Fp64);
+  const std::int64_t sight =
+      std::min(config.data.sequence_length / s.segments.segment_tokens, s.segments.window_segments) + 1;
+  return s.kv_heads * s.head_dim * ((s.head_dim + 1) * fp64 + 3 * sight * s.segments.segment_tokens * storage);
+}
+
 MemoryEstimate estimate_memory(const RunConfig& config, const TransformerShape& shape) {
   const DType compute = dtype_of_compute(config.precision.compute);
   const auto storage = static_cast<std::int64_t>(size_of(compute));
   const auto accumulator = static_cast<std::int64_t>(size_of(accumulator_of(compute)));
-  const SequenceLayout layout(config.data.sequence_length, config.parallel.ring, *config.parallel.layout);
-  const std::int64_t tokens = layout.max_tokens();
+  const std::int64_t tokens = share_tokens(config);
   const std::int64_t parameters = num_parameters(shape);
   const std::int64_t key_values = 2 * tokens * shape.kv_heads * shape.head_dim;  // of one share
   const std::int64_t chunk = std::min(shape.head_chunk_tokens, tokens);
@@ -132,10 +160,16 @@ MemoryEstimate estimate_memory(const RunConfig& config, const TransformerShape& 
       (shape.d_model * storage + shape.heads * shape.head_dim * accumulator + shape.heads * accumulator);
   for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
     if (shape.has_memory(layer))
-      of(MemoryUse::KeptActivations) += kept_states(config, shape, layout.runs(0).num_runs());
+      of(MemoryUse::KeptActivations) += kept_states(config, shape, spans_of(config).layout(0).runs(0).num_runs());
+  }
+  if (const std::int64_t between = spans_of(config).count() - 1; between > 0) {
+    const std::int64_t state = shape.layers * state_bytes(config, shape, storage);
+    of(MemoryUse::Carry) = std::min(between * state, config.memory.span_states_mib << 20) +
+                           shape.layers * state_bytes(config, shape, accumulator) + state;
   }
   // Two remote shares; in backward also two travelling sums, a contribution and what comes home.
-  if (config.parallel.ring > 1) of(MemoryUse::KeyValueSlots) = key_values * (2 * storage + 4 * accumulator);
+  if (config.parallel.ring > 1 && has_exact(shape))
+    of(MemoryUse::KeyValueSlots) = key_values * (2 * storage + 4 * accumulator);
   of(MemoryUse::Workspace) = estimate_workspace(config, shape, tokens);
   of(MemoryUse::HeadChunk) = chunk * (shape.vocabulary * (accumulator + storage) + 2 * shape.d_model * storage);
   return bytes;
@@ -153,11 +187,37 @@ double causal_pairs(std::int64_t sequence_length, std::int64_t window) {
   return tokens * w - w * (w - 1.0) / 2.0;  // the first w - 1 queries see fewer than w keys
 }
 
+double segment_pairs(std::int64_t sequence_length, std::int64_t segment_tokens, std::int64_t window_segments) {
+  const std::int64_t whole = sequence_length / segment_tokens;
+  const auto full = static_cast<double>(segment_tokens), ragged = static_cast<double>(sequence_length % segment_tokens);
+  const std::int64_t growing = std::min(whole, window_segments);  // segments that see less than a window before them
+  const double before = static_cast<double>(growing) * static_cast<double>(growing - 1) / 2.0 +
+                        static_cast<double>(whole - growing) * static_cast<double>(window_segments);
+  return static_cast<double>(whole) * full * (full + 1) / 2 + before * full * full + ragged * (ragged + 1) / 2 +
+         static_cast<double>(growing) * full * ragged;
+}
+
+namespace {
+
+// In the mean over the layers, for one document.
+double mean_pairs(const RunConfig& config, const TransformerShape& s) {
+  std::int64_t with_memory = 0;
+  for (std::int64_t layer = 0; layer < s.layers; ++layer) with_memory += s.has_memory(layer) ? 1 : 0;
+  const std::int64_t tokens = config.data.sequence_length;
+  const double exact = causal_pairs(tokens, config.model.window);
+  if (with_memory == 0) return exact;
+  const double segments = segment_pairs(tokens, s.segments.segment_tokens, s.segments.window_segments);
+  const double share = static_cast<double>(with_memory) / static_cast<double>(s.layers);
+  return share * segments + (1 - share) * exact;
+}
+
+}  // namespace
+
 CostEstimate estimate_cost(const RunConfig& config) {
   ensure(config.parallel.ring > 0 && config.parallel.layout.has_value(), "the configuration is resolved");
   const TransformerShape shape = shape_of(config);
   const auto tokens = static_cast<double>(config.data.sequence_length);
-  const double pairs = causal_pairs(config.data.sequence_length, config.model.window);
+  const double pairs = mean_pairs(config, shape);
   const auto master = static_cast<std::int64_t>(size_of(accumulator_of(dtype_of_compute(config.precision.compute))));
   CostEstimate cost;
   cost.num_parameters = num_parameters(shape);

@@ -28,5 +28,7 @@ CostEstimate estimate_cost(const RunConfig& config);
 
 /// (query, key) pairs of a causal sequence of one document. @param window 0: none
 double causal_pairs(std::int64_t sequence_length, std::int64_t window);
+/// The same where a query sees its own segment and so many before it.
+double segment_pairs(std::int64_t sequence_length, std::int64_t segment_tokens, std::int64_t window_segments);
 
 }  // namespace rondo

@@ -43,8 +43,15 @@ std::string metrics_record(const StepReport& r, const PeakMemory& memory) {
   return record.dump();
 }
 
-std::string validation_record(std::int64_t step, double loss, std::int64_t num_targets) {
-  return nlohmann::ordered_json{{"step", step}, {"validation_loss", loss}, {"validation_targets", num_targets}}.dump();
+std::string validation_record(std::int64_t step, double loss, std::int64_t num_targets, const MemoryRecord* memory) {
+  nlohmann::ordered_json record{{"step", step}, {"validation_loss", loss}, {"validation_targets", num_targets}};
+  if (memory != nullptr) {
+    record["gate_histogram"] = memory->gate_histogram;
+    record["memory_norms"] = memory->norms;
+    record["smallest_memory_normaliser"] =
+        std::isfinite(memory->smallest_normaliser) ? nlohmann::ordered_json(memory->smallest_normaliser) : nullptr;
+  }
+  return record.dump();
 }
 
 }  // namespace rondo

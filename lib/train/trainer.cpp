@@ -207,11 +207,30 @@ void Trainer::obey(const StepActions& actions, const StepReport& report) {
 void Trainer::evaluate() {
   if (!evaluator_) return;
   enter("evaluation");
+  MemoryWatch watch(shape_.layers);
+  const bool has_memory = config_.model.has_memory();
+  if (has_memory) model_.watch(&watch);
   const EvaluationResult result = evaluator_->run();
+  model_.watch(nullptr);
   const std::int64_t step = state_.progress.step;
   log::info("step {:>7}    validation loss {:.4f} nats, {:.4f} bits per {}", step, result.loss, result.bits_per_unit(),
             corpus_.tokenizer().unit());
-  record(step, validation_record(step, result.loss, result.num_targets));
+  const MemoryRecord memory = has_memory ? memory_record(watch) : MemoryRecord{};
+  record(step, validation_record(step, result.loss, result.num_targets, has_memory ? &memory : nullptr));
+}
+
+// Over all ranks.
+MemoryRecord Trainer::memory_record(const MemoryWatch& watch) {
+  MemoryRecord record;
+  record.gate_histogram = gate_histogram(execution_, parameters_);
+  for (const double smallest : runtime_.world().all_gather(watch.smallest_normaliser())) {
+    record.smallest_normaliser = std::min(record.smallest_normaliser, smallest);
+  }
+  for (const double mine : watch.norms()) {
+    const std::vector<double> norms = runtime_.world().all_gather(mine);
+    record.norms.push_back(*std::ranges::max_element(norms));
+  }
+  return record;
 }
 
 void Trainer::record(std::int64_t step, const std::string& text) const {

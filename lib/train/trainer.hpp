@@ -73,6 +73,7 @@ class Trainer {
   void stop_if_not_finite(double my_loss);
   void obey(const StepActions& actions, const StepReport& report);
   void evaluate();
+  MemoryRecord memory_record(const MemoryWatch& watch);
   void save();
   void record(std::int64_t step, const std::string& text) const;
   void enter(std::string_view phase) const;

@@ -35,6 +35,33 @@ TEST(CostEstimate, CountsPairsAsALoopDoes) {
   }
 }
 
+TEST(CostEstimate, CountsThePairsOfSegmentsAsALoopDoes) {
+  for (const std::int64_t tokens : {1, 7, 8, 9, 40, 43}) {
+    for (const std::int64_t window : {0, 1, 3, 100}) {
+      double pairs = 0;
+      for (std::int64_t i = 0; i < tokens; ++i)
+        pairs += static_cast<double>(i + 1 - std::max<std::int64_t>(0, i / 8 - window) * 8);
+      EXPECT_EQ(segment_pairs(tokens, 8, window), pairs) << tokens << " tokens, window " << window;
+    }
+  }
+}
+
+TEST(CostEstimate, CountsWhatSpansHold) {
+  RunConfig config = llama_1b(2, 1 << 20);
+  config.model.attention = {AttentionKind::Infini};
+  config.parallel.layout = LayoutKind::Contiguous;
+  const auto bytes = [&](MemoryUse use) { return estimate_cost(config).memory_bytes[static_cast<std::size_t>(use)]; };
+  const std::int64_t whole = bytes(MemoryUse::KeptActivations);
+  EXPECT_EQ(bytes(MemoryUse::Carry), 0);
+  config.memory.span_tokens = 1 << 17;
+  EXPECT_EQ(bytes(MemoryUse::KeptActivations), whole / 8);
+  // a layer: M and z of 8 key heads in fp64, and a segment's keys, turned keys and values in bf16 or, of the gradient, fp32
+  const std::int64_t memory = 8 * 64 * 65 * 8, keys = 3 * 2048 * 8 * 64;
+  EXPECT_EQ(bytes(MemoryUse::Carry), 16 * (8 * (memory + 2 * keys) + memory + 4 * keys));
+  config.memory.span_states_mib = 1;
+  EXPECT_EQ(bytes(MemoryUse::Carry), (1 << 20) + 16 * (2 * memory + 6 * keys));
+}
+
 TEST(CostEstimate, GrowsWithTheShareOfARankNotWithTheSequence) {
   const MemoryEstimate small = estimate_cost(llama_1b(2, 16384)).memory_bytes;
   const MemoryEstimate large = estimate_cost(llama_1b(64, 64 * 8192)).memory_bytes;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <gtest/gtest.h>
 #include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "tests/train/training_world.hpp"
 
@@ -76,6 +78,34 @@ TEST_F(TrainerTest, GivesOneCurveWithAMemory) {
       if (losses.empty() || alone.empty()) continue;
       EXPECT_LE(largest_difference(losses, alone), 1e-10) << rule << " on " << ranks << " ranks";
     }
+  }
+}
+
+TEST_F(TrainerTest, RecordsWhatMemoriesAreLike) {
+  std::string alone;
+  for (int ranks : {1, 3}) {
+    test::with_ranks(ranks, [&](const Communicator& group) {
+      test::TrainingWorld training(group, folder_.path(), nowhere(),
+                                   {"model.attention=[\"infini\",\"exact\"]", "model.segment_tokens=8", "train.steps=1",
+                                    "train.warmup_steps=0", "evaluate.every_steps=1"});
+      std::string record;
+      training.trainer().on_record = [&](std::int64_t, const std::string& text) {
+        if (text.find("validation_loss") != std::string::npos) record = text;
+      };
+      training.trainer().run();
+      if (group.rank() != 0) return;
+      const auto json = nlohmann::json::parse(record);
+      const auto gates = json.at("gate_histogram").get<std::vector<int>>();
+      EXPECT_EQ(std::accumulate(gates.begin(), gates.end(), 0), 4);  // heads of the one layer
+      EXPECT_GT(json.at("memory_norms").at(0).get<double>(), 0);
+      EXPECT_EQ(json.at("memory_norms").at(1).get<double>(), 0);
+      EXPECT_GT(json.at("smallest_memory_normaliser").get<double>(), 0);
+      if (ranks == 1) alone = record;
+      const auto expected = nlohmann::json::parse(alone);
+      EXPECT_NEAR(json.at("memory_norms").at(0).get<double>(), expected.at("memory_norms").at(0).get<double>(), 1e-9);
+      EXPECT_NEAR(json.at("smallest_memory_normaliser").get<double>(),
+                  expected.at("smallest_memory_normaliser").get<double>(), 1e-9);
+    });
   }
 }
 
