@@ -7,8 +7,7 @@
 
 #include "kernels/attention.hpp"
 #include "model/activations.hpp"
-#include "model/compressive_memory.hpp"
-#include "model/layer_state.hpp"
+#include "model/infini_state.hpp"
 #include "model/parameter_set.hpp"
 #include "model/span.hpp"
 
@@ -19,6 +18,7 @@ struct AttentionTape {
   SoftmaxCarry carry;    // final, of the keys in sight
   TensorView heads_out;  // [T, N*D] compute type: what W_o multiplies
   // of a compressive memory; empty without one
+  Sight sight;
   MemoryRead read;
   MemoryBefore before;
 };

@@ -92,7 +92,7 @@ AttentionTape ExactAttention::rematerialize(const Span& span, const LayerWeights
 AttentionTape ExactAttention::with_heads_out(const SoftmaxCarry& carry) {
   const TensorView heads_out = execution_.scratch.take(compute_, {carry.out.shape[0], shape_.attention_columns()});
   execution_.backend.convert(execution_.compute, {carry.out.reshaped(heads_out.shape), heads_out});
-  return {.carry = carry, .heads_out = heads_out, .read = {}, .before = {}};
+  return {.carry = carry, .heads_out = heads_out, .sight = {}, .read = {}, .before = {}};
 }
 
 void ExactAttention::forward_cached(const Span& span, const TensorView& qkv, LayerState& state,

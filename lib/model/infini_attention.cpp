@@ -47,19 +47,19 @@ AttentionTape InfiniAttention::forward(const Span& span, const LayerWeights& w, 
   tape.before.z = kept.place(Activation::MemoryNormaliser, DType::Fp64, {mine, G, D});
   if (memory_.has_decays()) tape.before.decays = kept.place(Activation::MemoryDecay, sum, {runs, G, D, D});
   tape.read = {execution_.scratch.take(sum, {T, N, D}), execution_.scratch.take(sum, {N, T})};
+  tape.sight = split(span, qkv, before);
   {
     Arena::Scope scope(execution_.scratch);
-    const Sight sight = split(span, qkv, before);
-    const MemoryTokens tokens = tokens_of(span, sight);
+    const MemoryTokens tokens = tokens_of(span, tape.sight);
     MemoryState behind = memory_of(after);
     if (watch_ != nullptr && !behind.m) {
       behind = {execution_.scratch.take(DType::Fp64, {G, D, D}), execution_.scratch.take(DType::Fp64, {G, D})};
     }
     CompressiveMemory::Scan scan = memory_.start(tokens, memory_of(before), tape.before, behind);
-    attend(span, sight, tape.carry);  // while the states of the runs travel
+    attend(span, tape.sight, tape.carry);  // while the states of the runs travel
     memory_.finish(tokens, scan, memory_of(before), tape.before, tape.read, behind);
     if (watch_ != nullptr) watch_->look(execution_, kept.layer(), tape.read.normaliser, behind.m);
-    if (after != nullptr) carry_on(span, sight, before, *after);
+    if (after != nullptr) carry_on(span, tape.sight, before, *after);
   }
   tape.heads_out = mix(w, tape);
   return tape;
@@ -78,10 +78,10 @@ AttentionTape InfiniAttention::rematerialize(const Span& span, const LayerWeight
   tape.before.z = *kept.fetch(Activation::MemoryNormaliser);
   if (memory_.has_decays()) tape.before.decays = *kept.fetch(Activation::MemoryDecay);
   tape.read = {execution_.scratch.take(sum, {T, N, D}), execution_.scratch.take(sum, {N, T})};
+  tape.sight = split(span, qkv, dynamic_cast<const InfiniState*>(before));
   {
     Arena::Scope scope(execution_.scratch);
-    const Sight sight = split(span, qkv, dynamic_cast<const InfiniState*>(before));
-    memory_.read_again(tokens_of(span, sight), tape.before, tape.read);
+    memory_.read_again(tokens_of(span, tape.sight), tape.before, tape.read);
   }
   tape.heads_out = mix(w, tape);
   return tape;
@@ -95,16 +95,16 @@ TensorView InfiniAttention::mix(const LayerWeights& w, const AttentionTape& tape
   return out.reshaped({local.shape[0], shape_.attention_columns()});
 }
 
-void InfiniAttention::backward(const Span& span, const LayerWeights& w, const TensorView& qkv,
-                               const AttentionTape& tape, const LayerState* state_before, LayerState* state_gradient,
-                               const TensorView& d_out, const TensorView& d_qkv) {
+void InfiniAttention::backward(const Span& span, const LayerWeights& w, const TensorView&, const AttentionTape& tape,
+                               const LayerState* state_before, LayerState* state_gradient, const TensorView& d_out,
+                               const TensorView& d_qkv) {
   TraceScope trace("infini_attention.backward");
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(scratch);
   const auto* before = dynamic_cast<const InfiniState*>(state_before);
   auto* d_state = dynamic_cast<InfiniState*>(state_gradient);
   const DType sum = accumulator_of(compute_);
-  const Sight sight = split(span, qkv, before);
+  const Sight& sight = tape.sight;
   const MemoryTokens tokens = tokens_of(span, sight);
   const TensorView d_local = scratch.take(compute_, d_out.shape), d_read = scratch.take(sum, d_out.shape);
   backend.memory_gate_backward(
@@ -128,18 +128,19 @@ void InfiniAttention::backward(const Span& span, const LayerWeights& w, const Te
   return_gradients(span.memory(), d.keys);
 
   // d_qkv = split^T of what was turned and of what was not; values count once
-  const TensorView turned = scratch.take(sum, d_qkv.shape), not_turned = scratch.take(sum, d_qkv.shape);
+  const TensorView turned = sum == d_qkv.dtype ? d_qkv : scratch.take(sum, d_qkv.shape);
+  const TensorView not_turned = scratch.take(sum, d_qkv.shape);
   const TensorView d_v = own_of(span, d.keys.v), no_values = zeros(d_v.shape);
   backend.qkv_split_backward(
       compute, {d.q_turned, own_of(span, d.keys.k_turned), d_v, turned, span.runs(), inverse_frequencies_});
   backend.qkv_split_backward(compute, {d.q, own_of(span, d.keys.k), no_values, not_turned, span.runs(), kNotTurned});
   backend.add(compute, {not_turned, turned});
-  backend.convert(compute, {turned, d_qkv});
+  if (sum != d_qkv.dtype) backend.convert(compute, {turned, d_qkv});
 }
 
 // --- keys of earlier ranks ---
 
-InfiniAttention::Sight InfiniAttention::split(const Span& span, const TensorView& qkv, const InfiniState* before) {
+Sight InfiniAttention::split(const Span& span, const TensorView& qkv, const InfiniState* before) {
   const std::int64_t T = span.num_tokens(), N = shape_.heads, G = shape_.kv_heads, D = shape_.head_dim;
   auto& [device, backend, compute, scratch, ring] = execution_;
   const auto take = [&](std::int64_t heads) { return scratch.take(compute_, {T, heads, D}); };

@@ -33,11 +33,6 @@ class InfiniAttention final : public AttentionLayer {
  private:
   std::unique_ptr<LayerState> make_state_of(DType dtype, std::int64_t capacity_tokens);
 
-  /// A rank's queries, and all keys and values that they see: its own and those of earlier ranks.
-  struct Sight {
-    TensorView q, q_turned;  // [T, N, D]
-    KeyRows keys;            // [U, G, D]
-  };
   Sight split(const Span& span, const TensorView& qkv, const InfiniState* before);
   /// What the next span will see of this one and of what came before it.
   void carry_on(const Span& span, const Sight& sight, const InfiniState* before, InfiniState& after);

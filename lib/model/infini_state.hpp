@@ -21,6 +21,13 @@ struct KeyRows {
   }
 };
 
+/// A rank's queries [T, N, D], and all keys and values [U, G, D] that they see: its own, those of earlier ranks and of the spans
+/// before. Or the gradients of those.
+struct Sight {
+  TensorView q, q_turned;
+  KeyRows keys;
+};
+
 /// A state, or the gradient of one.
 class InfiniState final : public LayerState {
  public:
