@@ -85,7 +85,8 @@ TEST_F(TrainerTest, RecordsWhatMemoriesAreLike) {
   std::string alone;
   for (int ranks : {1, 3}) {
     test::with_ranks(ranks, [&](const Communicator& group) {
-      test::TrainingWorld training(group, folder_.path(), nowhere(),
+      const std::filesystem::path checkpoints = folder_.path() / ("memories-" + std::to_string(ranks));
+      test::TrainingWorld training(group, folder_.path(), checkpoints,
                                    {"model.attention=[\"infini\",\"exact\"]", "model.segment_tokens=8", "train.steps=1",
                                     "train.warmup_steps=0", "evaluate.every_steps=1"});
       std::string record;
