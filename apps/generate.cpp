@@ -37,7 +37,11 @@ struct GenerateOptions {
 
 std::string prompt_of(const GenerateOptions& options) {
   if (options.prompt) return *options.prompt;
-  if (options.prompt_file.empty()) return {};  // what --state-in has read
+  if (options.prompt_file.empty()) {
+    if (!options.state_in.empty()) return {};
+    throw ConfigError("there is nothing to continue", "",
+                      "give a text with --prompt or --prompt-file, or a state with --state-in");
+  }
   const std::string name = options.prompt_file == "-" ? "/dev/stdin" : options.prompt_file;
   std::ifstream file(name, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
@@ -123,7 +127,11 @@ void take_up(Runtime& runtime, StoredModel& model, std::span<const std::int32_t>
 int generate(const Communicator& world, const GenerateOptions& options) {
   agree_on(world, [&] { check(options.sampling); });
   // the launcher gives standard input to rank 0
-  const std::string prompt = world.broadcast(world.rank() == 0 ? prompt_of(options) : std::string());
+  std::string prompt;
+  agree_on(world, [&] {
+    if (world.rank() == 0) prompt = prompt_of(options);
+  });
+  prompt = world.broadcast(prompt);
   const StoredModelInfo info = read_model_info(find_checkpoint(world, options.checkpoint));
   const std::vector<std::int32_t> prompt_tokens = tokens_of(prompt, *info.tokenizer, options);
   StreamFile::Record begun;
