@@ -229,6 +229,49 @@ TEST_P(InfiniAttentionRing, IsThatOfTheSequentialProgram) {
   });
 }
 
+// What a rank sends does not depend on its tokens: M and z of a run, D (D + 1) numbers a key head, to the later ranks and back; for
+// the delta rules also what the run takes away of M, D^2, once to all, since backward asks for it too. Corrected, z is handed
+// from rank to rank in fp64.
+TEST_P(InfiniAttentionRing, SendsStatesAndNoKeys) {
+  if (world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
+  with_ranks(GetParam(), [](const Communicator& group) {
+    for (const MemoryRule rule : {MemoryRule::Linear, MemoryRule::Delta, MemoryRule::DeltaCorrected}) {
+      for (const std::int64_t segments_of_rank : {1, 5}) {
+        SCOPED_TRACE(word_of(rule) + ", ranks: " + std::to_string(group.size()));
+        const OracleCase c{"", rule, group.size() * segments_of_rank * 4, 4, 2, 6, 4, 0, {}};
+        TestExecution execution(group);
+        Execution& e = execution.get();
+        const Span span(SequenceLayout(c.tokens, group.size(), LayoutKind::Contiguous), {.segment_tokens = 4},
+                        group.rank());
+        InfiniAttention layer(e, shape_of(c), DType::Fp64);
+        const Tensor gate = Tensor::random(DType::Fp64, {c.heads}, 4);
+        Tensor d_gate(DType::Fp64, {c.heads});
+        LayerWeights w;
+        w.memory_gate = {gate, d_gate};
+        Arena::Scope scope(e.scratch);
+        Activations activations(e.device, 1, ActivationPolicy::KeepAttention);
+        const LayerActivations kept(&activations, 0, e.scratch);
+        const Tensor qkv = Tensor::random(DType::Fp64, {span.num_tokens(), (c.heads + 2 * c.kv_heads) * c.dim}, 7);
+        const Tensor d_out = Tensor::random(DType::Fp64, {span.num_tokens(), c.heads, c.dim}, 8);
+        Tensor d_qkv(DType::Fp64, qkv.shape());
+
+        const AttentionTape tape = layer.forward(span, w, qkv, {}, kept);
+        const auto forward = static_cast<std::int64_t>(e.ring.transport.sent_bytes());
+        layer.backward(span, w, qkv, tape, nullptr, nullptr, d_out, d_qkv);
+        const std::int64_t backward = static_cast<std::int64_t>(e.ring.transport.sent_bytes()) - forward;
+        const std::int64_t later = group.size() - 1 - group.rank(), earlier = group.rank();
+        const bool in_turn = rule == MemoryRule::DeltaCorrected;
+        const auto bytes_to = [&](std::int64_t ranks, std::int64_t matrices) {
+          return c.kv_heads * 8 *
+                 (c.dim * c.dim * matrices + c.dim * (in_turn ? std::min<std::int64_t>(1, ranks) : ranks));
+        };
+        EXPECT_EQ(forward, bytes_to(later, later + (rule == MemoryRule::Linear ? 0 : group.size() - 1)));
+        EXPECT_EQ(backward, bytes_to(earlier, earlier));
+      }
+    }
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, InfiniAttentionRing, testing::Values(1, 2, 3, 4, 8));
 
 TEST(InfiniAttention, RefusesALayoutThatSpreadsSegments) {
