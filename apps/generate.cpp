@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `rondo generate`: continues a text with a checkpoint's model, shown as it comes. Several ranks take up the prompt together;
 // rank 0 goes on alone.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -133,6 +134,12 @@ int generate(const Communicator& world, const GenerateOptions& options) {
   });
   prompt = world.broadcast(prompt);
   const StoredModelInfo info = read_model_info(find_checkpoint(world, options.checkpoint));
+  if (world.size() > 1 &&
+      std::ranges::find(info.config.model.attention, AttentionKind::Exact) != info.config.model.attention.end()) {
+    agree(world, ConfigError("a model with exact attention takes up a text on one rank, but " +
+                                 std::to_string(world.size()) + " were started",
+                             "", "start `rondo generate` without mpirun"));
+  }
   const std::vector<std::int32_t> prompt_tokens = tokens_of(prompt, *info.tokenizer, options);
   StreamFile::Record begun;
   if (!options.state_in.empty()) agree_on(world, [&] { begun = StreamFile::read_record(options.state_in); });

@@ -35,7 +35,9 @@ class Commands(unittest.TestCase):
             "--validation", "0.1")
         overrides = ["data.corpus=" + cls.path("corpus.h5"), "data.sequence_length=128", "model.d_model=32",
                      "train.steps=30", "precision.compute=fp32", "evaluate.sequences=0"]
-        run("train", CONFIG, "--run", cls.path("run"), *[word for o in overrides for word in ("--set", o)], ranks=2)
+        memory = ["model.attention=infini", "model.segment_tokens=16", "memory.span_tokens=64"]
+        for name, own in (("run", []), ("memory", memory)):
+            run("train", CONFIG, "--run", cls.path(name), *[word for o in overrides + own for word in ("--set", o)], ranks=2)
 
     @classmethod
     def tearDownClass(cls):
@@ -128,6 +130,20 @@ class Commands(unittest.TestCase):
         self.assertGreater(document["tokens_per_second"], 0)
         plain = self.generate("--temperature", "0").stdout.decode()
         self.assertEqual(plain, document["text"] + "\n")
+
+    def test_generate_goes_on_from_a_state(self):
+        with open(self.path("long.txt"), "w", encoding="ascii") as file:
+            file.write(TEXT[:700])
+        start = ["generate", "--checkpoint", self.path("memory"), "--json", "--tokens"]
+        whole = json.loads(run(*start, "40", "--prompt-file", self.path("long.txt"), ranks=3).stdout)["tokens"]
+        state = self.path("state.h5")
+        first = json.loads(run(*start, "15", "--prompt-file", self.path("long.txt"), "--state-out", state).stdout)
+        second = json.loads(run(*start, "25", "--state-in", state).stdout)
+        self.assertEqual(first["tokens"] + second["tokens"], whole)
+        again = json.loads(run(*start, "25", "--state-in", state, ranks=2).stdout)
+        self.assertEqual(again["tokens"], second["tokens"])
+        run("generate", "--checkpoint", self.path("run"), "--state-in", state, code=3)  # of another model
+        run("generate", "--checkpoint", self.path("memory"), "--state-in", self.path("corpus.h5"), code=3)
 
     def test_generate_refuses_wrong_use(self):
         checkpoint = ["generate", "--checkpoint", self.path("run")]
