@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `rondo generate`: continues a text with a checkpoint's model, shown as it comes. Several ranks take up the prompt together;
 // rank 0 goes on alone.
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -134,8 +133,7 @@ int generate(const Communicator& world, const GenerateOptions& options) {
   });
   prompt = world.broadcast(prompt);
   const StoredModelInfo info = read_model_info(find_checkpoint(world, options.checkpoint));
-  if (world.size() > 1 &&
-      std::ranges::find(info.config.model.attention, AttentionKind::Exact) != info.config.model.attention.end()) {
+  if (world.size() > 1 && info.config.model.has_exact_layers()) {
     agree(world, ConfigError("a model with exact attention takes up a text on one rank, but " +
                                  std::to_string(world.size()) + " were started",
                              "", "start `rondo generate` without mpirun"));

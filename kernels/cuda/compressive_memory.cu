@@ -61,20 +61,7 @@ template <typename T> void forward(Stream& stream, const CompressiveMemoryForwar
   using Sum = Accumulator<T>;
   const auto kv_heads = static_cast<int>(args.k.shape[1]), dim = static_cast<int>(args.k.shape[2]);
   Arena::Scope scope(args.scratch);
-  const MemoryTensors<E, Sum> memory{.q = args.q ? elements<T>(args.q) : nullptr,
-                                     .k = elements<T>(args.k),
-                                     .v = elements<T>(args.v),
-                                     .steps = device_steps(stream, args.schedule, args.scratch),
-                                     .z = args.normalisers.z.as<double>(),
-                                     .segment = args.normalisers.segment.as<double>(),
-                                     .num_steps = args.schedule.num_steps(),
-                                     .segment_tokens = static_cast<int>(written_tokens(args.schedule)),
-                                     .max_queries = static_cast<int>(most_queries(args.schedule)),
-                                     .heads = args.q ? static_cast<int>(args.q.shape[1]) : kv_heads,
-                                     .kv_heads = kv_heads,
-                                     .dim = dim,
-                                     .rule = args.rule,
-                                     .wide = moves_whole_packs(args)};
+  const MemoryTensors<E, Sum> memory = memory_tensors<T>(stream, args, moves_whole_packs(args));
   if (args.decay) args.scratch.device().fill_zero(stream, args.decay.data, args.decay.size_bytes());
   const MemoryGroups groups = MemoryGroups::of(args.schedule, kv_heads, dim, sizeof(Sum));
   for (std::int64_t i = 0; i < groups.count(); ++i) {

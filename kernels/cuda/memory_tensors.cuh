@@ -62,6 +62,26 @@ template <typename E, typename Sum> struct MemoryTensors {
   std::int64_t matrix_elements() const { return std::int64_t{kv_heads} * dim * dim; }
 };
 
+/// Of the arguments of forward or backward. @param wide as in MemoryTensors. @pre as of device_steps
+template <typename T, typename Args>
+MemoryTensors<Element<T>, Accumulator<T>> memory_tensors(Stream& stream, const Args& args, bool wide) {
+  const auto kv_heads = static_cast<int>(args.k.shape[1]);
+  return {.q = args.q ? elements<T>(args.q) : nullptr,
+          .k = elements<T>(args.k),
+          .v = elements<T>(args.v),
+          .steps = device_steps(stream, args.schedule, args.scratch),
+          .z = args.normalisers.z.template as<double>(),
+          .segment = args.normalisers.segment.template as<double>(),
+          .num_steps = args.schedule.num_steps(),
+          .segment_tokens = static_cast<int>(written_tokens(args.schedule)),
+          .max_queries = static_cast<int>(most_queries(args.schedule)),
+          .heads = args.q ? static_cast<int>(args.q.shape[1]) : kv_heads,
+          .kv_heads = kv_heads,
+          .dim = static_cast<int>(args.k.shape[2]),
+          .rule = args.rule,
+          .wide = wide};
+}
+
 /// x + 1 above 0, exp(x) below: the form elu(x) + 1 cancels.
 template <typename Sum> __device__ Sum feature(Sum x) { return x > 0 ? x + 1 : exp(x); }
 /// Its slope, given feature(x) too.

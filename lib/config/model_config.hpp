@@ -54,6 +54,7 @@ struct ModelConfig {
   double memory_gate = 0.0;  // at the start; sigmoid of it is the share of what is read
 
   bool has_memory() const { return std::ranges::find(attention, AttentionKind::Infini) != attention.end(); }
+  bool has_exact_layers() const { return std::ranges::find(attention, AttentionKind::Exact) != attention.end(); }
 
   bool operator==(const ModelConfig&) const = default;
 };

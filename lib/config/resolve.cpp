@@ -65,9 +65,9 @@ RunConfig resolve(RunConfig config, const Surroundings& surroundings) {
 
   if (config.parallel.ring == 0) config.parallel.ring = surroundings.world_size;
   if (!config.parallel.layout) {
-    const bool has_exact = std::ranges::find(model.attention, AttentionKind::Exact) != model.attention.end();
-    config.parallel.layout =
-        config.parallel.ring == 1 || !has_exact ? LayoutKind::Contiguous : balancing_layout(true, model.window);
+    config.parallel.layout = config.parallel.ring == 1 || !model.has_exact_layers()
+                                 ? LayoutKind::Contiguous
+                                 : balancing_layout(true, model.window);
   }
   resolve_device(config, surroundings);
   return config;

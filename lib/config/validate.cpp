@@ -53,7 +53,7 @@ void check_heads(const ModelConfig& model, Problems& problems) {
 void check_spans(const RunConfig& config, Problems& problems) {
   const std::int64_t span = config.memory.span_tokens, segment = config.model.segment_tokens;
   if (span == 0) return;
-  if (std::ranges::find(config.model.attention, AttentionKind::Exact) != config.model.attention.end()) {
+  if (config.model.has_exact_layers()) {
     problems.push_back(
         {{"memory.span_tokens", "model.attention"},
          "memory.span_tokens needs a model of \"infini\" layers alone: \"exact\" attention sees the whole "

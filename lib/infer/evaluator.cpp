@@ -31,8 +31,7 @@ std::int64_t longest_sequence(const EvaluationData& data) {
 std::int64_t share_capacity(const EvaluationData& data, int ring, const EvaluationOptions& options) {
   const std::int64_t longest = longest_sequence(data);
   if (longest < ring) return 1;
-  const SequenceSpans spans(longest, options.span_tokens, ring, options.layout);
-  return std::max(spans.layout(0).max_tokens(), spans.layout(spans.count() - 1).max_tokens());
+  return SequenceSpans(longest, options.span_tokens, ring, options.layout).max_tokens();
 }
 
 }  // namespace

@@ -19,8 +19,7 @@ SequenceStream::SequenceStream(Execution& execution, Transformer& model, const S
       host_logits_(accumulator_of(model.compute_dtype()), model.shape().vocabulary) {
   ensure(options.chunk_tokens > 0, "a chunk has tokens");
   const int ring = execution.ring.size();
-  for (std::int64_t layer = 0; ring > 1 && layer < model.shape().layers; ++layer) {
-    if (model.shape().has_memory(layer)) continue;
+  if (ring > 1 && model.shape().has_exact_layers()) {
     throw ConfigError(
         "a model with exact attention takes up a text on one rank, not on a ring of " + std::to_string(ring), "",
         "start `rondo generate` without mpirun");

@@ -13,7 +13,7 @@ ModelSight sight_of(const ModelConfig& model) {
   return {.segment_tokens = model.segment_tokens,
           .window_segments = model.window_segments,
           .num_layers = model.layers,
-          .has_exact_layers = std::ranges::find(model.attention, AttentionKind::Exact) != model.attention.end()};
+          .has_exact_layers = model.has_exact_layers()};
 }
 
 TaskEvaluator::TaskEvaluator(Execution& execution, const Communicator& world, Transformer& model,

@@ -2,6 +2,7 @@
 // The sizes and constants of a LLaMA transformer, in the letters of docs/notation.md.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -53,6 +54,7 @@ struct TransformerShape {
     return attention[static_cast<std::size_t>(layer) % attention.size()];
   }
   bool has_memory(std::int64_t layer) const { return attention_of(layer) == LayerAttention::Infini; }
+  bool has_exact_layers() const { return std::ranges::find(attention, LayerAttention::Exact) != attention.end(); }
 };
 
 /// Radians a token of pair i = 0 .. D/2-1: theta^(-2i/D), stretched as the scaling says.

@@ -27,18 +27,8 @@ std::int64_t attention_workspace(const TransformerShape& s, std::int64_t tokens)
   return std::max(forward, backward);
 }
 
-bool has_exact(const TransformerShape& s) {
-  return std::ranges::find(s.attention, LayerAttention::Exact) != s.attention.end();
-}
-
 SequenceSpans spans_of(const RunConfig& config) {
   return {config.data.sequence_length, config.memory.span_tokens, config.parallel.ring, *config.parallel.layout};
-}
-
-/// The largest share of a span.
-std::int64_t share_tokens(const RunConfig& config) {
-  const SequenceSpans spans = spans_of(config);
-  return std::max(spans.layout(0).max_tokens(), spans.layout(spans.count() - 1).max_tokens());
 }
 
 /// Tokens of other ranks and spans whose keys a rank needs beside its own in a layer with a memory: those in sight of its first
@@ -144,7 +134,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, const TransformerShape& 
   const DType compute = dtype_of_compute(config.precision.compute);
   const auto storage = static_cast<std::int64_t>(size_of(compute));
   const auto accumulator = static_cast<std::int64_t>(size_of(accumulator_of(compute)));
-  const std::int64_t tokens = share_tokens(config);
+  const std::int64_t tokens = spans_of(config).max_tokens();
   const std::int64_t parameters = num_parameters(shape);
   const std::int64_t key_values = 2 * tokens * shape.kv_heads * shape.head_dim;  // of one share
   const std::int64_t chunk = std::min(shape.head_chunk_tokens, tokens);
@@ -168,7 +158,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, const TransformerShape& 
                            shape.layers * state_bytes(config, shape, accumulator) + state;
   }
   // Two remote shares; in backward also two travelling sums, a contribution and what comes home.
-  if (config.parallel.ring > 1 && has_exact(shape))
+  if (config.parallel.ring > 1 && shape.has_exact_layers())
     of(MemoryUse::KeyValueSlots) = key_values * (2 * storage + 4 * accumulator);
   of(MemoryUse::Workspace) = estimate_workspace(config, shape, tokens);
   of(MemoryUse::HeadChunk) = chunk * (shape.vocabulary * (accumulator + storage) + 2 * shape.d_model * storage);

@@ -48,7 +48,7 @@ SequenceState* SpanStates::before(std::int64_t span) {
 
 void SpanStates::walk(const Advance& advance, const GoBack& go_back) {
   TraceScope trace("span_states.walk");
-  const std::int64_t last_block = first_of_block(num_spans_ - 1);
+  const std::int64_t last_block = (num_spans_ - 1) / spacing_ * spacing_;
   for (std::int64_t span = 0; span < last_block; ++span) advance(span, {before(span), before(span + 1)});
   d_state_.clear(execution_.device, execution_.compute);
   for (std::int64_t first = last_block; first >= 0; first -= spacing_) {

@@ -31,12 +31,9 @@ class SpanStates {
   /// Calls advance() for the spans whose state is needed, and go_back() once for each span, the last first.
   void walk(const Advance& advance, const GoBack& go_back);
 
-  std::int64_t spacing() const { return spacing_; }
-
  private:
   /// The state before a span: null before the first.
   SequenceState* before(std::int64_t span);
-  std::int64_t first_of_block(std::int64_t span) const { return span / spacing_ * spacing_; }
 
   Execution& execution_;
   std::int64_t num_spans_;

@@ -2,6 +2,7 @@
 // What the memory of a rank depends on, by the ledger of its device: its own tokens, linearly, and no product of them with the
 // sequence, the vocabulary or the feed-forward dimension; and nothing of training when a model is only used.
 #include <gtest/gtest.h>
+#include <utility>
 
 #include "kernels/cpu/backend.hpp"
 #include "model/transformer.hpp"
@@ -119,27 +120,34 @@ TEST_P(WorkspaceOfTraining, GrowsByAtMostFiveRowsOfTheModelForEveryToken) {
   EXPECT_LE(of_64_columns, 5 * 64 * static_cast<std::int64_t>(size_of(GetParam())));
 }
 
-// What the plan says of a token is what it takes, within what the CPU's kernels take themselves.
+/// What the plan says of a token is what it takes, within what the CPU's kernels take themselves.
+void expect_growth_as_planned(const TransformerShape& shape, ModelConfig model, DType compute) {
+  RunConfig config;
+  config.model = std::move(model);
+  config.model.vocabulary_size = 256;
+  config.memory = {.ffn_chunk_tokens = kChunk, .head_chunk_tokens = kChunk};
+  config.precision.compute = compute == DType::Bf16 ? ComputePrecision::Bf16 : ComputePrecision::Fp32;
+  config.parallel = {.ring = 1, .layout = LayoutKind::Contiguous, .device = DeviceChoice::Cpu};
+  const auto planned = [&](std::int64_t tokens) {
+    config.data.sequence_length = tokens;
+    return estimate_cost(config).memory_bytes[static_cast<std::size_t>(MemoryUse::Workspace)];
+  };
+  const auto slope = static_cast<double>((planned(2 * kTokens) - planned(kTokens)) / kTokens);
+  const auto measured = static_cast<double>(growth_per_token(shape, compute));
+  EXPECT_GE(slope, 0.95 * measured) << "d_model " << shape.d_model;
+  EXPECT_LE(slope, 1.1 * measured) << "d_model " << shape.d_model;
+}
+
+ModelConfig config_of(std::int64_t d_model, std::int64_t d_ff) {
+  return {.layers = 2, .d_model = d_model, .heads = 2, .kv_heads = 1, .head_dim = 16, .d_ff = d_ff};
+}
+
 TEST_P(WorkspaceOfTraining, GrowsAsThePlanSays) {
   struct Case {
     std::int64_t d_model, d_ff;
   };
   for (const auto [d_model, d_ff] : {Case{64, 96}, Case{128, 32}, Case{16, 512}}) {
-    const TransformerShape shape = shape_with(d_model, d_ff, 256);
-    RunConfig config;
-    config.model = {.layers = 2, .d_model = d_model, .heads = 2, .kv_heads = 1, .head_dim = 16, .d_ff = d_ff};
-    config.model.vocabulary_size = 256;
-    config.memory = {.ffn_chunk_tokens = kChunk, .head_chunk_tokens = kChunk};
-    config.precision.compute = GetParam() == DType::Bf16 ? ComputePrecision::Bf16 : ComputePrecision::Fp32;
-    config.parallel = {.ring = 1, .layout = LayoutKind::Contiguous, .device = DeviceChoice::Cpu};
-    const auto planned = [&](std::int64_t tokens) {
-      config.data.sequence_length = tokens;
-      return estimate_cost(config).memory_bytes[static_cast<std::size_t>(MemoryUse::Workspace)];
-    };
-    const auto slope = static_cast<double>((planned(2 * kTokens) - planned(kTokens)) / kTokens);
-    const auto measured = static_cast<double>(growth_per_token(shape, GetParam()));
-    EXPECT_GE(slope, 0.95 * measured) << "d_model " << d_model;
-    EXPECT_LE(slope, 1.1 * measured) << "d_model " << d_model;
+    expect_growth_as_planned(shape_with(d_model, d_ff, 256), config_of(d_model, d_ff), GetParam());
   }
 }
 
@@ -149,23 +157,11 @@ TEST_P(WorkspaceOfTraining, GrowsWithAMemoryAsThePlanSays) {
   TransformerShape shape = shape_with(64, 96, 256);
   shape.attention = {LayerAttention::Infini};
   shape.segments = {.segment_tokens = kSegment, .memory_rule = MemoryRule::Delta};
-  RunConfig config;
-  config.model = {.layers = 2, .d_model = 64, .heads = 2, .kv_heads = 1, .head_dim = 16, .d_ff = 96};
-  config.model.vocabulary_size = 256;
-  config.model.attention = {AttentionKind::Infini};
-  config.model.segment_tokens = kSegment;
-  config.model.memory_rule = MemoryRuleChoice::Delta;
-  config.memory = {.ffn_chunk_tokens = kChunk, .head_chunk_tokens = kChunk};
-  config.precision.compute = GetParam() == DType::Bf16 ? ComputePrecision::Bf16 : ComputePrecision::Fp32;
-  config.parallel = {.ring = 1, .layout = LayoutKind::Contiguous, .device = DeviceChoice::Cpu};
-  const auto planned = [&](std::int64_t tokens) {
-    config.data.sequence_length = tokens;
-    return estimate_cost(config).memory_bytes[static_cast<std::size_t>(MemoryUse::Workspace)];
-  };
-  const auto slope = static_cast<double>((planned(2 * kTokens) - planned(kTokens)) / kTokens);
-  const auto measured = static_cast<double>(growth_per_token(shape, GetParam()));
-  EXPECT_GE(slope, 0.95 * measured);
-  EXPECT_LE(slope, 1.1 * measured);
+  ModelConfig model = config_of(64, 96);
+  model.attention = {AttentionKind::Infini};
+  model.segment_tokens = kSegment;
+  model.memory_rule = MemoryRuleChoice::Delta;
+  expect_growth_as_planned(shape, model, GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, WorkspaceOfTraining, testing::Values(DType::Fp32, DType::Bf16),
