@@ -92,6 +92,7 @@ class Device {
 
 class CpuDevice final : public Device {
  public:
+  CpuDevice();
   DeviceKind kind() const override { return DeviceKind::Cpu; }
   std::string name() const override { return "cpu"; }
   void* allocate(std::size_t bytes) override;

@@ -28,6 +28,8 @@ class SequenceSpans {
     const std::int64_t end = span + 1 < count_ ? first + span_tokens_ : sequence_tokens_;
     return {end - first, ring_, kind_, first};
   }
+  /// The largest share of any rank in any span.
+  std::int64_t max_tokens() const { return std::max(layout(0).max_tokens(), layout(count_ - 1).max_tokens()); }
   /// Of a rank in any span.
   std::int64_t most_tokens(int rank) const {
     return std::max(layout(0).num_tokens(rank), layout(count_ - 1).num_tokens(rank));

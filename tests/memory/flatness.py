@@ -19,7 +19,7 @@ TOKENS_PER_RANK = 1024
 # Wide, so that a token takes many bytes; small heads and few weights, so that sixteen ranks take seconds on two cores.
 CONFIG = f"""
 [model]
-layers = 2
+layers = 4
 d_model = 1024
 heads = 1
 head_dim = 16
