@@ -281,7 +281,9 @@ void add_attention(Program& program) {
   command->add_option("--output", options->output, "HDF5: out [B,S,N,D], lse [B,N,S] (natural log); d_q, d_k, d_v")
       ->required()
       ->type_name("FILE");
-  command->add_option("--layout", options->layout, "who owns which tokens: auto, contiguous, zigzag or striped")
+  command
+      ->add_option("--layout", options->layout,
+                   "who owns which tokens: auto, contiguous, zigzag, striped or block_cyclic")
       ->capture_default_str()
       ->type_name("LAYOUT");
   command->add_option("--dtype", options->dtype, "what is computed with: fp64, fp32 or bf16")

@@ -191,8 +191,9 @@ void add_eval(Program& program) {
   command->add_option("--ring", options->ring, "ranks that share a sequence; all if not given")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("R");
-  command->add_option("--layout", options->layout, "as parallel.layout: auto, contiguous, zigzag or striped")
-      ->check(CLI::IsMember({"auto", "contiguous", "zigzag", "striped"}))
+  command
+      ->add_option("--layout", options->layout, "as parallel.layout: auto, contiguous, zigzag, striped or block_cyclic")
+      ->check(CLI::IsMember({"auto", "contiguous", "zigzag", "striped", "block_cyclic"}))
       ->type_name("LAYOUT");
   add_machine_options(*command, options->device, options->threads);
   CLI::Option* task = add_eval_task_options(*command, options->task);

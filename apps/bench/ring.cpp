@@ -222,7 +222,8 @@ void add_ring(Program& program, CLI::App& group) {
   add_dtype_option(*command, options->dtypes);
   command->add_option("--tokens", options->tokens, "of the sequence, over all ranks")->check(CLI::Range(1, 1 << 24));
   command->add_option("--head-dim", options->head_dim, "dimensions of a head")->check(CLI::Range(1, 1024));
-  command->add_option("--layout", options->layout, "auto, contiguous, zigzag or striped")->type_name("LAYOUT");
+  command->add_option("--layout", options->layout, "auto, contiguous, zigzag, striped or block_cyclic")
+      ->type_name("LAYOUT");
   command->add_option("--window", options->window, "a query sees keys with 0 <= i - j < W; 0: no window")
       ->check(CLI::Range(0, 1 << 24))
       ->type_name("W");

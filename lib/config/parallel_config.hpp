@@ -11,8 +11,10 @@
 namespace rondo {
 
 constexpr auto words_of(LayoutKind) {
-  return std::to_array<Word<LayoutKind>>(
-      {{LayoutKind::Contiguous, "contiguous"}, {LayoutKind::Zigzag, "zigzag"}, {LayoutKind::Striped, "striped"}});
+  return std::to_array<Word<LayoutKind>>({{LayoutKind::Contiguous, "contiguous"},
+                                          {LayoutKind::Zigzag, "zigzag"},
+                                          {LayoutKind::Striped, "striped"},
+                                          {LayoutKind::BlockCyclic, "block_cyclic"}});
 }
 
 enum class DeviceChoice { Auto, Cpu, Cuda, Reference };

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 namespace rondo {
 
 namespace {
+
+constexpr int kBlocksOfRank = 4;  // of block_cyclic
 
 struct Part {
   std::int64_t first;
@@ -20,6 +23,21 @@ Part part_of(std::int64_t total, std::int64_t parts, std::int64_t index) {
   return {index * base + std::min(index, longer), base + (index < longer ? 1 : 0)};
 }
 
+// Ascending parts as runs; those that touch, as all do in a ring of one, are one run.
+TokenRuns joined(const std::vector<Part>& parts, std::int64_t first_position) {
+  TokenRuns runs;
+  Part whole{0, 0};
+  for (const Part& part : parts) {
+    if (part.first != whole.first + whole.count) {
+      runs.append(first_position + whole.first, 1, whole.count);
+      whole.first = part.first, whole.count = 0;
+    }
+    whole.count += part.count;
+  }
+  runs.append(first_position + whole.first, 1, whole.count);
+  return runs;
+}
+
 }  // namespace
 
 std::string_view name_of(LayoutKind kind) {
@@ -27,15 +45,17 @@ std::string_view name_of(LayoutKind kind) {
     case LayoutKind::Contiguous: return "contiguous";
     case LayoutKind::Zigzag: return "zigzag";
     case LayoutKind::Striped: return "striped";
+    case LayoutKind::BlockCyclic: return "block_cyclic";
   }
   return "?";
 }
 
 LayoutKind layout_kind_from(std::string_view name) {
-  for (LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+  for (LayoutKind kind : kLayoutKinds) {
     if (name == name_of(kind)) return kind;
   }
-  throw ConfigError("unknown layout '" + std::string(name) + "'", "", "use contiguous, zigzag or striped");
+  throw ConfigError("unknown layout '" + std::string(name) + "'", "",
+                    "use contiguous, zigzag, striped or block_cyclic");
 }
 
 LayoutKind balancing_layout(bool causal, std::int64_t window) {
@@ -55,25 +75,20 @@ TokenRuns SequenceLayout::runs(int rank) const {
   ensure(rank >= 0 && rank < ring_, "the rank lies in the ring");
   TokenRuns runs;
   switch (kind_) {
-    case LayoutKind::Contiguous: {
-      const Part part = part_of(span_tokens_, ring_, rank);
-      runs.append(first_position_ + part.first, 1, part.count);
-      break;
-    }
-    case LayoutKind::Zigzag: {
-      const Part early = part_of(span_tokens_, 2 * ring_, rank);
-      const Part late = part_of(span_tokens_, 2 * ring_, 2 * ring_ - 1 - rank);
-      if (early.first + early.count == late.first) {  // the innermost rank, or a ring of one
-        runs.append(first_position_ + early.first, 1, early.count + late.count);
-      } else {
-        runs.append(first_position_ + early.first, 1, early.count);
-        runs.append(first_position_ + late.first, 1, late.count);
+    case LayoutKind::Contiguous: return joined({part_of(span_tokens_, ring_, rank)}, first_position_);
+    case LayoutKind::Zigzag:
+      return joined({part_of(span_tokens_, 2 * ring_, rank), part_of(span_tokens_, 2 * ring_, 2 * ring_ - 1 - rank)},
+                    first_position_);
+    case LayoutKind::BlockCyclic: {
+      std::vector<Part> parts;
+      for (int block = 0; block < kBlocksOfRank; ++block) {
+        parts.push_back(part_of(span_tokens_, kBlocksOfRank * ring_, rank + block * ring_));
       }
-      break;
+      return joined(parts, first_position_);
     }
     case LayoutKind::Striped:
       runs.append(first_position_ + rank, ring_, (span_tokens_ - rank + ring_ - 1) / ring_);
-      break;
+      return runs;
   }
   return runs;
 }

@@ -2,6 +2,7 @@
 // The one map between global positions of a span and (rank, local index). Nothing is padded; shares may differ by rank.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -10,8 +11,11 @@
 namespace rondo {
 
 /// contiguous: rank r owns the r-th part; zigzag: parts r and 2R-1-r of 2R, which balances causal attention
-/// (Llama 3, arXiv 2407.21783, section 3.3.2); striped: positions r, r+R, r+2R, ... (Striped Attention, arXiv 2311.09431).
-enum class LayoutKind { Contiguous, Zigzag, Striped };
+/// (Llama 3, arXiv 2407.21783, section 3.3.2); striped: positions r, r+R, r+2R, ... (Striped Attention, arXiv 2311.09431);
+/// block_cyclic: parts r, r+R, r+2R and r+3R of 4R, which spreads what differs along a sequence, such as its documents.
+enum class LayoutKind { Contiguous, Zigzag, Striped, BlockCyclic };
+inline constexpr std::array kLayoutKinds = {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped,
+                                            LayoutKind::BlockCyclic};
 
 std::string_view name_of(LayoutKind kind);
 /// The layout that gives all ranks the same work: zigzag where a later query sees more keys, contiguous where all see as many.

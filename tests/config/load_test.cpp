@@ -189,10 +189,10 @@ INSTANTIATE_TEST_SUITE_P(
         WrongKey{"[parallel]\nring = 0",
                  "a.toml:13:8: parallel.ring must be \"all\" or an integer >= 1, but is 0\n"
                  "    fix: the default is \"all\", which is taken when the line is removed"},
-        WrongKey{
-            "[parallel]\nlayout = \"zig-zag\"",
-            "a.toml:13:10: parallel.layout must be \"auto\", \"contiguous\", \"zigzag\" or \"striped\", but is the "
-            "text \"zig-zag\"\n    fix: did you mean \"zigzag\"?"},
+        WrongKey{"[parallel]\nlayout = \"zig-zag\"",
+                 "a.toml:13:10: parallel.layout must be \"auto\", \"contiguous\", \"zigzag\", \"striped\" or "
+                 "\"block_cyclic\", but is the "
+                 "text \"zig-zag\"\n    fix: did you mean \"zigzag\"?"},
         WrongKey{"[checkpoint]\nkeep = 0",
                  "a.toml:13:8: checkpoint.keep must be an integer from 1 to 1000000, but is 0\n"
                  "    fix: the default is 3, which is taken when the line is removed"},

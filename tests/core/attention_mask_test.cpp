@@ -64,7 +64,7 @@ std::vector<Case> random_cases(int count) {
 // The shares that the masks are asked about: those of every layout over 1 to 4 ranks.
 std::vector<TokenRuns> shares_of(std::int64_t tokens) {
   std::vector<TokenRuns> shares;
-  for (LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+  for (LayoutKind kind : kLayoutKinds) {
     for (int ring = 1; ring <= std::min<std::int64_t>(4, tokens); ++ring) {
       for (int rank = 0; rank < ring; ++rank) shares.push_back(SequenceLayout(tokens, ring, kind).runs(rank));
     }

@@ -70,8 +70,7 @@ TEST_P(EveryLayout, KnowsItsLargestShare) {
 
 TEST_P(EveryLayout, IsFoundByItsName) { EXPECT_EQ(layout_kind_from(name_of(GetParam())), GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, EveryLayout,
-                         testing::Values(LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped),
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryLayout, testing::ValuesIn(kLayoutKinds),
                          [](const auto& kind) { return std::string(name_of(kind.param)); });
 
 TEST(SequenceLayout, MatchesSharesDrawnByHand) {
@@ -84,6 +83,10 @@ TEST(SequenceLayout, MatchesSharesDrawnByHand) {
   const SequenceLayout striped(7, 3, LayoutKind::Striped);
   EXPECT_EQ(positions_of(striped.runs(0)), (std::vector<std::int64_t>{0, 3, 6}));
   EXPECT_EQ(positions_of(striped.runs(1)), (std::vector<std::int64_t>{1, 4}));
+  const SequenceLayout block_cyclic(18, 2, LayoutKind::BlockCyclic);
+  EXPECT_EQ(positions_of(block_cyclic.runs(0)), (std::vector<std::int64_t>{0, 1, 2, 6, 7, 10, 11, 14, 15}));
+  EXPECT_EQ(positions_of(block_cyclic.runs(1)), (std::vector<std::int64_t>{3, 4, 5, 8, 9, 12, 13, 16, 17}));
+  EXPECT_EQ(SequenceLayout(18, 1, LayoutKind::BlockCyclic).runs(0), TokenRuns::contiguous(0, 18));
 }
 
 TEST(SequenceLayout, BalancesCausalWorkWhenZigzag) {

@@ -81,7 +81,7 @@ TEST_F(EvaluatorTest, DoesNotDependOnRanksRingsAndLayouts) {
       if (test::world().size() < ranks) continue;
       test::with_ranks(ranks, [&, ring = ring](const Communicator& group) {
         Bench bench(group.split(0), ring);
-        for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+        for (const LayoutKind layout : kLayoutKinds) {
           SCOPED_TRACE(std::to_string(group.size()) + " ranks, ring " + std::to_string(ring) + ", " +
                        std::string(name_of(layout)));
           expect_same(bench.evaluate(text, {.layout = layout}), alone);

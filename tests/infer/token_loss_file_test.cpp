@@ -58,7 +58,7 @@ TEST_F(TokenLossFileTest, HoldsTokensWhoseSumIsTheLossInDocumentOrder) {
   const Communicator world = test::world(), self = Communicator::self();
   const EvaluationData data{corpus_, Split::Validation, 16, true};
   const Written alone = evaluate_to_file(self, 1, data, {});
-  for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+  for (const LayoutKind layout : kLayoutKinds) {
     const Written shared = evaluate_to_file(world, world.size() % 2 == 0 ? 2 : 0, data, {.layout = layout});
     if (world.rank() != 0) continue;
     EXPECT_EQ(shared.document_offsets, (std::vector<std::int64_t>{0, 19, 20, kTokens}));

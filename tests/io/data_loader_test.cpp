@@ -70,7 +70,7 @@ TEST_F(DataLoaderOnCorpus, GivesEveryRingTheSameSequence) {
                             {.sequence_length = 37, .seed = 3, .isolate_documents = isolate, .shuffle = true});
     for (std::int64_t index : {0, 1, 2, 5, 1000}) {
       const LoadedSequence alone = whole(loader, index);
-      for (LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+      for (LayoutKind kind : kLayoutKinds) {
         for (int ring : {1, 2, 3, 4, 5, 8, 37}) {
           if (kind == LayoutKind::Zigzag && 2 * ring > 37 && ring != 37) continue;
           expect_equal(joined(loader, index, ring, kind), alone,
@@ -249,7 +249,7 @@ TEST_F(DataLoaderOnCorpus, AsksForRecordedTargetsOnly) {
           ++num_targets;
         }
         EXPECT_EQ(alone.num_targets_local, num_targets);
-        for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+        for (const LayoutKind kind : kLayoutKinds) {
           if (alone.tokens.size() == 11)
             expect_equal(joined(loader, index, 3, kind), alone, std::string(name_of(kind)));
         }

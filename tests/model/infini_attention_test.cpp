@@ -217,7 +217,7 @@ TEST_P(InfiniAttentionRing, IsThatOfTheSequentialProgram) {
   if (world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   answers();
   with_ranks(GetParam(), [](const Communicator& group) {
-    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag}) {
+    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::BlockCyclic}) {
       for (const Spans spans : {Spans::One, Spans::Three, Spans::Smallest}) {
         for (std::size_t index = 0; index < oracle_cases().size(); ++index) {
           SCOPED_TRACE(std::string(oracle_cases()[index].name) + ", " + std::string(name_of(layout)) + ", spans " +

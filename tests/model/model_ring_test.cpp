@@ -42,7 +42,7 @@ class ModelRing : public testing::TestWithParam<int> {};
 TEST_P(ModelRing, GivesTheGradientsOfOneRankForEveryLayout) {
   if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   test::with_ranks(GetParam(), [](const Communicator& group) {
-    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+    for (const LayoutKind layout : kLayoutKinds) {
       for (const test::ModelCase& c : test::tiny_cases()) {
         SCOPED_TRACE(c.name + ", " + std::string(name_of(layout)) + ", ranks: " + std::to_string(group.size()));
         expect_equal_to_one_rank(group, layout, c);
@@ -54,7 +54,7 @@ TEST_P(ModelRing, GivesTheGradientsOfOneRankForEveryLayout) {
 TEST_P(ModelRing, GivesTheGradientsOfOneRankWithAMemory) {
   if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   test::with_ranks(GetParam(), [](const Communicator& group) {
-    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag}) {
+    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::BlockCyclic}) {
       for (const test::ModelCase& c : test::infini_cases()) {
         SCOPED_TRACE(c.name + ", " + std::string(name_of(layout)) + ", ranks: " + std::to_string(group.size()));
         expect_equal_to_one_rank(group, layout, c);
@@ -100,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, ModelRing, testing::Values(1, 2, 3, 4, 5, 8));
 TEST(ModelRing, TakesAsFewTokensAsRanks) {
   const Communicator all = test::world();
   test::ModelCase c{"one token a rank", test::tiny_shape(), all.size(), {.causal = true}, {}};
-  for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+  for (const LayoutKind layout : kLayoutKinds) {
     expect_equal_to_one_rank(all, layout, c);
   }
 }

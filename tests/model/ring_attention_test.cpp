@@ -125,7 +125,7 @@ class RingAttentionTest : public testing::TestWithParam<int> {};
 TEST_P(RingAttentionTest, MatchesOneRankForEveryLayoutAndMask) {
   if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   test::with_ranks(GetParam(), [](const Communicator& group) {
-    for (LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+    for (LayoutKind kind : kLayoutKinds) {
       expect_equal_to_one_rank(group, kind);
     }
   });

@@ -17,7 +17,7 @@ TEST(RingCheck, PassesOnRanksThatWork) {
   const Communicator all = test::world();
   test::TestExecution ring(all), one(Communicator::self());
   for (const DType dtype : {DType::Fp64, DType::Fp32, DType::Bf16}) {
-    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+    for (const LayoutKind layout : kLayoutKinds) {
       EXPECT_NO_THROW(check_ring(all, ring.get(), one.get(), check_of(dtype, layout)));
     }
   }

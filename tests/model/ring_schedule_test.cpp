@@ -112,7 +112,7 @@ std::vector<AttentionMask> masks(std::int64_t tokens) {
 TEST(RingSchedule, FitsTogetherOnAllRanksForEveryLayoutAndMask) {
   for (int ring = 1; ring <= 9; ++ring) {
     for (std::int64_t tokens : {std::int64_t{ring} + 4, std::int64_t{50}}) {
-      for (LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+      for (LayoutKind kind : kLayoutKinds) {
         for (const AttentionMask& mask : masks(tokens)) {
           SCOPED_TRACE(std::string(name_of(kind)) + " ring " + std::to_string(ring) + " tokens " +
                        std::to_string(tokens));

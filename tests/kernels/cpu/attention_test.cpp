@@ -117,7 +117,7 @@ TEST_F(CpuAttentionTolerance, HoldsForAllHeadDimensionsAndGroups) {
 TEST_F(CpuAttentionTolerance, HoldsForAllMasksAndLayouts) {
   if (kSlowed) GTEST_SKIP() << "StaysInItsTensors is what a sanitizer looks at";
   constexpr std::int64_t tokens = 331;
-  for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+  for (const LayoutKind kind : kLayoutKinds) {
     SCOPED_TRACE(name_of(kind));
     const std::vector<TokenRuns> shares = shares_of(tokens, 3, kind);
     expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = true}, tokens), shares);

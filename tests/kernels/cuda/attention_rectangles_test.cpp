@@ -40,8 +40,6 @@ std::map<std::pair<std::int64_t, std::int64_t>, int> visible_pairs(const Attenti
   return pairs;
 }
 
-constexpr LayoutKind kLayouts[] = {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped};
-
 struct Tally {
   int cut = 0, not_cut = 0;
 };
@@ -49,7 +47,7 @@ struct Tally {
 /// Every block of every small world under a mask; counts those that were cut into rectangles.
 Tally check_worlds(const AttentionMask& mask, std::int64_t span) {
   Tally tally;
-  for (const LayoutKind kind : kLayouts) {
+  for (const LayoutKind kind : kLayoutKinds) {
     for (int ring = 1; ring <= std::min<std::int64_t>(5, span); ++ring) {
       const SequenceLayout layout(span, ring, kind);
       for (int rank = 0; rank < ring; ++rank) {

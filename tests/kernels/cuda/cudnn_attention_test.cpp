@@ -68,7 +68,7 @@ void expect_like_reference(const Sizes& sizes, const AttentionMask& mask, int ri
 }
 
 TEST(CudnnAttention, MatchesTheReferenceInEveryLayout) {
-  for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+  for (const LayoutKind kind : kLayoutKinds) {
     for (const int ring : {1, 2, 3}) {
       expect_like_reference({.tokens = 37, .heads = 4, .kv_heads = 2, .dim = 16}, AttentionMask({.causal = true}, 37),
                             ring, kind);

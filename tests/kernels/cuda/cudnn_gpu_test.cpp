@@ -32,7 +32,7 @@ TEST_P(CudnnOnAGpu, MatchesTheReferenceInEveryLayout) {
   const auto backend =
       device_module().make_backend(*device, {.deterministic = false, .attention_kernel = AttentionKernel::Cudnn});
   AttentionOnDevice cudnn(*device, *backend);
-  for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+  for (const LayoutKind kind : kLayoutKinds) {
     SCOPED_TRACE(name_of(kind));
     const SequenceLayout layout(tokens, 2, kind);
     const std::vector<TokenRuns> shares{layout.runs(0), layout.runs(1)};

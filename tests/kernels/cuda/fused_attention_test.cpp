@@ -134,7 +134,7 @@ TEST_F(FusedAttention, MatchesTheReferenceForAllHeadDimensionsAndGroups) {
 
 TEST_F(FusedAttention, MatchesTheReferenceForAllMasksAndLayouts) {
   constexpr std::int64_t tokens = 211;
-  for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+  for (const LayoutKind kind : kLayoutKinds) {
     SCOPED_TRACE(name_of(kind));
     const std::vector<TokenRuns> shares = shares_of(tokens, 2, kind);
     const auto documents = uneven_documents(tokens, 5);

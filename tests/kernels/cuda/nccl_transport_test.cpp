@@ -171,7 +171,7 @@ TEST(NcclTransport, AbortsWhenAPeerHasFailedAndSaysSo) {
 TEST(NcclTransport, CarriesRingAttentionInEveryLayout) {
   constexpr std::int64_t kTokens = 23, kHeads = 2, kDim = 4;
   for (const int ranks : {2, 3, 4}) {
-    for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+    for (const LayoutKind layout : kLayoutKinds) {
       for (const std::int64_t window : {0, 3}) {
         with_ranks(ranks, [&](const Communicator& group) {
           NcclRank rank(group);

@@ -57,7 +57,7 @@ TEST_P(AttentionOracle, AgreesWithBlocksOfEveryLayout) {
   const AttentionResult expected = ask(input, c);
   const AttentionMask mask(c.rule, c.tokens, c.documents);
   const auto backend = make_reference_backend(cpu_device());
-  for (const LayoutKind kind : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped}) {
+  for (const LayoutKind kind : kLayoutKinds) {
     const SequenceLayout layout(c.tokens, 3, kind);
     const std::vector<TokenRuns> shares{layout.runs(0), layout.runs(1), layout.runs(2)};
     const AttentionResult result =

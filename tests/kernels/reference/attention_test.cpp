@@ -178,8 +178,7 @@ INSTANTIATE_TEST_SUITE_P(
                                      MaskCase{"documents", {.causal = true}, {0, 1, 11, 24, 29}},
                                      MaskCase{"full_documents", {.causal = false}, {0, 13, 29}},
                                      MaskCase{"window_documents", {.causal = true, .window = 7}, {0, 9, 29}}),
-                     testing::Values(LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::Striped),
-                     testing::Values(2, 5)),
+                     testing::ValuesIn(kLayoutKinds), testing::Values(2, 5)),
     [](const testing::TestParamInfo<BlockCase>& test) {
       return std::string(std::get<0>(test.param).name) + "_" + std::string(name_of(std::get<1>(test.param))) + "_" +
              std::to_string(std::get<2>(test.param));
