@@ -23,7 +23,11 @@ void add_config_options(CLI::App& command, ConfigOptions& options) {
   command.add_option("config", options.path, "configuration file (TOML), see docs/reference/configuration.md")
       ->required()
       ->type_name("CONFIG");
-  command.add_option("--set", options.overrides, "override a key of the file; may be repeated")
+  add_overrides(command, options.overrides);
+}
+
+void add_overrides(CLI::App& command, std::vector<std::string>& overrides) {
+  command.add_option("--set", overrides, "override a key of the file; may be repeated")
       ->type_name("TABLE.KEY=VALUE")
       ->expected(1)
       ->take_all();

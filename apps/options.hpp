@@ -33,6 +33,8 @@ struct ConfigOptions {
   std::vector<std::string> overrides;
 };
 void add_config_options(CLI::App& command, ConfigOptions& options);
+/// --set alone.
+void add_overrides(CLI::App& command, std::vector<std::string>& overrides);
 void add_json_option(CLI::App& command, bool& json);
 
 }  // namespace rondo

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // `rondo train`: trains one stage; the same line starts a run and goes on with it.
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "apps/commands.hpp"
 #include "apps/live_line.hpp"
 #include "apps/ranks.hpp"
 #include "apps/run_extras.hpp"
 #include "apps/run_start.hpp"
+#include "config/value.hpp"
 #include "core/log.hpp"
 #include "core/trace.hpp"
 #include "train/run_trace.hpp"
@@ -19,6 +25,7 @@ namespace {
 
 constexpr int kStoppedEarly = 75;
 
+// One stage.
 int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
   const RunFolder& folder = record.take_folder(session, run_path(options));
   const Communicator& world = session.world();
@@ -54,24 +61,60 @@ int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
   if (finished) say_what_next(start, folder, trainer.state().progress.step);
   log::debug("{}", trace_table());
   record.end(finished ? "finished" : "stopped", finished ? 0 : kStoppedEarly);
+  session.set_watch({});
   return finished ? 0 : kStoppedEarly;
+}
+
+// Stage after stage, each in a folder of its own in the run's and with the weights that the one before has left. One that has
+// finished ends again at once.
+int train_stages(MpiSession& session, const TrainOptions& options, const std::vector<std::string>& configs,
+                 RunRecord& record) {
+  TrainOptions stage = options;
+  stage.config.path = configs.front();
+  if (configs.size() == 1) return train(session, stage, record);
+  const auto begun = std::chrono::steady_clock::now();
+  const std::filesystem::path run = run_path(stage);
+  std::filesystem::path before;
+  for (std::size_t i = 0; i < configs.size(); ++i) {
+    stage = options;
+    stage.config.path = configs[i];
+    if (i > 0) stage.config.overrides.push_back("train.initialise_from=" + before.string());
+    if (const auto limit = parse_duration(options.time_limit)) {  // of all stages
+      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begun;
+      stage.time_limit = print_duration(std::max(1e-3, *limit - elapsed.count()));
+    }
+    before = run / (std::to_string(i + 1) + "-" + std::filesystem::path(configs[i]).stem().string());
+    stage.run = before.string();
+    const int code = train(session, stage, record);
+    if (code != 0) return code;
+  }
+  return 0;
 }
 
 }  // namespace
 
 void add_train(Program& program) {
   auto options = std::make_shared<TrainOptions>();
-  CLI::App* command =
-      add_command(program, program.app,
-                  {"train", "Train a model; the same line starts a run and goes on with it.",
-                   "mpirun -n 2 rondo train configs/tiny.toml --set data.corpus=corpus.h5 --run runs/first"},
-                  [options] {
-                    RunRecord record;
-                    return run_on_ranks([&](MpiSession& session) { return train(session, *options, record); },
-                                        [&](const Error& error, bool rank_alone) { record.fail(error, rank_alone); });
-                  });
-  add_config_options(*command, options->config);
-  command->add_option("--run", options->run, "the run folder; runs/<name of CONFIG> if not given")
+  auto configs = std::make_shared<std::vector<std::string>>();
+  CLI::App* command = add_command(
+      program, program.app,
+      {"train", "Train a model; the same line starts a run and goes on with it.",
+       "mpirun -n 2 rondo train configs/tiny.toml --set data.corpus=corpus.h5 --run runs/first"},
+      [options, configs] {
+        RunRecord record;
+        return run_on_ranks([&](MpiSession& session) { return train_stages(session, *options, *configs, record); },
+                            [&](const Error& error, bool rank_alone) { record.fail(error, rank_alone); });
+      });
+  command
+      ->add_option(
+          "config", *configs,
+          "configuration file (TOML), see docs/reference/configuration.md; of several, stages, each begins with the "
+          "weights of the one before")
+      ->required()
+      ->expected(1, -1)
+      ->type_name("CONFIG");
+  add_overrides(*command, options->config.overrides);
+  command->add_option("--run", options->run, "the run folder; runs/<name of the first CONFIG> if not given")
       ->check([](const std::string& folder) { return folder.empty() ? "names no folder" : ""; })
       ->type_name("DIR");
   command->add_option("--time-limit", options->time_limit, "save and end with 75 before this time, e.g. 23h40m")
