@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo train`: trains one stage; the same line starts a run and goes on with it.
+// `rondo train`: trains one stage or several; the same line starts a run and goes on with it.
 #include <algorithm>
 #include <chrono>
 #include <filesystem>

@@ -73,24 +73,24 @@ SequenceLayout::SequenceLayout(std::int64_t span_tokens, int ring, LayoutKind ki
 
 TokenRuns SequenceLayout::runs(int rank) const {
   ensure(rank >= 0 && rank < ring_, "the rank lies in the ring");
-  TokenRuns runs;
+  std::vector<Part> parts;
   switch (kind_) {
-    case LayoutKind::Contiguous: return joined({part_of(span_tokens_, ring_, rank)}, first_position_);
+    case LayoutKind::Contiguous: parts = {part_of(span_tokens_, ring_, rank)}; break;
     case LayoutKind::Zigzag:
-      return joined({part_of(span_tokens_, 2 * ring_, rank), part_of(span_tokens_, 2 * ring_, 2 * ring_ - 1 - rank)},
-                    first_position_);
-    case LayoutKind::BlockCyclic: {
-      std::vector<Part> parts;
+      parts = {part_of(span_tokens_, 2 * ring_, rank), part_of(span_tokens_, 2 * ring_, 2 * ring_ - 1 - rank)};
+      break;
+    case LayoutKind::BlockCyclic:
       for (int block = 0; block < kBlocksOfRank; ++block) {
         parts.push_back(part_of(span_tokens_, kBlocksOfRank * ring_, rank + block * ring_));
       }
-      return joined(parts, first_position_);
-    }
-    case LayoutKind::Striped:
+      break;
+    case LayoutKind::Striped: {
+      TokenRuns runs;
       runs.append(first_position_ + rank, ring_, (span_tokens_ - rank + ring_ - 1) / ring_);
       return runs;
+    }
   }
-  return runs;
+  return joined(parts, first_position_);
 }
 
 std::int64_t SequenceLayout::max_tokens() const {

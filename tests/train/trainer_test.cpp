@@ -49,8 +49,9 @@ TEST_F(TrainerTest, GivesOneCurveOnEveryNumberOfRanksAndLayoutInFp64) {
     EXPECT_GE(alone.front() - alone.back(), 1.0) << "the model must learn";
   }
   for (int ranks : kRankCounts) {
-    for (const char* layout : {"contiguous", "zigzag", "striped", "block_cyclic"}) {
-      const auto losses = curve(ranks, {std::string("parallel.layout=") + layout});
+    for (const LayoutKind kind : kLayoutKinds) {
+      const std::string layout(name_of(kind));
+      const auto losses = curve(ranks, {"parallel.layout=" + layout});
       if (losses.empty() || alone.empty()) continue;  // rank 0 compares
       EXPECT_LE(largest_difference(losses, alone), 1e-10) << layout << " on " << ranks << " ranks";
     }
