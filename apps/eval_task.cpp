@@ -101,8 +101,8 @@ void print_json(const EvalTaskOptions& options, const Subject& subject, const Ta
   if (result.knocked_out) document["memory_knocked_out"] = json_of(*result.knocked_out);
   if (result.off) document["memory_off"] = json_of(*result.off);
   if (subject.task.has_pairs()) {
-    document["chance"]["any_value_of_the_sample"] =
-        result.model.expected_of_repeating / static_cast<double>(result.model.all.exact.num_all);
+    document["chance"]["any_value_not_asked_yet"] =
+        result.model.expected_of_guessing / static_cast<double>(result.model.all.exact.num_all);
   }
   document["answers_in_reach_of_local_attention"] = result.model.num_in_reach;
   if (options.train_samples > 0 && !subject.task.has_pairs()) document["passkeys_in_train"] = subject.passkeys_seen;
@@ -148,8 +148,8 @@ void print_text(const EvalTaskOptions& options, const Subject& subject, const Ta
   };
   text += guess("chance", chance.exact, chance.token);
   if (subject.task.has_pairs()) {
-    const double share = result.model.expected_of_repeating / static_cast<double>(result.model.all.exact.num_all);
-    text += guess("any value of the sample", share, share);
+    const double share = result.model.expected_of_guessing / static_cast<double>(result.model.all.exact.num_all);
+    text += guess("any value not asked yet", share, share);
   }
   if (sight.segment_tokens > 0) {
     text += heading("compressions") + rows(result.model.by_compressions);

@@ -80,6 +80,7 @@ template <typename Body> void parallel_items(const Stream& stream, int threads, 
         finished.fetch_add(1);
         worker.tick();
       }
+      worker.tick();  // where the calling thread came too late for an item
       // The calling thread keeps transfers moving until all are done.
       for (int tries = 0; worker.index() == 0 && !worker.stopped() && finished.load() < num_items; ++tries) {
         worker.pause(tries);

@@ -58,12 +58,21 @@ WrongAnswers classify(const TaskOptions& options, const TaskSample& sample, cons
           .expected_other = static_cast<double>(other.size()) / num_wrong_values};
 }
 
-/// Of all statements, those that say this value.
-double share_of_value(const TaskSample& sample, std::int32_t value) {
-  const auto count = std::ranges::count_if(sample.statements, [&](const TaskStatement& said) {
-    return sample.tokens[static_cast<std::size_t>(said.value_first)] == value;
-  });
-  return static_cast<double>(count) / static_cast<double>(sample.statements.size());
+/// Of the statements whose subject no earlier answer of the sample was about, those that say the right value.
+double share_of_guessing(const TaskSample& sample, const TaskAnswer& answer) {
+  std::set<std::int64_t> told;
+  for (const TaskAnswer& earlier : sample.answers) {
+    if (earlier.first < answer.first) told.insert(sample.statements[static_cast<std::size_t>(earlier.statement)].subject);
+  }
+  std::int64_t num_left = 0, num_right = 0;
+  for (const TaskStatement& said : sample.statements) {
+    if (told.contains(said.subject)) continue;
+    ++num_left;
+    const bool is_right = sample.tokens[static_cast<std::size_t>(said.value_first)] ==
+                          sample.tokens[static_cast<std::size_t>(answer.first)];
+    if (is_right) ++num_right;
+  }
+  return static_cast<double>(num_right) / static_cast<double>(num_left);
 }
 
 }  // namespace
@@ -96,7 +105,7 @@ void TaskScore::add(const TaskScore& other) {
   wrong.add(other.wrong);
   add_buckets(other.by_compressions, by_compressions);
   add_buckets(other.by_writes, by_writes);
-  expected_of_repeating += other.expected_of_repeating;
+  expected_of_guessing += other.expected_of_guessing;
   num_in_reach += other.num_in_reach;
 }
 
@@ -126,7 +135,7 @@ void add_answer(const TaskOptions& options, const ModelSight& sight, const TaskS
                 .num_in_reach = sight.reaches(statement, answer) ? 1 : 0};
   if (options.task == LongRangeTask::Rewrite) one.by_writes = {{answer.num_writes, answer.num_writes + 1, mine}};
   if (options.has_pairs()) {
-    one.expected_of_repeating = share_of_value(sample, sample.tokens[static_cast<std::size_t>(answer.first)]);
+    one.expected_of_guessing = share_of_guessing(sample, answer);
     if (mine.exact.num_right == 0) one.wrong = classify(options, sample, answer, predicted.front());
   }
   score.add(one);

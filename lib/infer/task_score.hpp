@@ -54,8 +54,8 @@ struct TaskScore {
   WrongAnswers wrong = {};
   std::vector<ScoreBucket> by_compressions = {};  ///< [0, 1), [1, 2), [2, 4), [4, 8), ...
   std::vector<ScoreBucket> by_writes = {};        ///< [1, 2), [2, 3), ...
-  /// Answers that repeating some value of the sample, whichever, would get right.
-  double expected_of_repeating = 0;
+  /// Answers that a guess among the values that no earlier answer of the sample was about would get right.
+  double expected_of_guessing = 0;
   std::int64_t num_in_reach = 0;  ///< answers whose statement local attention alone may reach
 
   void add(const TaskScore& other);

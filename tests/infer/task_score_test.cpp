@@ -94,7 +94,7 @@ TEST(TaskScore, TellsWhoseValueAWrongAnswerIs) {
   EXPECT_EQ(wrong(4).num_all, 0);
   TaskScore right;
   add_answer(options, {}, sample, sample.answers[0], std::span(&sample.tokens[9], 1), right);
-  EXPECT_DOUBLE_EQ(right.expected_of_repeating, 0.5) << "two of four statements say 4";
+  EXPECT_DOUBLE_EQ(right.expected_of_guessing, 0.5) << "two of four statements say 4";
   EXPECT_EQ(wrong(3).num_older, 1);
   EXPECT_EQ(wrong(3).num_other, 0);
   EXPECT_EQ(wrong(5).num_older, 0);
@@ -103,6 +103,27 @@ TEST(TaskScore, TellsWhoseValueAWrongAnswerIs) {
   EXPECT_EQ(wrong(9).num_older + wrong(9).num_other, 0);
   EXPECT_DOUBLE_EQ(wrong(9).expected_older, 0.1);
   EXPECT_DOUBLE_EQ(wrong(9).expected_other, 0.1);  // 4 is the right answer, whoever else has it
+}
+
+// Where all keys are asked for, the last answer is what is left, and keys need not be looked up at all.
+TEST(TaskScore, ExpectsAGuessToLeaveOutWhatWasTold) {
+  TaskOptions options{.task = LongRangeTask::Recall, .tokens = 64};
+  options.pairs = 3;
+  TaskSample sample = make_sample(options, SampleSplit::Test, 0);
+  ASSERT_EQ(sample.answers.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {  // all values differ
+    const TaskStatement& said = sample.statements[i];
+    sample.tokens[static_cast<std::size_t>(said.value_first)] = 100 + static_cast<std::int32_t>(said.subject);
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    const TaskAnswer& answer = sample.answers[i];
+    const TaskStatement& said = sample.statements[static_cast<std::size_t>(answer.statement)];
+    auto& right = sample.tokens[static_cast<std::size_t>(answer.first)];
+    right = 100 + static_cast<std::int32_t>(said.subject);
+    TaskScore score;
+    add_answer(options, {}, sample, answer, std::span(&right, 1), score);
+    EXPECT_DOUBLE_EQ(score.expected_of_guessing, 1.0 / (3 - static_cast<double>(i)));
+  }
 }
 
 TEST(TaskScore, AsksForTheEndOfANumberButCountsItsDigits) {

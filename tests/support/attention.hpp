@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -43,17 +44,20 @@ inline Tensor gather(const Tensor& whole, const TokenRuns& runs) {
   Shape shape = whole.shape();
   shape.set(0, runs.num_tokens());
   Tensor part(whole.dtype(), shape);
-  const std::int64_t row = shape.row_count();
-  for (std::int64_t i = 0; i < part.count(); ++i) part.set(i, whole[runs.global_of(i / row) * row + i % row]);
+  const TensorView from = whole, to = part;
+  for (std::int64_t t = 0; t < runs.num_tokens(); ++t) {
+    const TensorView row = from.rows(runs.global_of(t), 1);
+    std::memcpy(to.rows(t, 1).data, row.data, row.size_bytes());
+  }
   return part;
 }
 
 /// Adds the rows of `part` to those of `whole` at the positions of the runs.
 inline void scatter_add(const Tensor& part, const TokenRuns& runs, Tensor& whole) {
   const std::int64_t row = whole.shape().row_count();
-  for (std::int64_t i = 0; i < part.count(); ++i) {
-    const std::int64_t at = runs.global_of(i / row) * row + i % row;
-    whole.set(at, whole[at] + part[i]);
+  for (std::int64_t t = 0; t < runs.num_tokens(); ++t) {
+    const std::int64_t to = runs.global_of(t) * row;
+    for (std::int64_t i = 0; i < row; ++i) whole.set(to + i, whole[to + i] + part[t * row + i]);
   }
 }
 

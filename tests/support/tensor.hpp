@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <vector>
@@ -30,7 +31,7 @@ class Tensor {
   Tensor() = default;
   /// Zeros.
   Tensor(DType dtype, const Shape& shape) : buffer_(cpu_device(), dtype, shape, MemoryUse::Workspace) {
-    for (std::int64_t i = 0; i < count(); ++i) set(i, 0);
+    std::memset(view().data, 0, view().size_bytes());
   }
   Tensor(DType dtype, const Shape& shape, const std::vector<double>& values) : Tensor(dtype, shape) {
     ensure(static_cast<std::int64_t>(values.size()) == count(), "there is a value for each element");
@@ -59,21 +60,21 @@ class Tensor {
 
   double operator[](std::int64_t i) const {
     switch (dtype()) {
-      case DType::Fp64: return view().as<double>()[i];
-      case DType::Fp32: return static_cast<double>(view().as<float>()[i]);
-      case DType::Bf16: return static_cast<double>(view().as<bf16>()[i]);
-      case DType::Int32: return view().as<std::int32_t>()[i];
-      case DType::Int64: return static_cast<double>(view().as<std::int64_t>()[i]);
+      case DType::Fp64: return at<double>(i);
+      case DType::Fp32: return static_cast<double>(at<float>(i));
+      case DType::Bf16: return static_cast<double>(at<bf16>(i));
+      case DType::Int32: return at<std::int32_t>(i);
+      case DType::Int64: return static_cast<double>(at<std::int64_t>(i));
     }
     return 0;
   }
   void set(std::int64_t i, double value) {
     switch (dtype()) {
-      case DType::Fp64: view().as<double>()[i] = value; break;
-      case DType::Fp32: view().as<float>()[i] = static_cast<float>(value); break;
-      case DType::Bf16: view().as<bf16>()[i] = bf16(static_cast<float>(value)); break;
-      case DType::Int32: view().as<std::int32_t>()[i] = static_cast<std::int32_t>(value); break;
-      case DType::Int64: view().as<std::int64_t>()[i] = static_cast<std::int64_t>(value); break;
+      case DType::Fp64: at<double>(i) = value; break;
+      case DType::Fp32: at<float>(i) = static_cast<float>(value); break;
+      case DType::Bf16: at<bf16>(i) = bf16(static_cast<float>(value)); break;
+      case DType::Int32: at<std::int32_t>(i) = static_cast<std::int32_t>(value); break;
+      case DType::Int64: at<std::int64_t>(i) = static_cast<std::int64_t>(value); break;
     }
   }
   std::vector<double> values() const {
@@ -85,6 +86,9 @@ class Tensor {
   Tensor copy() const { return converted(dtype()); }
 
  private:
+  // Millions of calls, compiled with little optimisation: no check of the type here.
+  template <typename T> T& at(std::int64_t i) const { return static_cast<T*>(view().data)[i]; }
+
   Buffer buffer_;
 };
 

@@ -28,6 +28,8 @@ struct Problem {
   std::int64_t tokens, heads, kv_heads, dim;
 };
 
+using Shares = std::vector<TokenRuns>;  // of all ranks of a ring
+
 /// `num_documents` documents of uneven lengths.
 std::vector<std::int64_t> uneven_documents(std::int64_t tokens, std::int64_t num_documents) {
   std::vector<std::int64_t> offsets{0};
@@ -45,31 +47,35 @@ class CpuAttentionTolerance : public testing::Test {
     }
   }
 
-  /// Shares of a ring of `ranks`, queries and keys alike.
+  /// @param divisions each is a ring's shares of queries and keys
   void expect_like_reference(const AttentionInput& exact_input, DType dtype, const AttentionMask& mask,
-                             const std::vector<TokenRuns>& shares) {
+                             const std::vector<Shares>& divisions) {
     const AttentionInput input = exact_input.converted(dtype);
     const double scale = 1 / std::sqrt(static_cast<double>(input.q.shape()[2]));
-    const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
     const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
-    for (const auto& [isa, backend] : backends) {
-      SCOPED_TRACE(cpu::name_of(isa));
-      const AttentionResult result = attention_by_blocks(*backend, input, mask, scale, shares, shares);
-      EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
-      EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
-      EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
-      EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
-      EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+    for (std::size_t i = 0; i < divisions.size(); ++i) {
+      SCOPED_TRACE(testing::Message() << "division " << i);
+      const Shares& shares = divisions[i];
+      const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
+      for (const auto& [isa, backend] : backends) {
+        SCOPED_TRACE(cpu::name_of(isa));
+        const AttentionResult result = attention_by_blocks(*backend, input, mask, scale, shares, shares);
+        EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
+        EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
+        EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
+        EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
+        EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+      }
     }
   }
 
-  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& shares,
+  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<Shares>& divisions,
                              std::initializer_list<DType> dtypes = {DType::Fp32, DType::Bf16}) {
     for (const DType dtype : dtypes) {
       SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim "
                                       << p.dim << ", " << name_of(dtype));
       const auto input = AttentionInput::random(dtype, p.tokens, p.heads, p.kv_heads, p.dim, 7);
-      expect_like_reference(input, dtype, mask, shares);
+      expect_like_reference(input, dtype, mask, divisions);
     }
   }
 
@@ -79,9 +85,9 @@ class CpuAttentionTolerance : public testing::Test {
 
 class CpuAttention : public CpuBackends {};
 
-std::vector<TokenRuns> shares_of(std::int64_t tokens, int ranks, LayoutKind kind) {
+Shares shares_of(std::int64_t tokens, int ranks, LayoutKind kind) {
   const SequenceLayout layout(tokens, ranks, kind);
-  std::vector<TokenRuns> shares;
+  Shares shares;
   for (int rank = 0; rank < ranks; ++rank) shares.push_back(layout.runs(rank));
   return shares;
 }
@@ -89,45 +95,44 @@ std::vector<TokenRuns> shares_of(std::int64_t tokens, int ranks, LayoutKind kind
 /// The rule compares largest errors, and those of few rows differ by luck: key/value heads that make some thousand rows.
 std::int64_t num_groups_for(std::int64_t tokens) { return 1 + 3000 / tokens; }
 
-std::vector<TokenRuns> one_share(std::int64_t tokens) { return {TokenRuns::contiguous(0, tokens)}; }
+Shares one_share(std::int64_t tokens) { return {TokenRuns::contiguous(0, tokens)}; }
 
 TEST_F(CpuAttentionTolerance, HoldsForNastyLengths) {
   if (kSlowed) GTEST_SKIP() << "StaysInItsTensors is what a sanitizer looks at";
   for (const std::int64_t tokens : kNastyLengths) {
     const std::int64_t groups = num_groups_for(tokens);
     // bf16 is widened on packing and then the same, but on AMX
-    expect_like_reference({tokens, 2 * groups, groups, 32}, AttentionMask({.causal = true}, tokens), one_share(tokens),
+    expect_like_reference({tokens, 2 * groups, groups, 32}, AttentionMask({.causal = true}, tokens), {one_share(tokens)},
                           {tokens % 4 == 3 ? DType::Bf16 : DType::Fp32});
-    expect_like_reference({tokens, groups, groups, 16}, AttentionMask({.causal = false}, tokens), one_share(tokens),
+    expect_like_reference({tokens, groups, groups, 16}, AttentionMask({.causal = false}, tokens), {one_share(tokens)},
                           {tokens % 4 == 1 ? DType::Bf16 : DType::Fp32});
   }
-  expect_like_reference({1023, 1, 1, 64}, AttentionMask({.causal = true}, 1023), one_share(1023));
+  expect_like_reference({1023, 1, 1, 64}, AttentionMask({.causal = true}, 1023), {one_share(1023)});
 }
 
 TEST_F(CpuAttentionTolerance, HoldsForAllHeadDimensionsAndGroups) {
   constexpr std::array<std::int64_t, 8> dims{16, 20, 32, 64, 80, 96, 128, 256};
   for (const std::int64_t dim : dims) {
-    expect_like_reference({131, 2, 2, dim}, AttentionMask({.causal = true}, 131), one_share(131));
+    expect_like_reference({131, 2, 2, dim}, AttentionMask({.causal = true}, 131), {one_share(131)});
   }
-  expect_like_reference({131, 4, 1, 64}, AttentionMask({.causal = true}, 131), one_share(131));
-  expect_like_reference({131, 8, 1, 16}, AttentionMask({.causal = true}, 131), one_share(131));
-  expect_like_reference({67, 8, 2, 128}, AttentionMask({.causal = false}, 67), one_share(67));
-  expect_like_reference({101, 6, 2, 24}, AttentionMask({.causal = true}, 101), one_share(101));
+  expect_like_reference({131, 4, 1, 64}, AttentionMask({.causal = true}, 131), {one_share(131)});
+  expect_like_reference({131, 8, 1, 16}, AttentionMask({.causal = true}, 131), {one_share(131)});
+  expect_like_reference({67, 8, 2, 128}, AttentionMask({.causal = false}, 67), {one_share(67)});
+  expect_like_reference({101, 6, 2, 24}, AttentionMask({.causal = true}, 101), {one_share(101)});
 }
 
 TEST_F(CpuAttentionTolerance, HoldsForAllMasksAndLayouts) {
   if (kSlowed) GTEST_SKIP() << "StaysInItsTensors is what a sanitizer looks at";
   constexpr std::int64_t tokens = 331;
-  for (const LayoutKind kind : kLayoutKinds) {
-    SCOPED_TRACE(name_of(kind));
-    const std::vector<TokenRuns> shares = shares_of(tokens, 3, kind);
-    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = true}, tokens), shares);
-    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = false}, tokens), shares);
-    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = true, .window = 50}, tokens), shares);
-    const auto documents = uneven_documents(tokens, 7);
-    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = true}, tokens, documents), shares);
-    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = false}, tokens, documents), shares);
-    expect_like_reference({tokens, 8, 4, 16}, AttentionMask({.causal = true, .window = 9}, tokens, documents), shares);
+  std::vector<Shares> layouts;
+  for (const LayoutKind kind : kLayoutKinds) layouts.push_back(shares_of(tokens, 3, kind));
+  const auto documents = uneven_documents(tokens, 7);
+  for (const AttentionMask& mask : {AttentionMask({.causal = true}, tokens), AttentionMask({.causal = false}, tokens),
+                                    AttentionMask({.causal = true, .window = 50}, tokens),
+                                    AttentionMask({.causal = true}, tokens, documents),
+                                    AttentionMask({.causal = false}, tokens, documents),
+                                    AttentionMask({.causal = true, .window = 9}, tokens, documents)}) {
+    expect_like_reference({tokens, 8, 4, 16}, mask, layouts);
   }
 }
 
@@ -137,7 +142,7 @@ TEST_F(CpuAttentionTolerance, HoldsWithLargeLogits) {
   for (const DType dtype : {DType::Fp32, DType::Bf16}) {
     AttentionInput input = AttentionInput::random(dtype, tokens, 2, 1, 64, 11);
     for (std::int64_t i = 0; i < input.q.count(); ++i) input.q.set(i, input.q[i] * 40);
-    expect_like_reference(input, dtype, mask, one_share(tokens));
+    expect_like_reference(input, dtype, mask, {one_share(tokens)});
   }
 }
 
@@ -154,7 +159,7 @@ TEST_F(CpuAttentionTolerance, HoldsOnRealisticActivations) {
         if (t == 0) input.k.set(d, 3 * input.k[d]);
       }
     }
-    expect_like_reference(input, dtype, mask, one_share(tokens));
+    expect_like_reference(input, dtype, mask, {one_share(tokens)});
   }
 }
 
@@ -283,7 +288,7 @@ class EmulatedAmx : public testing::Test {
   void SetUp() override {
     if (cpu::best_isa() < cpu::Isa::Avx512) GTEST_SKIP() << "needs AVX-512";
   }
-  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& shares) {
+  void expect_like_reference(const Problem& p, const AttentionMask& mask, const Shares& shares) {
     SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim "
                                     << p.dim);
     const cpu::Context context{.isa = cpu::Isa::Avx512,
