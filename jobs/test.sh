@@ -21,7 +21,8 @@ phase() {
 
 run_tests() {  # preset ctest-argument...
   mkdir -p build/"$1"
-  ctest --test-dir build/"$1" -j "$cores" --output-on-failure --no-tests=error "${@:2}" 2>&1 | tee build/"$1"/ctest.log
+  # One more than there are cores: a third of the tests' time is waiting, for signals, time limits and file systems.
+  ctest --test-dir build/"$1" -j $((cores + 1)) --output-on-failure --no-tests=error "${@:2}" 2>&1 | tee build/"$1"/ctest.log
 }
 
 # Some of the tests labelled `sanitize` (tests/support/rondo_add_test.cmake): those that fit in the time of a CI run. All of

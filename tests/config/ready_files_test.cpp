@@ -20,7 +20,7 @@ int intended_ranks(const std::filesystem::path& path) {
 
 TEST(ReadyFiles, AreValidOnTheRanksThatTheyName) {
   int num_files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(RONDO_SOURCE_DIR "/configs")) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(RONDO_SOURCE_DIR "/configs")) {
     if (entry.path().extension() != ".toml") continue;
     ++num_files;
     const int ranks = intended_ranks(entry.path());

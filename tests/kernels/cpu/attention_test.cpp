@@ -102,8 +102,8 @@ TEST_F(CpuAttentionTolerance, HoldsForNastyLengths) {
   for (const std::int64_t tokens : kNastyLengths) {
     const std::int64_t groups = num_groups_for(tokens);
     // bf16 is widened on packing and then the same, but on AMX
-    expect_like_reference({tokens, 2 * groups, groups, 32}, AttentionMask({.causal = true}, tokens), {one_share(tokens)},
-                          {tokens % 4 == 3 ? DType::Bf16 : DType::Fp32});
+    expect_like_reference({tokens, 2 * groups, groups, 32}, AttentionMask({.causal = true}, tokens),
+                          {one_share(tokens)}, {tokens % 4 == 3 ? DType::Bf16 : DType::Fp32});
     expect_like_reference({tokens, groups, groups, 16}, AttentionMask({.causal = false}, tokens), {one_share(tokens)},
                           {tokens % 4 == 1 ? DType::Bf16 : DType::Fp32});
   }
@@ -127,13 +127,13 @@ TEST_F(CpuAttentionTolerance, HoldsForAllMasksAndLayouts) {
   std::vector<Shares> layouts;
   for (const LayoutKind kind : kLayoutKinds) layouts.push_back(shares_of(tokens, 3, kind));
   const auto documents = uneven_documents(tokens, 7);
-  for (const AttentionMask& mask : {AttentionMask({.causal = true}, tokens), AttentionMask({.causal = false}, tokens),
-                                    AttentionMask({.causal = true, .window = 50}, tokens),
-                                    AttentionMask({.causal = true}, tokens, documents),
-                                    AttentionMask({.causal = false}, tokens, documents),
-                                    AttentionMask({.causal = true, .window = 9}, tokens, documents)}) {
-    expect_like_reference({tokens, 8, 4, 16}, mask, layouts);
-  }
+  const auto expect = [&](const AttentionMask& mask) { expect_like_reference({tokens, 8, 4, 16}, mask, layouts); };
+  expect(AttentionMask({.causal = true}, tokens));
+  expect(AttentionMask({.causal = false}, tokens));
+  expect(AttentionMask({.causal = true, .window = 50}, tokens));
+  expect(AttentionMask({.causal = true}, tokens, documents));
+  expect(AttentionMask({.causal = false}, tokens, documents));
+  expect(AttentionMask({.causal = true, .window = 9}, tokens, documents));
 }
 
 TEST_F(CpuAttentionTolerance, HoldsWithLargeLogits) {

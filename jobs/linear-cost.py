@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Does a training step with Infini-attention cost as much a token on a long sequence as on a short one?
+
+usage: jobs/linear-cost.py --corpus corpus.h5 [--config configs/100m-tokens.toml] [--ranks 2] [--rounds 3] [--lengths 16384 4194304]
+
+Each round measures every length once, with as many steps as make a million tokens, so that a machine whose speed wanders
+treats all alike. Prints, for each length, the median over the rounds of the tokens a second, its ratio to the shortest, the
+peak memory of a rank, which grows by the state that is kept for each span, and all rounds."""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SPAN = 4096  # tokens; the shortest length has four
+
+
+def bench(options, length):
+    """@returns (tokens/s, peak bytes of a rank) of training steps on sequences of so many tokens"""
+    settings = [f"data.corpus={options.corpus}", f"data.sequence_length={length}", f"memory.span_tokens={SPAN}",
+                "memory.span_states_mib=4096"]
+    command = ["mpirun", "-n", str(options.ranks), "--bind-to", "none", "--oversubscribe", options.program, "bench", "step",
+               options.config, *[word for setting in settings for word in ("--set", setting)], "--threads", "1",
+               "--warm-ups", str(int(length < 2**20)), "--runs", str(max(1, 2**20 // length)), "--json"]
+    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stderr)
+    result = json.loads(done.stdout)["results"][0]
+    return result["tokens_per_s"], result["peak_bytes_of_a_rank"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", required=True)
+    parser.add_argument("--config", default=str(ROOT / "configs/100m-tokens.toml"))
+    parser.add_argument("--program", default=str(ROOT / "build/release/bin/rondo"))
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[2**14, 2**16, 2**18, 2**20, 2**22])
+    options = parser.parse_args()
+
+    speeds = {length: [] for length in options.lengths}
+    memory = {}
+    for number in range(options.rounds):
+        for length in options.lengths:
+            speed, memory[length] = bench(options, length)
+            speeds[length].append(speed)
+            print(f"round {number + 1}: {length} tokens, {speed:.0f} tokens/s", file=sys.stderr, flush=True)
+    first = statistics.median(speeds[options.lengths[0]])
+    print(f"{'tokens':>9} {'tokens/s':>9} {'ratio':>6} {'MiB a rank':>11}  rounds")
+    for length, values in speeds.items():
+        median = statistics.median(values)
+        print(f"{length:>9} {median:>9.0f} {median / first:>6.2f} {memory[length] / 2**20:>11.1f}  "
+              + " ".join(f"{value:.0f}" for value in values))
+
+
+main()

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Trains a model with a compressive memory to recall what was said up to 32,768 tokens before, in five stages from local
+# attention on (configs/long-range), then asks it fresh samples of that length and longer. One core, about half an hour.
+# The same line goes on where it was interrupted.
+#
+# usage: jobs/long-range.sh recall|passkey linear|delta|delta_corrected [FOLDER]
+set -euo pipefail
+task=${1:-} rule=${2:-}
+case "$task,$rule" in
+  recall,linear|recall,delta|recall,delta_corrected) ;;
+  passkey,linear|passkey,delta|passkey,delta_corrected) ;;
+  *) sed -n '7s/^# //p' "$0" >&2; exit 2 ;;
+esac
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
+rondo=$root/build/release/bin/rondo
+[ -x "$rondo" ] || { echo "jobs/long-range.sh: there is no program yet: jobs/quickstart.sh builds it" >&2; exit 2; }
+folder=${3:-runs/$task-$rule}
+mkdir -p "$folder"
+cd "$folder"
+export OMP_NUM_THREADS=1
+
+options=(--task "$task" --filler-ids 16)
+case $task in
+  recall) options+=(--keys 32 --values 32); several=(--pairs 8); local=(--tokens 12 --pairs 4 --queries 2) ;;
+  passkey) options+=(--digits 5); several=(); local=(--tokens 16) ;;
+esac
+
+# prepare STAGE SEED OPTION...: the stage's corpus, unless it is there.
+prepare() {
+  local stage=$1 seed=$2
+  shift 2
+  [ -e "$stage.h5" ] || "$rondo" prepare "${options[@]}" --seed "$seed" --output "$stage.h5" "$@"
+}
+prepare local 1 "${local[@]}" --samples 300000 --validation-samples 4080
+prepare 128-tokens 2 "${several[@]}" --tokens 128 --samples 50000 --validation-samples 512
+prepare 512-tokens 3 "${several[@]}" --tokens 512 --samples 10000 --validation-samples 128
+prepare 4096-tokens 4 "${several[@]}" --tokens 4096 --samples 1600 --validation-samples 64 --outside-window 96
+prepare 32768-tokens 5 "${several[@]}" --tokens 32768 --samples 200 --validation-samples 8 --outside-window 96
+
+stages=()
+for stage in local 128-tokens 512-tokens 4096-tokens 32768-tokens; do stages+=("$root/configs/long-range/$stage.toml"); done
+"$rondo" train "${stages[@]}" --set model.memory_rule="$rule" --run run
+
+# ask TOKENS SAMPLES
+ask() {
+  echo
+  "$rondo" eval --checkpoint run/5-32768-tokens "${options[@]}" "${several[@]}" --tokens "$1" --samples "$2" \
+    --outside-window 96 --seed 1 --threads 1 | tee "eval-$1.txt"
+}
+ask 4096 200
+ask 32768 64
+ask 131072 24
+ask 1048576 6
