@@ -62,7 +62,8 @@ WrongAnswers classify(const TaskOptions& options, const TaskSample& sample, cons
 double share_of_guessing(const TaskSample& sample, const TaskAnswer& answer) {
   std::set<std::int64_t> told;
   for (const TaskAnswer& earlier : sample.answers) {
-    if (earlier.first < answer.first) told.insert(sample.statements[static_cast<std::size_t>(earlier.statement)].subject);
+    if (earlier.first < answer.first)
+      told.insert(sample.statements[static_cast<std::size_t>(earlier.statement)].subject);
   }
   std::int64_t num_left = 0, num_right = 0;
   for (const TaskStatement& said : sample.statements) {
