@@ -30,9 +30,10 @@ CompressiveMemory::Scan CompressiveMemory::start(const MemoryTokens& tokens, con
   TraceScope trace("compressive_memory.start");
   const MemoryChain& chain = tokens.chain;
   begin_with(before.z, initial.z);
-  rule_ == MemoryRule::DeltaCorrected ? find_z_in_turn(tokens, before.z) : find_z(tokens, before.z);
   Scan scan;
-  scan.normalisers = normalisers_from(tokens, before.z, after.z);
+  for (std::size_t i = 0; i < chain.mine().size(); ++i) scan.normalisers.push_back(take_normalisers(tokens, i));
+  rule_ == MemoryRule::DeltaCorrected ? find_z_in_turn(tokens, scan, before.z) : start_z(tokens, scan);
+  if (has_decays()) finish_z(tokens, scan, before.z, after.z);  // what is written depends on z
   if (chain.runs().size() == 1) return scan;
   // M behind = (1 - decay) M before + summary
   const std::int64_t G = tokens.k.shape[1], D = tokens.k.shape[2];
@@ -56,6 +57,7 @@ void CompressiveMemory::finish(const MemoryTokens& tokens, Scan& scan, const Mem
   TraceScope trace("compressive_memory.finish");
   auto& [device, backend, compute, scratch, ring] = execution_;
   const MemoryChain& chain = tokens.chain;
+  if (!has_decays()) finish_z(tokens, scan, before.z, after.z);
   scan.summaries_arrive.wait(compute);
   scan.decays_arrive.wait(compute);
   begin_with(before.m, initial.m);
@@ -92,7 +94,7 @@ void CompressiveMemory::share(const MemoryChain& chain, std::size_t run, const T
 void CompressiveMemory::read_again(const MemoryTokens& tokens, const MemoryBefore& before, const MemoryRead& read) {
   TraceScope trace("compressive_memory.read_again");
   Arena::Scope scope(execution_.scratch);
-  const std::vector<MemoryNormalisers> normalisers = normalisers_from(tokens, before.z, {});
+  const std::vector<MemoryNormalisers> normalisers = normalisers_from(tokens, before.z);
   for (std::size_t i = 0; i < tokens.chain.mine().size(); ++i) {
     const TensorView m = take_zeros(DType::Fp64, row_of(before.m, i).shape);
     execution_.device.copy(execution_.compute, m.data, row_of(before.m, i).data, m.size_bytes());
@@ -103,31 +105,38 @@ void CompressiveMemory::read_again(const MemoryTokens& tokens, const MemoryBefor
 // --- the chain of the normaliser ---
 
 // z grows by a sum that does not depend on z: every run's is found from nothing.
-void CompressiveMemory::find_z(const MemoryTokens& tokens, const TensorView& z_before) {
-  auto& [device, backend, compute, scratch, ring] = execution_;
+void CompressiveMemory::start_z(const MemoryTokens& tokens, Scan& scan) {
   const MemoryChain& chain = tokens.chain;
   if (chain.runs().size() == 1) return;
-  Arena::Scope scope(scratch);
   const std::int64_t G = tokens.k.shape[1], D = tokens.k.shape[2];
-  const TensorView sums = scratch.take(accumulator_of(tokens.k.dtype), with_runs(chain.runs().size(), {G, D}));
+  scan.growths = execution_.scratch.take(accumulator_of(tokens.k.dtype), with_runs(chain.runs().size(), {G, D}));
   for (std::size_t i = 0; i < chain.mine().size(); ++i) {
+    Arena::Scope scope(execution_.scratch);
     const TensorView z = take_zeros(DType::Fp64, {G, D});
-    run_normalisers(tokens, i, z, take_normalisers(tokens, i));
-    backend.convert(compute, {z, row_of(sums, chain.mine()[i])});
+    run_normalisers(tokens, i, z, scan.normalisers[i]);
+    execution_.backend.convert(execution_.compute, {z, row_of(scan.growths, chain.mine()[i])});
   }
-  exchange(chain, sums, Direction::ToLaterRuns).wait(compute);
-  for (std::size_t i = 0; i < chain.mine().size(); ++i) {
+  scan.growths_arrive = exchange(chain, scan.growths, Direction::ToLaterRuns);
+}
+
+void CompressiveMemory::finish_z(const MemoryTokens& tokens, Scan& scan, const TensorView& z_before,
+                                 const TensorView& z_final) {
+  const MemoryChain& chain = tokens.chain;
+  scan.growths_arrive.wait(execution_.compute);
+  for (std::size_t i = 0; scan.growths && i < chain.mine().size(); ++i) {
     for (std::size_t run = 0; run < chain.mine()[i]; ++run) {
-      backend.memory_fold(compute, {.state = row_of(z_before, i),
-                                    .decay = {},
-                                    .added = row_of(sums, run),
-                                    .is_reset = chain.runs()[run].is_reset});
+      execution_.backend.memory_fold(execution_.compute, {.state = row_of(z_before, i),
+                                                          .decay = {},
+                                                          .added = row_of(scan.growths, run),
+                                                          .is_reset = chain.runs()[run].is_reset});
     }
   }
+  fill_normalisers(tokens, z_before, z_final, scan.normalisers);
+  if (z_final) share(chain, chain.runs().size() - 1, z_final);
 }
 
 // What z grows by depends on z: run after run, each by its owner.
-void CompressiveMemory::find_z_in_turn(const MemoryTokens& tokens, const TensorView& z_before) {
+void CompressiveMemory::find_z_in_turn(const MemoryTokens& tokens, const Scan& scan, const TensorView& z_before) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   const MemoryChain& chain = tokens.chain;
   Arena::Scope scope(scratch);
@@ -135,7 +144,7 @@ void CompressiveMemory::find_z_in_turn(const MemoryTokens& tokens, const TensorV
     take_over(chain, chain.mine()[i], Direction::ToLaterRuns, row_of(z_before, i));
     const TensorView z = take_zeros(DType::Fp64, row_of(z_before, i).shape);
     device.copy(compute, z.data, row_of(z_before, i).data, z.size_bytes());
-    run_normalisers(tokens, i, z, take_normalisers(tokens, i));
+    run_normalisers(tokens, i, z, scan.normalisers[i]);
     hand_on(chain, chain.mine()[i], Direction::ToLaterRuns, z);
     // a run that follows on this rank gets it here
     if (i + 1 < chain.mine().size() && chain.mine()[i + 1] == chain.mine()[i] + 1) {
@@ -144,20 +153,23 @@ void CompressiveMemory::find_z_in_turn(const MemoryTokens& tokens, const TensorV
   }
 }
 
-std::vector<MemoryNormalisers> CompressiveMemory::normalisers_from(const MemoryTokens& tokens,
-                                                                   const TensorView& z_before,
-                                                                   const TensorView& z_final) {
-  std::vector<MemoryNormalisers> all;
+void CompressiveMemory::fill_normalisers(const MemoryTokens& tokens, const TensorView& z_before,
+                                         const TensorView& z_final, const std::vector<MemoryNormalisers>& normalisers) {
   for (std::size_t i = 0; i < tokens.chain.mine().size(); ++i) {
-    all.push_back(take_normalisers(tokens, i));
     Arena::Scope scope(execution_.scratch);
     const TensorView z = take_zeros(DType::Fp64, row_of(z_before, i).shape);
     execution_.device.copy(execution_.compute, z.data, row_of(z_before, i).data, z.size_bytes());
-    run_normalisers(tokens, i, z, all.back());
+    run_normalisers(tokens, i, z, normalisers[i]);
     const bool is_last = tokens.chain.mine()[i] + 1 == tokens.chain.runs().size();
     if (is_last && z_final) execution_.device.copy(execution_.compute, z_final.data, z.data, z.size_bytes());
   }
-  if (z_final) share(tokens.chain, tokens.chain.runs().size() - 1, z_final);
+}
+
+std::vector<MemoryNormalisers> CompressiveMemory::normalisers_from(const MemoryTokens& tokens,
+                                                                   const TensorView& z_before) {
+  std::vector<MemoryNormalisers> all;
+  for (std::size_t i = 0; i < tokens.chain.mine().size(); ++i) all.push_back(take_normalisers(tokens, i));
+  fill_normalisers(tokens, z_before, {}, all);
   return all;
 }
 
@@ -227,7 +239,7 @@ CompressiveMemory::Scan CompressiveMemory::start_backward(const MemoryTokens& to
   TraceScope trace("compressive_memory.start_backward");
   const MemoryChain& chain = tokens.chain;
   Scan scan;
-  scan.normalisers = normalisers_from(tokens, before.z, {});
+  scan.normalisers = normalisers_from(tokens, before.z);
   if (chain.runs().size() == 1) return scan;
   const std::int64_t G = tokens.k.shape[1], D = tokens.k.shape[2];
   scan.summaries = execution_.scratch.take(accumulator_of(tokens.k.dtype), with_runs(chain.runs().size(), {G, D, D}));

@@ -37,15 +37,16 @@ class CompressiveMemory {
   /// What lives from the start of an exchange to its end, in scratch of the caller's scope.
   struct Scan {
     std::vector<MemoryNormalisers> normalisers;  // of each of this rank's runs
+    TensorView growths;                          // of z: [runs of all ranks, G, D] accumulator type
     TensorView summaries;                        // [runs of all ranks, G, D, D] accumulator type
-    Pending summaries_arrive, decays_arrive;
+    Pending growths_arrive, summaries_arrive, decays_arrive;
   };
 
-  /// Finds before.z and the normalisers, and starts the exchange of what every run writes.
+  /// Starts the exchange of what every run writes.
   /// @param initial  before the span  @param after  behind it, overwritten
   Scan start(const MemoryTokens& tokens, const MemoryState& initial, const MemoryBefore& before,
              const MemoryState& after);
-  /// Finds before.m and reads for all queries. May overwrite `initial` with `after`.
+  /// Finds the normalisers, before.z and before.m, and reads for all queries. May overwrite `initial` with `after`.
   void finish(const MemoryTokens& tokens, Scan& scan, const MemoryState& initial, const MemoryBefore& before,
               const MemoryRead& read, const MemoryState& after);
   /// Reads once more, from a state that is known.
@@ -68,12 +69,14 @@ class CompressiveMemory {
   void hand_on(const MemoryChain& chain, std::size_t run, Direction direction, const TensorView& state);
   void take_over(const MemoryChain& chain, std::size_t run, Direction direction, const TensorView& state);
 
-  std::vector<MemoryNormalisers> normalisers_from(const MemoryTokens& tokens, const TensorView& z_before,
-                                                  const TensorView& z_final);
+  void fill_normalisers(const MemoryTokens& tokens, const TensorView& z_before, const TensorView& z_final,
+                        const std::vector<MemoryNormalisers>& normalisers);
+  std::vector<MemoryNormalisers> normalisers_from(const MemoryTokens& tokens, const TensorView& z_before);
   void run_normalisers(const MemoryTokens& tokens, std::size_t mine, const TensorView& z,
                        const MemoryNormalisers& normalisers);
-  void find_z(const MemoryTokens& tokens, const TensorView& z_before);
-  void find_z_in_turn(const MemoryTokens& tokens, const TensorView& z_before);
+  void start_z(const MemoryTokens& tokens, Scan& scan);
+  void finish_z(const MemoryTokens& tokens, Scan& scan, const TensorView& z_before, const TensorView& z_final);
+  void find_z_in_turn(const MemoryTokens& tokens, const Scan& scan, const TensorView& z_before);
   /// Every row of `rows` = state, or 0 where there is none.
   void begin_with(const TensorView& rows, const TensorView& state);
   /// What the owner of a run has found becomes the state of all ranks.
