@@ -22,17 +22,17 @@ export OMP_NUM_THREADS=1
 
 options=(--task "$task" --filler-ids 16)
 case $task in
-  recall) options+=(--keys 32 --values 32); several=(--pairs 8); local=(--tokens 12 --pairs 4 --queries 2) ;;
-  passkey) options+=(--digits 5); several=(); local=(--tokens 16) ;;
+  recall) options+=(--keys 32 --values 32); several=(--pairs 8); sight=(--tokens 12 --pairs 4 --queries 2) ;;
+  passkey) options+=(--digits 5); several=(); sight=(--tokens 16) ;;
 esac
 
-# prepare STAGE SEED OPTION...: the stage's corpus, unless it is there.
+# prepare STAGE SEED OPTION...: the stage's corpus, the same bytes whenever it is made.
 prepare() {
   local stage=$1 seed=$2
   shift 2
-  [ -e "$stage.h5" ] || "$rondo" prepare "${options[@]}" --seed "$seed" --output "$stage.h5" "$@"
+  "$rondo" prepare "${options[@]}" --seed "$seed" --output "$stage.h5" "$@"
 }
-prepare local 1 "${local[@]}" --samples 300000 --validation-samples 4080
+prepare local 1 "${sight[@]}" --samples 300000 --validation-samples 4080
 prepare 128-tokens 2 "${several[@]}" --tokens 128 --samples 50000 --validation-samples 512
 prepare 512-tokens 3 "${several[@]}" --tokens 512 --samples 10000 --validation-samples 128
 prepare 4096-tokens 4 "${several[@]}" --tokens 4096 --samples 1600 --validation-samples 64 --outside-window 96

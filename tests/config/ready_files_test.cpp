@@ -4,8 +4,10 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <string>
+#include <vector>
 
 #include "config/load.hpp"
+#include "config/print.hpp"
 #include "config/resolve.hpp"
 
 namespace rondo::test {
@@ -33,6 +35,18 @@ TEST(ReadyFiles, AreValidOnTheRanksThatTheyName) {
     }
   }
   EXPECT_GE(num_files, 5);
+}
+
+// Each begins with the weights of the one before, so only what training them takes may differ.
+TEST(ReadyFiles, LongRangeStagesAreOfOneModel) {
+  std::vector<RunConfig> stages;
+  for (const auto& entry : std::filesystem::directory_iterator(RONDO_SOURCE_DIR "/configs/long-range")) {
+    stages.push_back(load_config(entry.path(), {}, 1));
+    for (const Difference& d : differences(stages.front(), stages.back())) {
+      EXPECT_FALSE(d.key.starts_with("model.")) << entry.path() << ": " << d.key;
+    }
+  }
+  EXPECT_EQ(stages.size(), 5U);
 }
 
 TEST(ReadyFiles, TinyRunsOnEveryRankCountOfTheTests) {
