@@ -4,9 +4,9 @@
 
 usage: jobs/linear-cost.py --corpus corpus.h5 [--config configs/100m-tokens.toml] [--ranks 2] [--rounds 3] [--lengths 16384 4194304]
 
-Each round measures every length once, with as many steps as make a million tokens, so that a machine whose speed wanders
-treats all alike. Prints, for each length, the median over the rounds of the tokens a second, its ratio to the shortest, the
-peak memory of a rank, which grows by the state that is kept for each span, and all rounds."""
+Each round measures one step of every length, with as many sequences as make a million tokens, so that a machine whose speed
+wanders treats all alike. Prints, for each length, the median over the rounds of the tokens a second, its ratio to the
+shortest, the peak memory of a rank, which grows by the state that is kept for each span, and all rounds."""
 import argparse
 import json
 import os
@@ -22,10 +22,10 @@ SPAN = 4096  # tokens; the shortest length has four
 def bench(options, length):
     """@returns (tokens/s, peak bytes of a rank) of training steps on sequences of so many tokens"""
     settings = [f"data.corpus={options.corpus}", f"data.sequence_length={length}", f"memory.span_tokens={SPAN}",
-                "memory.span_states_mib=4096"]
+                f"train.batch_sequences={max(1, 2**20 // length)}", "memory.span_states_mib=4096"]
     command = ["mpirun", "-n", str(options.ranks), "--bind-to", "none", "--oversubscribe", options.program, "bench", "step",
                options.config, *[word for setting in settings for word in ("--set", setting)], "--threads", "1",
-               "--warm-ups", str(int(length < 2**20)), "--runs", str(max(1, 2**20 // length)), "--json"]
+               "--warm-ups", "0", "--runs", "1", "--json"]
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0:

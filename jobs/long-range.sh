@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Trains a model with a compressive memory to recall what was said up to 32,768 tokens before, in five stages from local
-# attention on (configs/long-range), then asks it fresh samples of that length and longer. One core, about half an hour.
+# attention on (configs/long-range), then asks it fresh samples of 4,096 tokens and more. One core, about half an hour.
 # The same line goes on where it was interrupted.
 #
 # usage: jobs/long-range.sh recall|passkey linear|delta|delta_corrected [FOLDER]
@@ -42,13 +42,13 @@ stages=()
 for stage in local 128-tokens 512-tokens 4096-tokens 32768-tokens; do stages+=("$root/configs/long-range/$stage.toml"); done
 "$rondo" train "${stages[@]}" --set model.memory_rule="$rule" --run run
 
-# ask TOKENS SAMPLES
+# ask STAGE TOKENS SAMPLES: what the model knew after that stage. The last one is for long samples alone.
 ask() {
   echo
-  "$rondo" eval --checkpoint run/5-32768-tokens "${options[@]}" "${several[@]}" --tokens "$1" --samples "$2" \
-    --outside-window 96 --seed 1 --threads 1 | tee "eval-$1.txt"
+  "$rondo" eval --checkpoint "run/$1" "${options[@]}" "${several[@]}" --tokens "$2" --samples "$3" \
+    --outside-window 96 --seed 1 --threads 1 | tee "eval-$2.txt"
 }
-ask 4096 200
-ask 32768 64
-ask 131072 24
-ask 1048576 6
+ask 4-4096-tokens 4096 200
+ask 5-32768-tokens 32768 64
+ask 5-32768-tokens 131072 24
+ask 5-32768-tokens 1048576 6
