@@ -10,6 +10,7 @@
 #include "core/attention_mask.hpp"
 #include "kernels/backend.hpp"
 #include "tests/support/tensor.hpp"
+#include "tests/support/tolerance.hpp"
 
 namespace rondo::test {
 
@@ -38,6 +39,16 @@ struct AttentionResult {
   Tensor lse;  // [N, S]
   Tensor d_q, d_k, d_v;
 };
+
+/// The tolerance rule for the output, its logsumexp and all gradients.
+inline void expect_within_tolerance(const AttentionResult& result, const AttentionResult& plain,
+                                    const AttentionResult& exact) {
+  EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
+  EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
+  EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
+  EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
+  EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+}
 
 /// The rows of `whole` at the positions of the runs.
 inline Tensor gather(const Tensor& whole, const TokenRuns& runs) {

@@ -60,11 +60,7 @@ class CpuAttentionTolerance : public testing::Test {
       for (const auto& [isa, backend] : backends) {
         SCOPED_TRACE(cpu::name_of(isa));
         const AttentionResult result = attention_by_blocks(*backend, input, mask, scale, shares, shares);
-        EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
-        EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
-        EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
-        EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
-        EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+        expect_within_tolerance(result, plain, exact);
       }
     }
   }
@@ -302,11 +298,7 @@ class EmulatedAmx : public testing::Test {
     const AttentionResult result = attention_by_blocks(*amx, input, mask, scale, shares, shares);
     const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
     const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
-    EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
-    EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
-    EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
-    EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
-    EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+    expect_within_tolerance(result, plain, exact);
   }
 };
 

@@ -38,11 +38,7 @@ TEST_P(CudnnOnAGpu, MatchesTheReferenceInEveryLayout) {
     const std::vector<TokenRuns> shares{layout.runs(0), layout.runs(1)};
     const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
     const AttentionResult result = attention_by_blocks(cudnn, input, mask, scale, shares, shares);
-    EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
-    EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
-    EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
-    EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
-    EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+    expect_within_tolerance(result, plain, exact);
   }
 }
 

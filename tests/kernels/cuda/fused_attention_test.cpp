@@ -64,11 +64,7 @@ class FusedAttention : public testing::Test {
     const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, query_shares, key_shares);
     const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
     const AttentionResult result = attention_by_blocks(*attention, input, mask, scale, query_shares, key_shares);
-    EXPECT_TRUE(within_tolerance(result.out, plain.out, exact.out)) << "out";
-    EXPECT_TRUE(within_tolerance(result.lse, plain.lse, exact.lse)) << "lse";
-    EXPECT_TRUE(within_tolerance(result.d_q, plain.d_q, exact.d_q)) << "d_q";
-    EXPECT_TRUE(within_tolerance(result.d_k, plain.d_k, exact.d_k)) << "d_k";
-    EXPECT_TRUE(within_tolerance(result.d_v, plain.d_v, exact.d_v)) << "d_v";
+    expect_within_tolerance(result, plain, exact);
   }
   void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& query_shares,
                              const std::vector<TokenRuns>& key_shares) {
