@@ -10,6 +10,7 @@
 
 #include "apps/commands.hpp"
 #include "io/checkpoint_reader.hpp"
+#include "io/run_folder.hpp"
 
 namespace rondo {
 
@@ -24,7 +25,8 @@ struct CheckpointCommandOptions {
   bool tensors = false;
 };
 
-/// The step folders that the user means by a step folder, a folder of them, or a run folder; oldest first.
+/// The step folders that the user means by a step folder, a folder of them, a run folder, or that of a run in stages; oldest
+/// first.
 std::vector<fs::path> step_folders(const fs::path& given) {
   fs::path folder = given.has_filename() ? given : given.parent_path();
   std::error_code ignored;
@@ -34,12 +36,11 @@ std::vector<fs::path> step_folders(const fs::path& given) {
   }
   // state.h5 counts as well, so that a checkpoint whose record is lost is named as such.
   if (fs::exists(folder / "commit.json") || fs::exists(folder / "state.h5")) return {folder};
-  if (fs::is_directory(folder / "checkpoints", ignored)) folder /= "checkpoints";
-  const CheckpointStore store(folder);
+  const CheckpointStore store(checkpoints_of(folder));
   std::vector<fs::path> found;
   for (std::int64_t step : store.steps()) found.push_back(store.step_folder(step));
   if (found.empty())
-    throw CheckpointError("there are no checkpoints here", folder.string(), "name a run or one step-N in it");
+    throw CheckpointError("there are no checkpoints here", store.folder().string(), "name a run or one step-N in it");
   return found;
 }
 

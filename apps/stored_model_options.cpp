@@ -8,7 +8,7 @@ namespace rondo {
 void add_checkpoint_option(CLI::App& command, std::string& checkpoint) {
   command
       .add_option("--checkpoint", checkpoint,
-                  "a run folder, its checkpoints folder (the newest is taken), or one step-N")
+                  "a run (its newest checkpoint, of the last stage), its checkpoints folder, or one step-N")
       ->required()
       ->type_name("DIR");
 }

@@ -83,7 +83,7 @@ int train_stages(MpiSession& session, const TrainOptions& options, const std::ve
       const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begun;
       stage.time_limit = print_duration(std::max(1e-3, *limit - elapsed.count()));
     }
-    before = run / (std::to_string(i + 1) + "-" + std::filesystem::path(configs[i]).stem().string());
+    before = stage_folder(run, static_cast<int>(i) + 1, configs[i]);
     stage.run = before.string();
     const int code = train(session, stage, record);
     if (code != 0) return code;

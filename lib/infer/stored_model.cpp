@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "config/load.hpp"
+#include "config/print.hpp"
 #include "io/checkpoint_reader.hpp"
 #include "io/checkpoint_store.hpp"
+#include "io/run_folder.hpp"
 #include "model/shape_of.hpp"
 
 namespace rondo {
@@ -22,8 +24,9 @@ bool is_step_folder(const fs::path& folder) {
   return fs::exists(folder / "commit.json", ignored) || fs::exists(folder / "state.h5", ignored);
 }
 
-std::string weights_digest(const CheckpointRecord& record) {
-  std::vector<Digest> parts;
+/// Of the weights and of what is computed with them.
+std::string model_digest_of(const CheckpointRecord& record, const RunConfig& config) {
+  std::vector<Digest> parts{digest_of(nlohmann::json::parse(to_json(config)).at("model").dump())};
   for (const CheckpointDataset& dataset : record.datasets) {
     if (!dataset.name.starts_with("parameters/")) continue;
     parts.push_back(digest_of(dataset.name));
@@ -44,7 +47,7 @@ fs::path find_checkpoint(const Communicator& ranks, const fs::path& given) {
                             "name a run, its checkpoints folder, or one step-N in it");
     }
     is_one_step = is_step_folder(given);
-    if (!is_one_step && fs::is_directory(given / "checkpoints", ignored)) folder = given / "checkpoints";
+    if (!is_one_step) folder = checkpoints_of(given);
   });
   if (is_one_step) return given;
   const CheckpointStore store(folder);
@@ -61,7 +64,6 @@ StoredModelInfo read_model_info(const fs::path& step_folder) {
   const CheckpointReader reader(step_folder);
   const std::string text = reader.metadata();
   StoredModelInfo info;
-  info.model_digest = weights_digest(reader.record());
   info.folder = step_folder;
   std::string config, tokenizer;
   try {
@@ -81,6 +83,7 @@ StoredModelInfo read_model_info(const fs::path& step_folder) {
     throw CheckpointError(error.message(), error.where(), error.advice());
   }
   info.tokenizer_digest = info.tokenizer->digest();
+  info.model_digest = model_digest_of(reader.record(), info.config);
   return info;
 }
 

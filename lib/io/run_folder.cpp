@@ -2,6 +2,7 @@
 #include "io/run_folder.hpp"
 
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <fcntl.h>
@@ -14,11 +15,13 @@
 
 #include "core/log.hpp"
 #include "io/atomic_file.hpp"
+#include "io/checkpoint_store.hpp"
 
 namespace rondo {
 
 namespace {
 
+constexpr const char* kCheckpoints = "checkpoints";
 constexpr std::size_t kMostConfigBytes = std::size_t{1} << 20;
 
 std::int64_t unix_time_s() {
@@ -91,7 +94,33 @@ int append_line(const std::filesystem::path& file, const std::string& line) {
   return 0;
 }
 
+/// 0: it is not the name of a stage's folder.
+int stage_number(std::string_view name) {
+  int number = 0;
+  const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), number);
+  const bool is_stage = problem == std::errc() && number > 0 && end != name.data() + name.size() && *end == '-';
+  return is_stage ? number : 0;
+}
+
 }  // namespace
+
+std::filesystem::path stage_folder(const std::filesystem::path& run, int number, const std::filesystem::path& config) {
+  return run / (std::to_string(number) + "-" + config.stem().string());
+}
+
+std::filesystem::path checkpoints_of(const std::filesystem::path& given) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(given / kCheckpoints, ignored)) return given / kCheckpoints;
+  std::filesystem::path last = given;
+  int last_number = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(given, ignored)) {
+    const int number = stage_number(entry.path().filename().string());
+    if (number <= last_number || CheckpointStore(entry.path() / kCheckpoints).steps().empty()) continue;
+    last = entry.path() / kCheckpoints;
+    last_number = number;
+  }
+  return last;
+}
 
 RunFolder::RunFolder(std::filesystem::path path) : path_(std::move(path)) {
   std::error_code failed;

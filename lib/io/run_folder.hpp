@@ -32,6 +32,12 @@ struct StartRecord {
   std::vector<std::string> attention;  ///< kernels with the reason of the choice, a line each
 };
 
+/// The folder of a stage in a run of several, as in 2-long for long.toml. @param number from 1
+std::filesystem::path stage_folder(const std::filesystem::path& run, int number, const std::filesystem::path& config);
+/// The folder of step folders that the user means by `given`: that of a run, of the last stage of a run that has any, or else
+/// `given` itself.
+std::filesystem::path checkpoints_of(const std::filesystem::path& given);
+
 class RunFolder {
  public:
   /// Creates the folder where there is none. @throws DataError when it cannot be written

@@ -70,6 +70,19 @@ class Stages(ProgramTest):
         self.train("halves")  # all has been done
         self.assertEqual((self.steps("halves/1-short"), self.steps("halves/2-long")), ([1, 2, 3], [1, 2, 3]))
 
+    def test_a_run_of_stages_stands_for_its_last_one(self):
+        def answering(folder):
+            evaluated = json.loads(self.rondo("eval", "--checkpoint", folder, "--corpus", "corpus.h5", "--json").stdout)
+            listed = json.loads(self.rondo("checkpoint", "info", folder, "--json").stdout)
+            return evaluated["checkpoint"], listed
+
+        self.train("staged", "--time-limit", "0.001s", code=75)
+        self.assertEqual(answering("staged"), answering("staged/1-short"))
+        self.train("staged")
+        self.assertEqual(answering("staged"), answering("staged/2-long"))
+        (self.folder / "staged/3-begun/checkpoints").mkdir(parents=True)
+        self.assertEqual(answering("staged/"), answering("staged/2-long"))
+
     def test_an_error_names_the_stage(self):
         (self.folder / "long.toml").write_text(STAGE.format(tokens=128, rate=1e-3).replace("d_model = 32", "d_model = 64"))
         refused = self.train("other", code=2)
