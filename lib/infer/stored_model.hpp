@@ -24,7 +24,7 @@ struct StoredModelInfo {
   std::int64_t step = 0;
   std::int64_t tokens_seen = 0;
   std::string tokenizer_digest;
-  std::string model_digest;  // of the weights
+  std::string model_digest;  // of the weights and the [model] table
   std::unique_ptr<Tokenizer> tokenizer;
 
   AttentionMask::Rule mask_rule() const { return mask_rule_of(config.model); }

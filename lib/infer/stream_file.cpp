@@ -118,7 +118,7 @@ StreamFile::Record StreamFile::read(const fs::path& path, const std::string& mod
   const Hdf5File file = open_checked(path);
   const Record record = record_of(file);
   if (record.model_digest != model_digest) {
-    throw DataError("the state was made by another model: its weights have digest " + record.model_digest +
+    throw DataError("the state was made by another model: weights and settings had digest " + record.model_digest +
                         ", these have " + model_digest,
                     path.string(), "give the checkpoint that made it");
   }

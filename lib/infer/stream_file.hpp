@@ -14,7 +14,7 @@ class StreamFile {
  public:
   /// What stands in the file beside the state.
   struct Record {
-    std::string model_digest;     // of the weights
+    std::string model_digest;     // StoredModelInfo::model_digest
     std::int64_t num_tokens = 0;  // of the text
     std::int64_t num_drawn = 0;   // of those, drawn by a generator: it goes on with that number of its seed
   };

@@ -144,6 +144,10 @@ class Commands(unittest.TestCase):
         self.assertEqual(again["tokens"], second["tokens"])
         run("generate", "--checkpoint", self.path("run"), "--state-in", state, code=3)  # of another model
         run("generate", "--checkpoint", self.path("memory"), "--state-in", self.path("corpus.h5"), code=3)
+        with h5py.File(state, "r+") as file:
+            file.attrs["format_version"] = 99
+        refused = run("generate", "--checkpoint", self.path("memory"), "--state-in", state, code=3)
+        self.assertIn("the state has format version 99, but this program reads 1", refused.stderr.decode())
 
     def test_generate_refuses_wrong_use(self):
         checkpoint = ["generate", "--checkpoint", self.path("run")]

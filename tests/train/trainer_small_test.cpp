@@ -107,6 +107,62 @@ TEST_F(InitialWeightsTest, StartTheGatesOfAnExactModelClosed) {
   }
 }
 
+// A state of a text goes with a model: equal weights under other settings are another one.
+TEST_F(InitialWeightsTest, AreOneModelOnlyWithTheSettings) {
+  const std::string trained = train_first();
+  const auto digest_of_copy = [&](const std::string& setting) {
+    const std::filesystem::path copy = folder_.path() / ("copy-" + setting);
+    test::TrainingWorld training(world_, folder_.path(), copy,
+                                 with({"train.initialise_from=" + folder_.path().string(), setting,
+                                       "train.learning_rate=1e-300", "train.weight_decay=0"}));
+    training.trainer().run();
+    EXPECT_EQ(training.parameter_bytes() == trained, true);
+    return read_model_info(find_checkpoint(world_, copy)).model_digest;
+  };
+  const std::string digest = read_model_info(find_checkpoint(world_, folder_.path())).model_digest;
+  EXPECT_EQ(digest_of_copy("model.rope_theta=1e4"), digest);
+  EXPECT_NE(digest_of_copy("model.rope_theta=5e5"), digest);
+}
+
+// AdamW's first step moves every value with a gradient by its learning rate, and then by the decay.
+TEST_F(SmallTrainerTest, MovesGatesByALearningRateOfTheirOwnAndDoesNotDecayThem) {
+  constexpr double kGate = 3, kRate = 1e-3, kGateRate = 5e-2, kDecay = 0.5;
+  std::vector<std::string> changes = short_run_;
+  changes.insert(changes.end(),
+                 {"model.attention=infini", "model.segment_tokens=4", "model.memory_gate=3", "train.learning_rate=1e-3",
+                  "train.gate_learning_rate=5e-2", "train.weight_decay=0.5", "train.schedule=constant"});
+  test::TrainingWorld training(world_, folder_.path(), checkpoints(), changes);
+  const auto values = [&] {
+    std::vector<std::vector<double>> all;
+    for (const Parameter& parameter : training.trainer().parameters().parameters()) {
+      const std::span<const double> span = parameter.value.span<double>();
+      all.emplace_back(span.begin(), span.end());
+    }
+    return all;
+  };
+  const std::vector<std::vector<double>> before = values();
+  training.trainer().step();
+  const std::vector<std::vector<double>> after = values();
+  int num_gates = 0;
+  for (std::size_t p = 0; p < before.size(); ++p) {
+    const Parameter& parameter = training.trainer().parameters().parameters()[p];
+    if (!parameter.is_gate && !parameter.decays) continue;
+    for (std::size_t i = 0; i < before[p].size(); ++i) {
+      const double moved = after[p][i] - before[p][i];
+      if (parameter.is_gate) {
+        ++num_gates;
+        EXPECT_EQ(before[p][i], kGate);
+        EXPECT_NEAR(std::abs(moved), kGateRate, 1e-3 * kGateRate) << parameter.name;
+      } else {
+        EXPECT_LE(std::abs(moved + kRate * kDecay * before[p][i]), kRate * (1 + 1e-9)) << parameter.name;
+      }
+    }
+  }
+  EXPECT_EQ(num_gates, 8) << "two layers of four heads";
+  EXPECT_EQ(TrainConfig{}.gate_learning_rate, 0.01);
+  EXPECT_EQ(ModelConfig{}.memory_gate, 0);
+}
+
 TEST_F(InitialWeightsTest, AreRefusedWhenTheModelIsAnother) {
   train_first();
   const std::string from = folder_.path().string();
