@@ -262,16 +262,39 @@ TensorView InfiniAttention::own_of(const Span& span, const TensorView& all) {
   return own;
 }
 
+// Keys alone are rows of a product that has nothing but queries.
+void InfiniAttention::turn(const TensorView& k, const TensorView& turned, std::int64_t first_position) {
+  const std::int64_t rows = k.shape[0], G = k.shape[1], D = k.shape[2];
+  const TensorView none{k.data, k.dtype, {rows, 0, D}};
+  const TokenRuns positions = TokenRuns::contiguous(first_position, rows);
+  execution_.backend.qkv_split_forward(
+      execution_.compute, {k.reshaped({rows, G * D}), turned, none, none, positions, inverse_frequencies_});
+}
+
+void InfiniAttention::turn_back(const TensorView& d_turned, const TensorView& d_k, std::int64_t first_position) {
+  auto& [device, backend, compute, scratch, ring] = execution_;
+  Arena::Scope scope(scratch);
+  const std::int64_t rows = d_k.shape[0], G = d_k.shape[1], D = d_k.shape[2];
+  const TensorView none{d_k.data, d_k.dtype, {rows, 0, D}}, back = scratch.take(d_k.dtype, {rows, G * D});
+  const TokenRuns positions = TokenRuns::contiguous(first_position, rows);
+  backend.qkv_split_backward(compute, {d_turned, none, none, back, positions, inverse_frequencies_});
+  backend.add(compute, {back.reshaped(d_k.shape), d_k});
+}
+
 void InfiniAttention::exchange_keys(const MemoryChain& chain, const KeyRows& keys) {
   const int me = execution_.ring.rank();
   std::vector<Message> sends, receives;
   for (const KeyTransfer& transfer : chain.transfers()) {
-    for (const TensorView& all : keys.each()) {
+    for (const TensorView& all : {keys.k, keys.v}) {
       if (transfer.from == me) sends.push_back({transfer.to, rows_at(chain, all, transfer)});
       if (transfer.to == me) receives.push_back({transfer.from, rows_at(chain, all, transfer)});
     }
   }
   execution_.ring.transport.send_recv(execution_.compute, sends, receives).wait(execution_.compute);
+  for (const KeyTransfer& transfer : chain.transfers()) {
+    if (transfer.to != me) continue;
+    turn(rows_at(chain, keys.k, transfer), rows_at(chain, keys.k_turned, transfer), transfer.first);
+  }
 }
 
 void InfiniAttention::return_gradients(const MemoryChain& chain, const KeyRows& gradients) {
@@ -280,7 +303,11 @@ void InfiniAttention::return_gradients(const MemoryChain& chain, const KeyRows& 
   std::vector<Message> sends, receives;
   std::vector<AddArgs> sums;
   for (const KeyTransfer& transfer : chain.transfers()) {
-    for (const TensorView& all : gradients.each()) {
+    if (transfer.to != ring.rank()) continue;
+    turn_back(rows_at(chain, gradients.k_turned, transfer), rows_at(chain, gradients.k, transfer), transfer.first);
+  }
+  for (const KeyTransfer& transfer : chain.transfers()) {
+    for (const TensorView& all : {gradients.k, gradients.v}) {
       if (transfer.to == ring.rank()) sends.push_back({transfer.from, rows_at(chain, all, transfer)});
       if (transfer.from != ring.rank()) continue;
       const TensorView mine = rows_at(chain, all, transfer);

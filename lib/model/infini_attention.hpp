@@ -52,7 +52,11 @@ class InfiniAttention final : public AttentionLayer {
   /// keys [U, G, D] with the rows of this rank's own [T, G, D] in their places, and back.
   TensorView among_all(const Span& span, const TensorView& own);
   TensorView own_of(const Span& span, const TensorView& all);
-  /// Rows that other ranks need go there, and come from there.
+  /// turned [rows, G, D] = the rotary turn of k, rows of keys of consecutive positions; and the transposed map, added to d_k.
+  void turn(const TensorView& k, const TensorView& turned, std::int64_t first_position);
+  void turn_back(const TensorView& d_turned, const TensorView& d_k, std::int64_t first_position);
+  /// Rows that other ranks need go there, and come from there: keys and values, w N (d_k + d_v) numbers a key head where a rank's
+  /// queries see w segments of N tokens before its own. What is turned is turned again here.
   void exchange_keys(const MemoryChain& chain, const KeyRows& keys);
   /// The other way round: gradients of borrowed rows go home and are added.
   void return_gradients(const MemoryChain& chain, const KeyRows& gradients);

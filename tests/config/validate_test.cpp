@@ -62,6 +62,16 @@ INSTANTIATE_TEST_SUITE_P(
                    "segment, which a memory cannot be made of\n    fix: set parallel.layout to \"auto\" or "
                    "\"contiguous\""},
         BrokenRule{
+            {"model.attention=[\"infini\", \"exact\"]", "memory.span_tokens=1024"},
+            1,
+            "--set memory.span_tokens=1024: memory.span_tokens needs a model of \"infini\" layers alone: \"exact\" "
+            "attention sees the whole sequence at once\n    fix: set memory.span_tokens to 0, or "
+            "model.attention to \"infini\""},
+        BrokenRule{{"model.attention=infini", "model.segment_tokens=48", "memory.span_tokens=100"},
+                   1,
+                   "--set memory.span_tokens=100: memory.span_tokens (100) must be a multiple of model.segment_tokens "
+                   "(48)\n    fix: set memory.span_tokens to 144"},
+        BrokenRule{
             {"model.attention=[\"exact\", \"exact\", \"exact\"]"},
             1,
             "--set model.attention=[\"exact\", \"exact\", \"exact\"]: model.attention lists 3 kinds for 2 layers\n"

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "kernels/cpu/backend.hpp"
 #include "model/exact_attention.hpp"
 #include "tests/support/execution.hpp"
 #include "tests/support/mpi_world.hpp"
@@ -229,45 +230,136 @@ TEST_P(InfiniAttentionRing, IsThatOfTheSequentialProgram) {
   });
 }
 
+/// Bytes that this rank sends in forward and in backward.
+struct SentBytes {
+  std::int64_t forward = 0, backward = 0;
+};
+
+/// Both ways through a layer with random inputs, in one span of contiguous shares.
+SentBytes go_through(Execution& e, const OracleCase& c, DType compute) {
+  const AttentionMask::Rule rule{
+      .causal = true, .segment_tokens = c.segment_tokens, .window_segments = c.window_segments};
+  const Span span(SequenceLayout(c.tokens, e.ring.size(), LayoutKind::Contiguous), rule, e.ring.rank());
+  InfiniAttention layer(e, shape_of(c), compute);
+  const Tensor gate = Tensor::random(accumulator_of(compute), {c.heads}, 4);
+  Tensor d_gate(accumulator_of(compute), {c.heads});
+  LayerWeights w;
+  w.memory_gate = {gate, d_gate};
+  Arena::Scope scope(e.scratch);
+  Activations activations(e.device, 1, ActivationPolicy::KeepAttention);
+  const LayerActivations kept(&activations, 0, e.scratch);
+  const Tensor qkv = Tensor::random(compute, {span.num_tokens(), (c.heads + 2 * c.kv_heads) * c.dim}, 7);
+  const Tensor d_out = Tensor::random(compute, {span.num_tokens(), c.heads, c.dim}, 8);
+  Tensor d_qkv(compute, qkv.shape());
+
+  const auto sent = [&] { return static_cast<std::int64_t>(e.ring.transport.sent_bytes()); };
+  const std::int64_t before = sent();
+  const AttentionTape tape = layer.forward(span, w, qkv, {}, kept);
+  const std::int64_t between = sent();
+  layer.backward(span, w, qkv, tape, nullptr, nullptr, d_out, d_qkv);
+  return {between - before, sent() - between};
+}
+
 // What a rank sends does not depend on its tokens: M and z of a run, D (D + 1) numbers a key head, to the later ranks and back; for
 // the delta rules also what the run takes away of M, D^2, once to all, since backward asks for it too. Corrected, z is handed
-// from rank to rank in fp64.
-TEST_P(InfiniAttentionRing, SendsStatesAndNoKeys) {
+// from rank to rank in fp64. Beside that only the w N keys and values that the next rank's queries see, and their gradients.
+TEST_P(InfiniAttentionRing, SendsStatesAndNoKeysBeyondTheWindow) {
   if (world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   with_ranks(GetParam(), [](const Communicator& group) {
+    const std::int64_t later = group.size() - 1 - group.rank(), earlier = group.rank();
+    const auto next = [](std::int64_t ranks) { return std::min<std::int64_t>(1, ranks); };
+    TestExecution execution(group);
     for (const MemoryRule rule : {MemoryRule::Linear, MemoryRule::Delta, MemoryRule::DeltaCorrected}) {
-      for (const std::int64_t segments_of_rank : {1, 5}) {
-        SCOPED_TRACE(word_of(rule) + ", ranks: " + std::to_string(group.size()));
-        const OracleCase c{"", rule, group.size() * segments_of_rank * 4, 4, 2, 6, 4, 0, {}};
-        TestExecution execution(group);
-        Execution& e = execution.get();
-        const Span span(SequenceLayout(c.tokens, group.size(), LayoutKind::Contiguous), {.segment_tokens = 4},
-                        group.rank());
-        InfiniAttention layer(e, shape_of(c), DType::Fp64);
-        const Tensor gate = Tensor::random(DType::Fp64, {c.heads}, 4);
-        Tensor d_gate(DType::Fp64, {c.heads});
-        LayerWeights w;
-        w.memory_gate = {gate, d_gate};
-        Arena::Scope scope(e.scratch);
-        Activations activations(e.device, 1, ActivationPolicy::KeepAttention);
-        const LayerActivations kept(&activations, 0, e.scratch);
-        const Tensor qkv = Tensor::random(DType::Fp64, {span.num_tokens(), (c.heads + 2 * c.kv_heads) * c.dim}, 7);
-        const Tensor d_out = Tensor::random(DType::Fp64, {span.num_tokens(), c.heads, c.dim}, 8);
-        Tensor d_qkv(DType::Fp64, qkv.shape());
-
-        const AttentionTape tape = layer.forward(span, w, qkv, {}, kept);
-        const auto forward = static_cast<std::int64_t>(e.ring.transport.sent_bytes());
-        layer.backward(span, w, qkv, tape, nullptr, nullptr, d_out, d_qkv);
-        const std::int64_t backward = static_cast<std::int64_t>(e.ring.transport.sent_bytes()) - forward;
-        const std::int64_t later = group.size() - 1 - group.rank(), earlier = group.rank();
-        const bool in_turn = rule == MemoryRule::DeltaCorrected;
-        const auto bytes_to = [&](std::int64_t ranks, std::int64_t matrices) {
-          return c.kv_heads * 8 *
-                 (c.dim * c.dim * matrices + c.dim * (in_turn ? std::min<std::int64_t>(1, ranks) : ranks));
-        };
-        EXPECT_EQ(forward, bytes_to(later, later + (rule == MemoryRule::Linear ? 0 : group.size() - 1)));
-        EXPECT_EQ(backward, bytes_to(earlier, earlier));
+      for (const std::int64_t window : {0, 1, 3}) {
+        for (const std::int64_t segments_of_rank : {3, 5}) {
+          for (const DType compute : {DType::Fp64, DType::Fp32}) {
+            SCOPED_TRACE(word_of(rule) + ", window " + std::to_string(window) + ", " + std::string(name_of(compute)) +
+                         ", ranks: " + std::to_string(group.size()));
+            const OracleCase c{"", rule, group.size() * segments_of_rank * 4, 4, 2, 6, 4, window, {}};
+            const auto element = static_cast<std::int64_t>(size_of(compute));
+            const auto bytes_to = [&](std::int64_t ranks, std::int64_t matrices) {
+              const std::int64_t states = c.dim * c.dim * matrices * element;
+              const bool in_turn = rule == MemoryRule::DeltaCorrected;
+              const std::int64_t normalisers = c.dim * (in_turn ? 8 * next(ranks) : element * ranks);
+              const std::int64_t keys_and_values = window * c.segment_tokens * 2 * c.dim * element * next(ranks);
+              return c.kv_heads * (states + normalisers + keys_and_values);
+            };
+            const SentBytes sent = go_through(execution.get(), c, compute);
+            EXPECT_EQ(sent.forward, bytes_to(later, later + (rule == MemoryRule::Linear ? 0 : group.size() - 1)));
+            EXPECT_EQ(sent.backward, bytes_to(earlier, earlier));
+          }
+        }
       }
+    }
+  });
+}
+
+/// Counts what the device does between the start of each exchange and the wait for it.
+class WatchedTransport final : public Transport {
+ public:
+  struct Exchange {
+    std::int64_t num_values = 0;  // of one message
+    int num_operations = 0;       // of the device, until it was waited for
+  };
+
+  explicit WatchedTransport(Transport& sound) : sound_(sound) {}
+  const std::vector<Exchange>& exchanges() const { return exchanges_; }
+
+  int rank() const override { return sound_.rank(); }
+  int size() const override { return sound_.size(); }
+  Pending send_recv(Stream& stream, std::span<const Message> sends, std::span<const Message> receives) override {
+    const std::span<const Message> any = sends.empty() ? receives : sends;
+    pending_.push_back(sound_.send_recv(stream, sends, receives));
+    exchanges_.push_back({any.empty() ? 0 : any[0].data.count(), -num_operations_});
+    return {this, exchanges_.size() - 1};
+  }
+  void all_reduce(Stream& stream, const TensorView& data, Arena& scratch) override {
+    sound_.all_reduce(stream, data, scratch);
+  }
+  void broadcast(Stream& stream, const TensorView& data, int root) override { sound_.broadcast(stream, data, root); }
+  void progress() override {
+    ++num_operations_;
+    sound_.progress();
+  }
+
+ private:
+  void wait(std::uint64_t ticket, Stream& stream) override {
+    exchanges_[ticket].num_operations += num_operations_;
+    pending_[ticket].wait(stream);
+  }
+
+  Transport& sound_;
+  int num_operations_ = 0;
+  std::vector<Exchange> exchanges_;
+  std::vector<Pending> pending_;
+};
+
+// The CPU's kernels let transfers progress at least once an operation, which is how they are counted.
+TEST_P(InfiniAttentionRing, SendsStatesWhileLocalAttentionComputes) {
+  if (GetParam() == 1 || world().size() < GetParam()) GTEST_SKIP() << "needs " << std::max(2, GetParam()) << " ranks";
+  with_ranks(GetParam(), [](const Communicator& group) {
+    for (const MemoryRule rule : {MemoryRule::Linear, MemoryRule::Delta, MemoryRule::DeltaCorrected}) {
+      SCOPED_TRACE(word_of(rule));
+      TestExecution execution(group, [](Device& device) { return make_cpu_backend(device, {.threads = 1}); });
+      Execution& e = execution.get();
+      WatchedTransport watched(e.ring.transport);
+      e.compute.set_progress([&] { watched.progress(); });
+      Execution timed{e.device, e.backend, e.compute, e.scratch, {watched, e.compute}};
+      const OracleCase c{"", rule, group.size() * 64, 4, 2, 6, 16, 1, {}};
+      go_through(timed, c, DType::Fp32);
+      e.compute.set_progress([&] { e.ring.transport.progress(); });
+
+      const std::int64_t matrix = c.kv_heads * c.dim * c.dim, normaliser = c.kv_heads * c.dim;
+      int num_states = 0;
+      for (const WatchedTransport::Exchange& exchange : watched.exchanges()) {
+        const bool is_hidden = exchange.num_values == matrix ||
+                               (exchange.num_values == normaliser && rule == MemoryRule::Linear && num_states == 0);
+        if (is_hidden) {
+          EXPECT_GE(exchange.num_operations, 2) << exchange.num_values << " values";
+        }
+        if (exchange.num_values == matrix) ++num_states;
+      }
+      EXPECT_EQ(num_states, rule == MemoryRule::Linear ? 2 : 3);  // forward, with decays, and backward
     }
   });
 }

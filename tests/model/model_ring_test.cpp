@@ -63,6 +63,29 @@ TEST_P(ModelRing, GivesTheGradientsOfOneRankWithAMemory) {
   });
 }
 
+void expect_causal(const Communicator& group, const test::ModelCase& c, LayoutKind layout, DType compute) {
+  test::TestExecution execution(group);
+  test::TinyModel model(execution.get(), c, layout, compute);
+  const std::vector<std::int32_t> tokens = test::tokens_of(c), targets = test::targets_of(tokens, c.documents);
+  model.evaluate();
+  const test::Tensor before = test::copy_of(model.losses());
+  for (const std::int64_t changed : {std::int64_t{3}, c.tokens / 2, c.tokens - 2}) {
+    std::vector<std::int32_t> other = tokens;
+    std::int32_t& token = other[static_cast<std::size_t>(changed)];
+    token = (token + 1) % static_cast<std::int32_t>(c.shape.vocabulary);
+    model.set_tokens(other, targets);
+    model.evaluate();
+    for (std::int64_t t = 0; t < model.span().num_tokens(); ++t) {
+      const std::int64_t position = model.span().runs().global_of(t);
+      if (position < changed) {
+        EXPECT_EQ(model.losses()[t], before[t]) << position << " before " << changed;
+      } else if (position == changed) {
+        EXPECT_NE(model.losses()[t], before[t]) << position;
+      }
+    }
+  }
+}
+
 // Causality, whatever the ring: no bit of a loss depends on what comes after its target.
 TEST_P(ModelRing, AChangedTokenLeavesAllBeforeItAlone) {
   if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
@@ -70,27 +93,40 @@ TEST_P(ModelRing, AChangedTokenLeavesAllBeforeItAlone) {
     std::vector<test::ModelCase> cases = test::tiny_cases();
     for (const test::ModelCase& c : test::infini_cases()) cases.push_back(c);
     for (const test::ModelCase& c : cases) {
-      test::TestExecution execution(group);
-      test::TinyModel model(execution.get(), c, LayoutKind::Contiguous, DType::Fp64);
-      const std::vector<std::int32_t> tokens = test::tokens_of(c), targets = test::targets_of(tokens, c.documents);
-      model.evaluate();
-      const test::Tensor before = test::copy_of(model.losses());
-      for (const std::int64_t changed : {std::int64_t{3}, c.tokens / 2, c.tokens - 2}) {
-        SCOPED_TRACE(c.name + ", token " + std::to_string(changed) + ", ranks: " + std::to_string(group.size()));
-        std::vector<std::int32_t> other = tokens;
-        std::int32_t& token = other[static_cast<std::size_t>(changed)];
-        token = (token + 1) % static_cast<std::int32_t>(c.shape.vocabulary);
-        model.set_tokens(other, targets);
-        model.evaluate();
-        for (std::int64_t t = 0; t < model.span().num_tokens(); ++t) {
-          const std::int64_t position = model.span().runs().global_of(t);
-          if (position < changed) {
-            EXPECT_EQ(model.losses()[t], before[t]) << position;
-          } else if (position == changed) {
-            EXPECT_NE(model.losses()[t], before[t]);
-          }
+      for (const LayoutKind layout : {LayoutKind::Contiguous, LayoutKind::Zigzag, LayoutKind::BlockCyclic}) {
+        for (const DType compute : {DType::Fp64, DType::Fp32}) {
+          SCOPED_TRACE(c.name + ", " + std::string(name_of(layout)) + ", " + std::string(name_of(compute)) +
+                       ", ranks: " + std::to_string(group.size()));
+          expect_causal(group, c, layout, compute);
         }
       }
+    }
+  });
+}
+
+// A model of exact attention becomes one with a memory: with its gates shut it is the old one, cut into segments.
+TEST_P(ModelRing, WithShutGatesIsTheExactModelOfEachSegment) {
+  if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
+  test::with_ranks(GetParam(), [](const Communicator& group) {
+    for (const MemoryRule rule : {MemoryRule::Linear, MemoryRule::Delta, MemoryRule::DeltaCorrected}) {
+      test::ModelCase with_memory = test::infini_cases()[0], exact = with_memory;
+      with_memory.shape.segments.memory_rule = rule;
+      exact.shape.attention = {LayerAttention::Exact};
+      exact.rule = {.causal = true};
+      for (std::int64_t first = 0; first < exact.tokens; first += 4) exact.documents.push_back(first);
+      exact.documents.push_back(exact.tokens);
+      test::TestExecution execution(group);
+      test::TinyModel old(execution.get(), exact, LayoutKind::Contiguous, DType::Fp64);
+      test::TinyModel model(execution.get(), with_memory, LayoutKind::Contiguous, DType::Fp64);
+      for (const Parameter& parameter : model.parameters().parameters()) {
+        if (!parameter.is_gate) continue;
+        for (double& gate : parameter.value.span<double>()) gate = -1e4;
+      }
+      const std::vector<std::int32_t> tokens = test::tokens_of(exact);
+      old.set_tokens(tokens, test::targets_of(tokens, {}));  // also across the ends of segments
+      old.evaluate();
+      model.evaluate();
+      EXPECT_LE(test::max_difference(model.losses(), old.losses()), kTolerance) << "ranks: " << group.size();
     }
   });
 }

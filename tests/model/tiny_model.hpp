@@ -88,6 +88,7 @@ inline std::vector<ModelCase> infini_cases() {
   ModelCase mixed = cases[3];
   mixed.name = "exact and infini";
   mixed.shape.attention = {LayerAttention::Exact, LayerAttention::Infini};
+  mixed.shape.layers = 3;  // the list begins again
   cases.push_back(mixed);
   return cases;
 }

@@ -103,9 +103,13 @@ class WriteRules(OracleTest):
         for rule in ("delta", "delta_corrected"):
             largest[rule] = []
             for z, k in segments_to_write():
-                transition, _ = infini.write(np.eye(len(z)), z, k, np.zeros_like(k), rule)
+                transition, new_z = infini.write(np.eye(len(z)), z, k, np.zeros_like(k), rule)
                 self.assert_close(transition, transition.T)
                 largest[rule].append(np.linalg.eigvalsh(np.eye(len(z)) - transition)[[0, -1]])
+                if rule == "delta" and (z > 0).all():  # P z = z' - z, so the same theorem bounds delta too
+                    rho = (new_z / z).max() - 1
+                    self.assertLessEqual(largest[rule][-1][1], rho * (1 + ROUNDING))
+                    self.assertLessEqual(np.linalg.norm(transition, 2), max(1, rho - 1) * (1 + ROUNDING))
         corrected, delta = np.array(largest["delta_corrected"]), np.array(largest["delta"])
         self.assertGreaterEqual(corrected.min(), -ROUNDING)
         self.assertLessEqual(corrected.max(), 1 + ROUNDING)

@@ -59,13 +59,17 @@ TEST_F(TrainerTest, GivesOneCurveOnEveryNumberOfRanksAndLayoutInFp64) {
 }
 
 TEST_F(TrainerTest, GivesNearlyOneCurveInFp32) {
-  const std::vector<std::string> fp32{"precision.compute=fp32"};
-  const std::vector<double> alone = curve(1, fp32);
-  for (int ranks : {2, 3, 8}) {
-    const auto losses = curve(ranks, fp32);
-    if (losses.empty() || alone.empty()) continue;
-    EXPECT_LE(std::abs(losses.front() - alone.front()), 1e-5) << ranks << " ranks, first step";
-    EXPECT_LE(largest_difference(losses, alone), 1e-4) << ranks << " ranks, all steps";
+  const std::vector<std::string> exact{"precision.compute=fp32"},
+      infini{"precision.compute=fp32", "model.attention=infini", "model.segment_tokens=8", "model.window_segments=1",
+             "model.memory_rule=delta"};
+  for (const std::vector<std::string>& fp32 : {exact, infini}) {
+    const std::vector<double> alone = curve(1, fp32);
+    for (int ranks : {2, 3, 8}) {
+      const auto losses = curve(ranks, fp32);
+      if (losses.empty() || alone.empty()) continue;
+      EXPECT_LE(std::abs(losses.front() - alone.front()), 1e-5) << fp32.back() << ", " << ranks << " ranks, first step";
+      EXPECT_LE(largest_difference(losses, alone), 1e-4) << fp32.back() << ", " << ranks << " ranks, all steps";
+    }
   }
 }
 

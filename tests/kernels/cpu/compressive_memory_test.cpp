@@ -2,6 +2,7 @@
 // The compressive memory against the reference backend under the tolerance rule, and against itself.
 #include "tests/support/compressive_memory.hpp"
 
+#include <cmath>
 #include <gtest/gtest.h>
 
 #include "tests/kernels/cpu/cpu_backends.hpp"
@@ -70,6 +71,25 @@ TEST_F(CpuCompressiveMemoryTolerance, HoldsWhereDocumentsStart) {
     MemorySchedule schedule = whole_segments(100, 4, 450);
     schedule.steps[2].is_reset = true;
     expect_like_reference(DType::Fp32, rule, schedule, 2, 2, 32);
+  }
+}
+
+// 200,000 segments are a hundred million tokens in segments of 500. Plain sums in fp32 are wrong by 1e-3 behind so many.
+TEST_F(CpuCompressiveMemoryTolerance, KeepsItsStateOverTwoHundredThousandSegments) {
+  constexpr std::int64_t kSegments = 200'000, kDim = 8;
+  for (const MemoryRule rule : kRules) {
+    const auto state_behind = [&](Backend& backend, DType type) {
+      MemoryProblem p =
+          MemoryProblem::random(type, rule, whole_segments(1, kSegments, kSegments), 1, 1, kDim, 3, DType::Fp32);
+      p.forward(backend, host);
+      return std::pair{std::move(p.m), std::move(p.z)};
+    };
+    const auto cpu = make_cpu_backend(cpu_device(), {.threads = 2}), reference = make_reference_backend(cpu_device());
+    const auto [m, z] = state_behind(*cpu, DType::Fp32);
+    const auto [exact_m, exact_z] = state_behind(*reference, DType::Fp64);
+    const auto error = [](const Tensor& a, const Tensor& b) { return max_difference(a, b) / std::sqrt(dot(b, b)); };
+    EXPECT_LE(error(m, exact_m), 1e-7) << "M, rule " << static_cast<int>(rule);
+    EXPECT_LE(error(z, exact_z), 1e-7) << "z, rule " << static_cast<int>(rule);
   }
 }
 
