@@ -28,7 +28,7 @@ struct PrepareCommand {
   std::string format = "auto";
   bool json = false;
   TaskArguments task;
-  std::int64_t samples = 0, validation_samples = 0;
+  std::int64_t samples = 0, validation_samples = 0, shortest_tokens = 0;
 };
 
 double megabytes(std::int64_t bytes) { return static_cast<double>(bytes) * 1e-6; }
@@ -111,6 +111,7 @@ int prepare(const CLI::App& app, PrepareCommand& command) {
   if (command.task.task.empty()) return prepare_text(command);
   command.task.options.seed = command.prepare.seed;
   return prepare_task({.task = task_options_of(app, command.task),
+                       .shortest_tokens = command.shortest_tokens,
                        .num_samples = command.samples,
                        .num_validation_samples = command.validation_samples,
                        .output = command.prepare.output},
@@ -155,7 +156,17 @@ void add_prepare(Program& program) {
   for (const char* of_text : {"input", "--tokenizer", "--vocabulary", "--validation", "--format"}) {
     task->excludes(command->get_option(of_text));
   }
-  command->add_option("--samples", options->samples, "with --task: samples to train on")->needs(task)->type_name("N");
+  command
+      ->add_option("--shortest", options->shortest_tokens,
+                   "with --task: mix samples of S, 2 S, 4 S, ... --tokens tokens, equally many of each")
+      ->needs(task)
+      ->check(CLI::PositiveNumber)
+      ->type_name("S");
+  command
+      ->add_option("--samples", options->samples,
+                   "with --task: samples to train on; with --shortest, shorter ones share the place of one of --tokens")
+      ->needs(task)
+      ->type_name("N");
   command
       ->add_option("--validation-samples", options->validation_samples, "with --task: samples held out, 0 if not given")
       ->needs(task)

@@ -15,17 +15,19 @@ namespace {
 
 void print_json(const TaskCorpusOptions& options, const TaskCorpusResult& result, double seconds) {
   const TaskOptions& task = options.task;
-  const auto part = [&](std::int64_t samples, std::int64_t targets) {
-    return nlohmann::ordered_json{{"tokens", samples * task.tokens}, {"documents", samples}, {"targets", targets}};
+  const auto part = [&](std::int64_t places, std::int64_t samples, std::int64_t targets) {
+    return nlohmann::ordered_json{{"tokens", places * task.tokens}, {"documents", samples}, {"targets", targets}};
   };
-  nlohmann::ordered_json document{{"output", options.output},
-                                  {"task", nlohmann::ordered_json::parse(to_json(task))},
-                                  {"tokenizer", tokenizer_of(task)->kind()},
-                                  {"vocabulary_size", tokenizer_of(task)->vocabulary_size()},
-                                  {"train", part(options.num_samples, result.num_train_targets)},
-                                  {"validation", part(options.num_validation_samples, result.num_validation_targets)},
-                                  {"chance_exact", chance_of(task).exact},
-                                  {"chance_token", chance_of(task).token}};
+  nlohmann::ordered_json document{
+      {"output", options.output},
+      {"task", nlohmann::ordered_json::parse(to_json(options))},
+      {"tokenizer", tokenizer_of(task)->kind()},
+      {"vocabulary_size", tokenizer_of(task)->vocabulary_size()},
+      {"train", part(options.num_samples, result.num_train_samples, result.num_train_targets)},
+      {"validation",
+       part(options.num_validation_samples, result.num_validation_samples, result.num_validation_targets)},
+      {"chance_exact", chance_of(task).exact},
+      {"chance_token", chance_of(task).token}};
   if (!task.has_pairs()) document["validation_passkeys_in_train"] = result.validation_passkeys_seen;
   document["seconds"] = seconds;
   std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
@@ -34,11 +36,14 @@ void print_json(const TaskCorpusOptions& options, const TaskCorpusResult& result
 void print_text(const TaskCorpusOptions& options, const TaskCorpusResult& result) {
   const TaskOptions& task = options.task;
   const auto tokenizer = tokenizer_of(task);
-  fmt::print("{}: task {}, samples of {} tokens, tokenizer {}, {} ids\n", options.output, name_of(task.task),
-             task.tokens, tokenizer->kind(), tokenizer->vocabulary_size());
-  fmt::print("  train       {:>10}, {} tokens to predict\n", counted(options.num_samples, "sample"),
+  const std::string lengths = options.shortest_tokens == 0
+                                  ? std::to_string(task.tokens)
+                                  : fmt::format("{} to {}", options.shortest_tokens, task.tokens);
+  fmt::print("{}: task {}, samples of {} tokens, tokenizer {}, {} ids\n", options.output, name_of(task.task), lengths,
+             tokenizer->kind(), tokenizer->vocabulary_size());
+  fmt::print("  train       {:>10}, {} tokens to predict\n", counted(result.num_train_samples, "sample"),
              result.num_train_targets);
-  fmt::print("  validation  {:>10}, {} tokens to predict\n", counted(options.num_validation_samples, "sample"),
+  fmt::print("  validation  {:>10}, {} tokens to predict\n", counted(result.num_validation_samples, "sample"),
              result.num_validation_targets);
   fmt::print("  chance      {:.3g} of whole answers, {:.3g} of tokens\n", chance_of(task).exact, chance_of(task).token);
   if (!task.has_pairs() && options.num_validation_samples > 0) {

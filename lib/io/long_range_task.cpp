@@ -18,7 +18,7 @@ constexpr std::int64_t kMostDigits = 18;
 constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
 constexpr std::int64_t kMostIds = std::int64_t{1} << 20;
 
-void require_range(std::int64_t value, std::int64_t least, std::int64_t most, const char* option) {
+void require_range(std::int64_t value, std::int64_t least, std::int64_t most, const std::string& option) {
   if (value >= least && value <= most) return;
   throw ConfigError(
       "must be from " + std::to_string(least) + " to " + std::to_string(most) + ", not " + std::to_string(value),
@@ -58,14 +58,14 @@ void check_pairs(const TaskOptions& options) {
   }
 }
 
-void check_room(const TaskOptions& options) {
+void check_room(const TaskOptions& options, const std::string& tokens_option) {
   const std::int64_t least = statement_tokens_of(options) + question_tokens_of(options);
   const std::string what = "a sample of the task " + std::string(name_of(options.task));
   if (options.tokens < least) {
     throw ConfigError(what + " needs " + std::to_string(least) + " tokens for what it says and asks, more than " +
                           std::to_string(options.tokens),
-                      "--tokens",
-                      "set --tokens to " + std::to_string(least) + " or more" +
+                      tokens_option,
+                      "set " + tokens_option + " to " + std::to_string(least) + " or more" +
                           (options.has_pairs() ? ", or --pairs, --queries or --writes to less" : ""));
   }
   const std::int64_t room = options.tokens - least, needed = least_filler_behind(options);
@@ -74,8 +74,8 @@ void check_room(const TaskOptions& options) {
                           " tokens leaves no place outside a window of " + std::to_string(options.outside_window) +
                           " tokens of the question",
                       "--outside-window",
-                      "set it to at most " + std::to_string(options.outside_window - (needed - room)) +
-                          ", or --tokens to " + std::to_string(options.tokens + needed - room) + " or more");
+                      "set it to at most " + std::to_string(options.outside_window - (needed - room)) + ", or " +
+                          tokens_option + " to " + std::to_string(options.tokens + needed - room) + " or more");
   }
 }
 
@@ -118,8 +118,8 @@ LongRangeTask long_range_task_from(std::string_view name) {
                     "known tasks: passkey, passkey_text, recall, rewrite");
 }
 
-void check(const TaskOptions& options) {
-  require_range(options.tokens, 1, kMostTokens, "--tokens");
+void check(const TaskOptions& options, const std::string& tokens_option) {
+  require_range(options.tokens, 1, kMostTokens, tokens_option);
   require_range(options.outside_window, 0, kMostTokens, "--outside-window");
   const bool is_depth =
       options.depth_first >= 0 && options.depth_first <= options.depth_last && options.depth_last <= 1;
@@ -130,7 +130,7 @@ void check(const TaskOptions& options) {
   if (!options.is_text()) require_range(options.filler_ids, 1, kMostIds, "--filler-ids");
   if (options.task == LongRangeTask::Passkey) require_range(options.digits, 1, kMostDigits, "--digits");
   if (options.has_pairs()) check_pairs(options);
-  check_room(options);
+  check_room(options, tokens_option);
 }
 
 std::int64_t compressions_between(const TaskStatement& statement, const TaskAnswer& answer, std::int64_t segment_tokens,

@@ -53,7 +53,8 @@ struct TaskOptions {
 };
 
 /// Throws ConfigError, naming the option of the command line, when there are no such samples.
-void check(const TaskOptions& options);
+/// @param tokens_option the option that options.tokens come from
+void check(const TaskOptions& options, const std::string& tokens_option = "--tokens");
 
 /// Something that a sample says: tokens [first, end), with a value that begins at value_first.
 struct TaskStatement {

@@ -71,11 +71,25 @@ class Tasks(ProgramTest):
         self.assertEqual(digests[0], digests[1])
         self.assertEqual(len({digest for pair in digests for digest in pair}), 4)
 
+    def test_shorter_samples_share_the_place_of_a_long_one(self):
+        line = ["recall", "--samples", "40", "--validation-samples", "8", "--tokens", "256", "--shortest", "64"]
+        made = json.loads(self.prepare(*line, "--json").stdout)
+        self.assertEqual(made["task"]["shortest_tokens"], 64)
+        self.assertEqual((made["train"]["tokens"], made["validation"]["tokens"]), (40 * 256, 8 * 256))
+        info = json.loads(self.rondo("corpus", "info", "task.h5", "--json").stdout)
+        self.assertEqual((info["train"]["shortest_document"], info["train"]["longest_document"]), (64, 256))
+        self.assertEqual(info["train"]["documents"], made["train"]["documents"])
+        said = self.prepare(*line).stdout
+        self.assertIn("samples of 64 to 256 tokens", said)
+        self.assertIn("data.sequence_length = 256", said)
+
     def test_bad_requests_name_option_rule_and_fix(self):
         requests = [(["copy"], "--task", "known tasks: passkey, passkey_text, recall, rewrite"),
                     (["recall", "--tokens", "31"], "--tokens", "set --tokens to 32 or more"),
                     (["passkey_text", "--tokens", "100"], "--tokens", "set --tokens to"),
                     (["passkey", "--tokens", "100", "--outside-window", "90"], "--outside-window", "set it to at most 89"),
+                    (["recall", "--tokens", "96", "--shortest", "36"], "--shortest", "as in --shortest 4096 --tokens 32768"),
+                    (["recall", "--tokens", "64", "--shortest", "16"], "--shortest", "set --shortest to 32 or more"),
                     (["recall", "--digits", "3"], "--digits", "it goes with: passkey"),
                     (["passkey", "--writes", "1", "2"], "--writes", "it goes with: rewrite"),
                     (["recall", "--pairs", "65"], "--pairs", "set --keys to 65 or more"),
