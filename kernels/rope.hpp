@@ -11,7 +11,7 @@
 namespace rondo {
 
 /// Angles are products in fp64, reduced before sine and cosine: fp32 angles are wrong by 2.5e-2 at 1M tokens.
-/// `inverse_frequencies` has D/2 entries in radians a token (host memory); empty: nothing is turned.
+/// `inverse_frequencies` has D/2 entries in radians a token (host memory); empty: nothing is turned. G = 0 turns rows of heads alone.
 struct QkvSplitForwardArgs {
   TensorView qkv;  // [T, (N+2G)*D]: N query heads, then G key heads, then G value heads
   TensorView q;    // [T, N, D] turned

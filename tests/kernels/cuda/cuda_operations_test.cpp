@@ -185,6 +185,33 @@ TEST_F(CudaOperations, RotationFitsTheToleranceUpToPosition1e8) {
   }
 }
 
+TEST_F(CudaOperations, RotationOfKeysAloneFitsTheTolerance) {
+  const std::int64_t tokens = 33, heads = 3, dim = 20;
+  const auto positions = TokenRuns::contiguous(1000, tokens);
+  const std::vector<double> frequencies = rope_frequencies(dim);
+  expect_like_reference([&](Place& place, DType type, DType held) {
+    const Buffer rows = place.put(input(type, held, {tokens, heads * dim}, 1));
+    const Buffer d_turned = place.put(input(accumulator_of(type), accumulator_of(held), {tokens, heads, dim}, 2));
+    std::vector<Buffer> out;
+    out.push_back(place.put(Tensor(held, {tokens, heads, dim})));
+    out.push_back(place.put(Tensor(held, {tokens, heads * dim})));
+    const auto none = [&](const Buffer& any) { return TensorView{any.data(), any.view().dtype, {tokens, 0, dim}}; };
+    place.backend.qkv_split_forward(*place.stream, {.qkv = rows.view(),
+                                                    .q = out[0].view(),
+                                                    .k = none(rows),
+                                                    .v = none(rows),
+                                                    .positions = positions,
+                                                    .inverse_frequencies = frequencies});
+    place.backend.qkv_split_backward(*place.stream, {.d_q = d_turned.view(),
+                                                     .d_k = none(d_turned),
+                                                     .d_v = none(d_turned),
+                                                     .d_qkv = out[1].view(),
+                                                     .positions = positions,
+                                                     .inverse_frequencies = frequencies});
+    return place.get_all(out);
+  });
+}
+
 TEST_F(CudaOperations, SplitWithoutFrequenciesCopies) {
   const auto positions = TokenRuns::contiguous(5, 3);
   const std::vector<double> none;
