@@ -114,7 +114,7 @@ std::filesystem::path checkpoints_of(const std::filesystem::path& given) {
   std::filesystem::path last = given;
   int last_number = 0;
   for (const auto& entry : std::filesystem::directory_iterator(given, ignored)) {
-    const int number = stage_number(entry.path().filename().string());
+    const int number = entry.is_directory(ignored) ? stage_number(entry.path().filename().string()) : 0;
     if (number <= last_number || CheckpointStore(entry.path() / kCheckpoints).steps().empty()) continue;
     last = entry.path() / kCheckpoints;
     last_number = number;

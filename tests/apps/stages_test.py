@@ -81,6 +81,7 @@ class Stages(ProgramTest):
         self.train("staged")
         self.assertEqual(answering("staged"), answering("staged/2-long"))
         (self.folder / "staged/3-begun/checkpoints").mkdir(parents=True)
+        (self.folder / "staged/4-notes.txt").write_text("a file of the user's\n")
         self.assertEqual(answering("staged/"), answering("staged/2-long"))
 
     def test_an_error_names_the_stage(self):
