@@ -36,19 +36,19 @@ prepare local 1 "${sight[@]}" --samples 300000 --validation-samples 4080
 prepare 128-tokens 2 "${several[@]}" --tokens 128 --samples 50000 --validation-samples 512
 prepare 512-tokens 3 "${several[@]}" --tokens 512 --samples 10000 --validation-samples 128
 prepare 4096-tokens 4 "${several[@]}" --tokens 4096 --samples 1600 --validation-samples 64 --outside-window 96
-prepare 32768-tokens 5 "${several[@]}" --tokens 32768 --samples 200 --validation-samples 8 --outside-window 96
+prepare 32768-tokens 5 "${several[@]}" --tokens 32768 --shortest 4096 --samples 300 --validation-samples 8 --outside-window 96
 
 stages=()
 for stage in local 128-tokens 512-tokens 4096-tokens 32768-tokens; do stages+=("$root/configs/long-range/$stage.toml"); done
 "$rondo" train "${stages[@]}" --set model.memory_rule="$rule" --run run
 
-# ask STAGE TOKENS SAMPLES: what the model knew after that stage. The last one is for long samples alone.
+# ask TOKENS SAMPLES
 ask() {
   echo
-  "$rondo" eval --checkpoint "run/$1" "${options[@]}" "${several[@]}" --tokens "$2" --samples "$3" \
-    --outside-window 96 --seed 1 --threads 1 | tee "eval-$2.txt"
+  "$rondo" eval --checkpoint run "${options[@]}" "${several[@]}" --tokens "$1" --samples "$2" \
+    --outside-window 96 --seed 1 --threads 1 | tee "eval-$1.txt"
 }
-ask 4-4096-tokens 4096 200
-ask 5-32768-tokens 32768 64
-ask 5-32768-tokens 131072 24
-ask 5-32768-tokens 1048576 6
+ask 4096 256
+ask 32768 64
+ask 131072 24
+ask 1048576 6
