@@ -119,6 +119,22 @@ TEST_F(CompressiveMemory, ARunIsAnAffineMapOfTheStateBeforeIt) {
   }
 }
 
+// What 200,000 segments take away of a state is about 1 / s of it for the s-th: 1 - P in fp32 would be 1.
+TEST_F(CompressiveMemory, FoldsADecayFarBelowTheRoundingOfOne) {
+  constexpr std::int64_t kDim = 4;
+  constexpr int kFolds = 100'000;
+  Tensor state = Tensor::random(DType::Fp64, {1, kDim, kDim}, 1), decay(DType::Fp32, {1, kDim, kDim});
+  const Tensor before = state.copy(), nothing(DType::Fp32, {1, kDim, kDim});
+  for (std::int64_t i = 0; i < kDim; ++i) decay.set(i * kDim + i, 1e-9 * static_cast<double>(i + 1));
+  for (int fold = 0; fold < kFolds; ++fold) {
+    backend->memory_fold(*host.stream, {.state = state, .decay = decay, .added = nothing});
+  }
+  for (std::int64_t i = 0; i < kDim; ++i) {
+    const double left = std::exp(kFolds * std::log1p(-decay[i * kDim + i]));
+    for (std::int64_t j = 0; j < kDim; ++j) EXPECT_NEAR(state[i * kDim + j], left * before[i * kDim + j], 1e-11);
+  }
+}
+
 TEST_F(CompressiveMemory, AResetForgetsEverything) {
   for (const MemoryRule rule : kRules) {
     MemoryProblem p = small_problem(rule);
