@@ -160,7 +160,7 @@ void add_prepare(Program& program) {
       ->add_option("--shortest", options->shortest_tokens,
                    "with --task: mix samples of S, 2 S, 4 S, ... --tokens tokens, equally many of each")
       ->needs(task)
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
       ->type_name("S");
   command
       ->add_option("--samples", options->samples,

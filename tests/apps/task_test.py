@@ -90,6 +90,7 @@ class Tasks(ProgramTest):
                     (["passkey", "--tokens", "100", "--outside-window", "90"], "--outside-window", "set it to at most 89"),
                     (["recall", "--tokens", "96", "--shortest", "36"], "--shortest", "as in --shortest 4096 --tokens 32768"),
                     (["recall", "--tokens", "64", "--shortest", "16"], "--shortest", "set --shortest to 32 or more"),
+                    (["recall", "--shortest", "0"], "--shortest", "not in range 1 to 1099511627776"),
                     (["recall", "--digits", "3"], "--digits", "it goes with: passkey"),
                     (["passkey", "--writes", "1", "2"], "--writes", "it goes with: rewrite"),
                     (["recall", "--pairs", "65"], "--pairs", "set --keys to 65 or more"),
