@@ -21,7 +21,6 @@ namespace rondo {
 
 namespace {
 
-constexpr const char* kCheckpoints = "checkpoints";
 constexpr std::size_t kMostConfigBytes = std::size_t{1} << 20;
 
 std::int64_t unix_time_s() {
@@ -110,13 +109,14 @@ std::filesystem::path stage_folder(const std::filesystem::path& run, int number,
 
 std::filesystem::path checkpoints_of(const std::filesystem::path& given) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(given / kCheckpoints, ignored)) return given / kCheckpoints;
+  if (std::filesystem::is_directory(given / RunFolder::kCheckpoints, ignored)) return given / RunFolder::kCheckpoints;
   std::filesystem::path last = given;
   int last_number = 0;
   for (const auto& entry : std::filesystem::directory_iterator(given, ignored)) {
     const int number = entry.is_directory(ignored) ? stage_number(entry.path().filename().string()) : 0;
-    if (number <= last_number || CheckpointStore(entry.path() / kCheckpoints).steps().empty()) continue;
-    last = entry.path() / kCheckpoints;
+    const std::filesystem::path checkpoints = entry.path() / RunFolder::kCheckpoints;
+    if (number <= last_number || CheckpointStore(checkpoints).steps().empty()) continue;
+    last = checkpoints;
     last_number = number;
   }
   return last;

@@ -40,6 +40,8 @@ std::filesystem::path checkpoints_of(const std::filesystem::path& given);
 
 class RunFolder {
  public:
+  static constexpr const char* kCheckpoints = "checkpoints";
+
   /// Creates the folder where there is none. @throws DataError when it cannot be written
   explicit RunFolder(std::filesystem::path path);
   ~RunFolder();
@@ -47,7 +49,7 @@ class RunFolder {
   RunFolder& operator=(const RunFolder&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+  std::filesystem::path checkpoints() const { return path_ / kCheckpoints; }
 
   /// Where ranks that wait too long compare notes.
   std::filesystem::path stall_notes() const { return path_ / "stalled"; }

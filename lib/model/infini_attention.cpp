@@ -303,10 +303,9 @@ void InfiniAttention::return_gradients(const MemoryChain& chain, const KeyRows& 
   std::vector<Message> sends, receives;
   std::vector<AddArgs> sums;
   for (const KeyTransfer& transfer : chain.transfers()) {
-    if (transfer.to != ring.rank()) continue;
-    turn_back(rows_at(chain, gradients.k_turned, transfer), rows_at(chain, gradients.k, transfer), transfer.first);
-  }
-  for (const KeyTransfer& transfer : chain.transfers()) {
+    if (transfer.to == ring.rank()) {
+      turn_back(rows_at(chain, gradients.k_turned, transfer), rows_at(chain, gradients.k, transfer), transfer.first);
+    }
     for (const TensorView& all : {gradients.k, gradients.v}) {
       if (transfer.to == ring.rank()) sends.push_back({transfer.from, rows_at(chain, all, transfer)});
       if (transfer.from != ring.rank()) continue;
