@@ -271,7 +271,8 @@ TEST_P(InfiniAttentionRing, SendsStatesAndNoKeysBeyondTheWindow) {
     TestExecution execution(group);
     for (const MemoryRule rule : {MemoryRule::Linear, MemoryRule::Delta, MemoryRule::DeltaCorrected}) {
       for (const std::int64_t window : {0, 1, 3}) {
-        for (const std::int64_t segments_of_rank : {3, 5}) {
+        for (const std::int64_t segments_of_rank : {1, 3, 5}) {
+          if (window > segments_of_rank) continue;  // keys come from several ranks
           for (const DType compute : {DType::Fp64, DType::Fp32}) {
             SCOPED_TRACE(word_of(rule) + ", window " + std::to_string(window) + ", " + std::string(name_of(compute)) +
                          ", ranks: " + std::to_string(group.size()));
@@ -336,7 +337,7 @@ class WatchedTransport final : public Transport {
 
 // The CPU's kernels let transfers progress at least once an operation, which is how they are counted.
 TEST_P(InfiniAttentionRing, SendsStatesWhileLocalAttentionComputes) {
-  if (GetParam() == 1 || world().size() < GetParam()) GTEST_SKIP() << "needs " << std::max(2, GetParam()) << " ranks";
+  if (world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   with_ranks(GetParam(), [](const Communicator& group) {
     for (const MemoryRule rule : {MemoryRule::Linear, MemoryRule::Delta, MemoryRule::DeltaCorrected}) {
       SCOPED_TRACE(word_of(rule));
@@ -359,7 +360,8 @@ TEST_P(InfiniAttentionRing, SendsStatesWhileLocalAttentionComputes) {
         }
         if (exchange.num_values == matrix) ++num_states;
       }
-      EXPECT_EQ(num_states, rule == MemoryRule::Linear ? 2 : 3);  // forward, with decays, and backward
+      const int num_exchanges = rule == MemoryRule::Linear ? 2 : 3;  // forward, with decays, and backward
+      EXPECT_EQ(num_states, group.size() == 1 ? 0 : num_exchanges);
     }
   });
 }

@@ -140,6 +140,33 @@ TEST_P(CpuOperations, RotationFitsTheToleranceUpToPosition1e8) {
   }
 }
 
+TEST_P(CpuOperations, RotationOfKeysAloneFitsTheTolerance) {
+  const std::int64_t tokens = 133, heads = 3, dim = 20;
+  const auto positions = TokenRuns::contiguous(1000, tokens);
+  const std::vector<double> frequencies = rope_frequencies(dim);
+  expect_like_reference([&](Backend& backend, DType type, DType held) {
+    const Tensor rows = input(type, held, {tokens, heads * dim}, 1);
+    const Tensor d_turned = input(accumulator_of(type), accumulator_of(held), {tokens, heads, dim}, 2);
+    std::vector<Tensor> out;
+    out.emplace_back(held, Shape{tokens, heads, dim});
+    out.emplace_back(held, Shape{tokens, heads * dim});
+    const auto none = [&](const Tensor& any) { return TensorView{any.view().data, any.dtype(), {tokens, 0, dim}}; };
+    backend.qkv_split_forward(*host.stream, {.qkv = rows,
+                                             .q = out[0],
+                                             .k = none(rows),
+                                             .v = none(rows),
+                                             .positions = positions,
+                                             .inverse_frequencies = frequencies});
+    backend.qkv_split_backward(*host.stream, {.d_q = d_turned,
+                                              .d_k = none(d_turned),
+                                              .d_v = none(d_turned),
+                                              .d_qkv = out[1],
+                                              .positions = positions,
+                                              .inverse_frequencies = frequencies});
+    return out;
+  });
+}
+
 TEST_P(CpuOperations, SplitWithoutFrequenciesCopies) {
   const auto positions = TokenRuns::contiguous(5, 3);
   const std::vector<double> none;
