@@ -10,7 +10,6 @@ shortest, the peak memory of a rank, by how much that is more than the shortest'
 of the state that is kept there, and all rounds."""
 import argparse
 import json
-import os
 import pathlib
 import statistics
 import subprocess
@@ -24,11 +23,10 @@ def bench(options, length):
     """@returns (tokens/s, peak bytes of a rank) of training steps on sequences of so many tokens"""
     settings = [f"data.corpus={options.corpus}", f"data.sequence_length={length}", f"memory.span_tokens={SPAN}",
                 f"train.batch_sequences={max(1, 2**20 // length)}", "memory.span_states_mib=4096"]
-    command = ["mpirun", "-n", str(options.ranks), "--bind-to", "none", "--oversubscribe", options.program, "bench", "step",
+    command = [ROOT / "jobs/launch.sh", "-n", str(options.ranks), options.program, "bench", "step",
                options.config, *[word for setting in settings for word in ("--set", setting)], "--threads", "1",
                "--warm-ups", "0", "--runs", "1", "--json"]
-    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(done.stderr)
     result = json.loads(done.stdout)["results"][0]

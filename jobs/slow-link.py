@@ -13,10 +13,12 @@ import argparse
 import contextlib
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMESPACE = f"rondo-{os.getpid()}"
 SHAPE = ["--tokens", "8192", "--heads", "8", "--head-dim", "64"]
 
@@ -37,11 +39,9 @@ def network_namespace():
 
 def bench(program, runs):
     """The forward pass of `rondo bench ring` in the namespace."""
-    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
-    command = ["ip", "netns", "exec", NAMESPACE, "mpirun", "-n", "2", "--bind-to", "none", "--oversubscribe",
-               "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", "lo",
+    command = ["ip", "netns", "exec", NAMESPACE, ROOT / "jobs/launch.sh", "--tcp", "-n", "2",
                program, "bench", "ring", *SHAPE, "--pass", "forward", "--threads", "1", "--warm-ups", "1", "--runs", str(runs), "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(done.stderr)
     return json.loads(done.stdout)["results"][0]

@@ -139,13 +139,12 @@ class Build:
 
     def test(self, mutant, library_folder=None):
         """@returns (passed, seconds)"""
-        environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1",
-                           OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+        environment = dict(os.environ, OMP_NUM_THREADS="1")
         if library_folder:
             environment["LD_LIBRARY_PATH"] = library_folder
         command = [os.path.join(self.folder, "tests", mutant.test), "--gtest_filter=" + mutant.filter]
         if mutant.ranks:
-            command = [self.mpiexec, "-np", str(mutant.ranks), "--oversubscribe", "--bind-to", "none", *command]
+            command = [f"{ROOT}/jobs/launch.sh", "--mpiexec", self.mpiexec, "-n", str(mutant.ranks), *command]
         begin = time.monotonic()
         done = subprocess.run(command, env=environment, timeout=TEST_LIMIT_S, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, check=False)

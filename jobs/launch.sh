@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Starts ranks of a program on this machine with whichever MPI launcher is there: the one place that knows their options.
+# Known are Open MPI 4 and 5, MPICH and others with Hydra (Intel MPI), and SLURM's srun inside an allocation.
+#
+# usage: jobs/launch.sh [--mpiexec PROGRAM] [--tcp] [--print] -n RANKS PROGRAM [ARGUMENT...] [: -n RANKS PROGRAM [ARGUMENT...]]...
+#
+#   --mpiexec PROGRAM  the launcher; else $RONDO_MPIEXEC, else mpiexec or mpirun of PATH
+#   --tcp              the ranks talk through the loopback interface instead of shared memory (Open MPI only)
+#   --print            prints the command, one word per line, instead of running it
+#
+# Ranks are not bound to cores, there may be more of them than cores, and root may start them. The launcher replaces this
+# process: its process id and its exit code are those of this script.
+set -euo pipefail
+
+usage() { echo "usage: jobs/launch.sh [--mpiexec PROGRAM] [--tcp] [--print] -n RANKS PROGRAM [ARGUMENT...]" >&2; exit 2; }
+
+mpiexec=${RONDO_MPIEXEC:-} print=no tcp=no
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --mpiexec) mpiexec=${2:?--mpiexec needs a program}; shift 2 ;;
+    --tcp) tcp=yes; shift ;;
+    --print) print=yes; shift ;;
+    -n) break ;;
+    *) usage ;;
+  esac
+done
+[ $# -ge 3 ] || usage
+if [ -z "$mpiexec" ]; then
+  mpiexec=$(command -v mpiexec || command -v mpirun || true)
+  [ -n "$mpiexec" ] || { echo "launch: neither mpiexec nor mpirun is in PATH: load an MPI module, or name the launcher with --mpiexec" >&2; exit 4; }
+fi
+version=$("$mpiexec" --version 2>&1) || { echo "launch: $mpiexec --version failed: ${version%%$'\n'*}" >&2; exit 4; }
+
+case "$version" in
+  *"Open MPI) 4."*|*"OpenRTE) 4."*)
+    options=(--oversubscribe --bind-to none)
+    [ "$(id -u)" -ne 0 ] || options+=(--allow-run-as-root) ;;
+  *"Open MPI) "[5-9].*|*prte*|*PRRTE*)  # --oversubscribe is deprecated there
+    options=(--map-by :OVERSUBSCRIBE --bind-to none)
+    [ "$(id -u)" -ne 0 ] || options+=(--allow-run-as-root) ;;
+  *HYDRA*|*"Intel(R) MPI"*) options=(-bind-to none) ;;
+  slurm*) options=(--cpu-bind=none --overcommit --overlap) ;;
+  *)
+    echo "launch: the launcher $mpiexec is not known: ${version%%$'\n'*}" >&2
+    echo "launch: known are Open MPI 4 and 5, MPICH, Intel MPI and srun; start the ranks by hand, or name another with --mpiexec" >&2
+    exit 4 ;;
+esac
+if [ $tcp = yes ]; then
+  case "$version" in
+    *Open*MPI*|*OpenRTE*) options+=(--mca btl self,tcp --mca btl_tcp_if_include lo) ;;
+    *) echo "launch: --tcp is known for Open MPI only" >&2; exit 2 ;;
+  esac
+fi
+case "$version" in
+  slurm*) for word in "$@"; do [ "$word" != : ] || { echo "launch: srun starts one program for all ranks" >&2; exit 2; }; done ;;
+esac
+if [ $print = yes ]; then
+  printf '%s\n' "$mpiexec" "${options[@]}" "$@"
+else
+  exec "$mpiexec" "${options[@]}" "$@"
+fi
