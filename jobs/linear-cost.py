@@ -16,6 +16,8 @@ import statistics
 import subprocess
 import sys
 
+from launcher import mpiexec_of
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPAN = 1024  # tokens; of n spans, all but the last go forward once more: sixteen make that 2 % of the shortest
 
@@ -24,10 +26,10 @@ def bench(options, length):
     """@returns (tokens/s, peak bytes of a rank) of training steps on sequences of so many tokens"""
     settings = [f"data.corpus={options.corpus}", f"data.sequence_length={length}", f"memory.span_tokens={SPAN}",
                 f"train.batch_sequences={max(1, 2**20 // length)}", "memory.span_states_mib=4096"]
-    command = ["mpirun", "-n", str(options.ranks), "--bind-to", "none", "--oversubscribe", options.program, "bench", "step",
+    command = [mpiexec_of(options.program), "-n", str(options.ranks), "--bind-to", "none", "--oversubscribe", options.program, "bench", "step",
                options.config, *[word for setting in settings for word in ("--set", setting)], "--threads", "1",
                "--warm-ups", "0", "--runs", "1", "--json"]
-    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
+    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(done.stderr)

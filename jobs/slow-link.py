@@ -13,9 +13,12 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+
+from launcher import mpiexec_of
 
 NAMESPACE = f"rondo-{os.getpid()}"
 SHAPE = ["--tokens", "8192", "--heads", "8", "--head-dim", "64"]
@@ -37,8 +40,8 @@ def network_namespace():
 
 def bench(program, runs):
     """The forward pass of `rondo bench ring` in the namespace."""
-    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
-    command = ["ip", "netns", "exec", NAMESPACE, "mpirun", "-n", "2", "--bind-to", "none", "--oversubscribe",
+    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    command = ["ip", "netns", "exec", NAMESPACE, mpiexec_of(program), "-n", "2", "--bind-to", "none", "--oversubscribe",
                "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", "lo",
                program, "bench", "ring", *SHAPE, "--pass", "forward", "--threads", "1", "--warm-ups", "1", "--runs", str(runs), "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -81,6 +84,9 @@ def main():
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("slow-link: needs root, for a network namespace of its own")
+    for command in ("ip", "tc"):
+        if shutil.which(command) is None:
+            sys.exit(f"slow-link: {command} is missing: Debian package iproute2")
     with network_namespace():
         for ratio in (1.5, 0.5):  # hidden, then more to send than arithmetic can hide
             measure(options.program, ratio, options.rounds, options.runs)
