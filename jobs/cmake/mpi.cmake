@@ -11,7 +11,9 @@ function(rondo_choose_mpi_of_debian)
     endif()
   endforeach()
   find_program(default_wrapper mpicc NO_CACHE)
-  if(NOT default_wrapper STREQUAL "/usr/bin/mpicc" OR NOT IS_SYMLINK /etc/alternatives/mpi)
+  find_program(default_hdf5 h5pcc NO_CACHE)
+  if(NOT default_wrapper STREQUAL "/usr/bin/mpicc" OR NOT IS_SYMLINK /etc/alternatives/mpi OR
+     (default_hdf5 AND NOT default_hdf5 STREQUAL "/usr/bin/h5pcc"))
     return()
   endif()
   file(READ_SYMLINK /etc/alternatives/mpi target)
@@ -49,8 +51,8 @@ function(rondo_mpi_name variable)
   endforeach()
 endfunction()
 
-# rondo_launcher_fits(VARIABLE LAUNCHER MPI): can this mpiexec start programs of that MPI, named as by rondo_mpi_name? srun
-# and launchers that do not say what they are pass.
+# rondo_launcher_fits(VARIABLE LAUNCHER MPI): can this mpiexec start programs of that MPI, named as by rondo_mpi_name? srun,
+# launchers that do not say what they are, and every launcher of an unknown MPI pass.
 function(rondo_launcher_fits variable launcher mpi)
   set(${variable} OFF PARENT_SCOPE)
   execute_process(COMMAND ${launcher} --version OUTPUT_VARIABLE said ERROR_VARIABLE said RESULT_VARIABLE status)
@@ -59,7 +61,7 @@ function(rondo_launcher_fits variable launcher mpi)
   endif()
   if(said MATCHES "Open ?MPI|OpenRTE" AND said MATCHES "([0-9]+\\.[0-9]+\\.[0-9]+)")
     set(version ${CMAKE_MATCH_1})
-    if(NOT mpi STREQUAL "Open MPI ${version}")
+    if(NOT mpi STREQUAL "Open MPI ${version}" AND NOT mpi STREQUAL "an unknown MPI")
       return()
     endif()
   elseif(said MATCHES "HYDRA|Hydra" AND mpi MATCHES "^Open MPI")

@@ -29,9 +29,10 @@ if [ -z "${RONDO_NAMESPACE:-}" ]; then # the outer process: makes the namespaces
   trap clean EXIT
   trap 'exit 143' TERM
   trap 'exit 130' INT
-  RONDO_NAMESPACE=inside unshare --mount --pid --fork --mount-proc --kill-child=KILL "$0" "$source_folder" "$folder" "$state" & inner=$!
+  # setpriv: the end of this process, even by SIGKILL, is the end of the inner one.
+  RONDO_NAMESPACE=inside setpriv --pdeathsig KILL unshare --mount --pid --fork --mount-proc --kill-child=KILL "$0" "$source_folder" "$folder" "$state" & inner=$!
   status=0
-  wait "$inner" || status=$?
+  wait "$inner" 2>/dev/null || status=$?
   inner=
   exit $status
 fi
@@ -114,7 +115,9 @@ case $state in
     AS=person build_one_target
     # What is missing is named for the administrator, and what root then installs is that alone, though a command is missing.
     apt_in "$root" remove ninja-build >/dev/null
-    AS=person expect 1 "ask an administrator for: ninja-build" -- jobs/setup.sh
+    AS=person expect 1 "there is no sudo here; ask an administrator for: ninja-build" -- jobs/setup.sh
+    apt_in "$root" install sudo # of which this user is no member
+    AS=person expect 1 "sudo does not let you install; ask an administrator for: ninja-build" -- jobs/setup.sh
     expect 0 "setup: everything is found" -- jobs/setup.sh
     [ "$(installed_names)" = ninja-build ] || wrong "jobs/setup.sh installed '$(installed_names)', not ninja-build alone" ;;
   odd_path)
