@@ -3,29 +3,35 @@
 # Starts ranks of a program on this machine with whichever MPI launcher is there: the one place that knows their options.
 # Known are Open MPI 4 and 5, MPICH and others with Hydra (Intel MPI), and SLURM's srun inside an allocation.
 #
-# usage: jobs/launch.sh [--mpiexec PROGRAM] [--tcp] [--print] -n RANKS PROGRAM [ARGUMENT...] [: -n RANKS PROGRAM [ARGUMENT...]]...
+# usage: jobs/launch.sh [--mpiexec LAUNCHER] [--tcp] [--quiet] [--print] -n RANKS PROGRAM [ARGUMENT...] [: -n RANKS PROGRAM [ARGUMENT...]]...
 #
-#   --mpiexec PROGRAM  the launcher; else $RONDO_MPIEXEC, else mpiexec or mpirun of PATH
+#   --mpiexec LAUNCHER the launcher; else $RONDO_MPIEXEC, else that of the build which PROGRAM lies in, else mpiexec or mpirun of PATH
 #   --tcp              the ranks talk through the loopback interface instead of shared memory (Open MPI only)
+#   --quiet            the launcher does not comment on the exit codes of the ranks
 #   --print            prints the command, one word per line, instead of running it
 #
 # Ranks are not bound to cores, there may be more of them than cores, and root may start them. The launcher replaces this
 # process: its process id and its exit code are those of this script.
 set -euo pipefail
 
-usage() { echo "usage: jobs/launch.sh [--mpiexec PROGRAM] [--tcp] [--print] -n RANKS PROGRAM [ARGUMENT...]" >&2; exit 2; }
+usage() { echo "usage: jobs/launch.sh [--mpiexec LAUNCHER] [--tcp] [--quiet] [--print] -n RANKS PROGRAM [ARGUMENT...]" >&2; exit 2; }
 
-mpiexec=${RONDO_MPIEXEC:-} print=no tcp=no
+mpiexec=${RONDO_MPIEXEC:-} print=no tcp=no quiet=no
 while [ $# -gt 0 ]; do
   case "$1" in
     --mpiexec) mpiexec=${2:?--mpiexec needs a program}; shift 2 ;;
     --tcp) tcp=yes; shift ;;
+    --quiet) quiet=yes; shift ;;
     --print) print=yes; shift ;;
     -n) break ;;
     *) usage ;;
   esac
 done
 [ $# -ge 3 ] || usage
+if [ -z "$mpiexec" ] && program=$(command -v "$3"); then  # BUILD/bin/PROGRAM: the mpiexec in PATH may be of another MPI
+  cache=$(dirname "$(dirname "$(readlink -f "$program")")")/CMakeCache.txt
+  [ ! -f "$cache" ] || mpiexec=$(sed -n 's/^MPIEXEC_EXECUTABLE:[^=]*=//p' "$cache")
+fi
 if [ -z "$mpiexec" ]; then
   mpiexec=$(command -v mpiexec || command -v mpirun || true)
   [ -n "$mpiexec" ] || { echo "launch: neither mpiexec nor mpirun is in PATH: load an MPI module, or name the launcher with --mpiexec" >&2; exit 4; }
@@ -53,6 +59,7 @@ if [ $tcp = yes ]; then
   esac
 fi
 case "$version" in
+  *Open*MPI*|*OpenRTE*) [ $quiet = no ] || options+=(--quiet) ;;
   slurm*) for word in "$@"; do [ "$word" != : ] || { echo "launch: srun starts one program for all ranks" >&2; exit 2; }; done ;;
 esac
 if [ $print = yes ]; then

@@ -13,17 +13,19 @@ case "$task,$rule" in
   *) sed -n '7s/^# //p' "$0" >&2; exit 2 ;;
 esac
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
-rondo=$root/build/release/bin/rondo
-[ -x "$rondo" ] || { echo "jobs/long-range.sh: there is no program yet: jobs/quickstart.sh builds it" >&2; exit 2; }
+rondo=
+for build in release quickstart; do
+  [ -n "$rondo" ] || [ ! -x "$root/build/$build/bin/rondo" ] || rondo=$root/build/$build/bin/rondo
+done
+[ -n "$rondo" ] || { echo "jobs/long-range.sh: there is no program yet: cmake --preset release && cmake --build --preset release" >&2; exit 2; }
 folder=${3:-runs/$task-$rule}
 mkdir -p "$folder"
 cd "$folder"
-export OMP_NUM_THREADS=1
 
 options=(--task "$task" --filler-ids 16)
 case $task in
-  recall) options+=(--keys 32 --values 32); several=(--pairs 8); sight=(--tokens 12 --pairs 4 --queries 2) ;;
-  passkey) options+=(--digits 5); several=(); sight=(--tokens 16) ;;
+  recall) options+=(--keys 32 --values 32); several=(--pairs 8); window=(--tokens 12 --pairs 4 --queries 2) ;;
+  passkey) options+=(--digits 5); several=(); window=(--tokens 16) ;;
 esac
 
 # prepare STAGE SEED OPTION...: the stage's corpus, the same bytes whenever it is made.
@@ -32,7 +34,7 @@ prepare() {
   shift 2
   "$rondo" prepare "${options[@]}" --seed "$seed" --output "$stage.h5" "$@"
 }
-prepare local 1 "${sight[@]}" --samples 300000 --validation-samples 4080
+prepare local 1 "${window[@]}" --samples 300000 --validation-samples 4080
 prepare 128-tokens 2 "${several[@]}" --tokens 128 --samples 50000 --validation-samples 512
 prepare 512-tokens 3 "${several[@]}" --tokens 512 --samples 10000 --validation-samples 128
 prepare 4096-tokens 4 "${several[@]}" --tokens 4096 --samples 1600 --validation-samples 64 --outside-window 96

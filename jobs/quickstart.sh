@@ -2,39 +2,59 @@
 # SPDX-License-Identifier: Apache-2.0
 # From nothing to a trained model: installs what is missing, builds the program, fetches and prepares a corpus, trains
 # over 2 MPI ranks, is interrupted on purpose, continues from the checkpoint, evaluates, and generates a sample.
+# The same line goes on where it was interrupted.
 #
-# usage: jobs/quickstart.sh [--corpus FILE_OR_FOLDER]
+# usage: jobs/quickstart.sh [--corpus FILE_OR_FOLDER] [--dry-run]      --dry-run names the files and shows the commands, and stops
 set -euo pipefail
 start_folder=$PWD
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 
-name=quickstart text=
+text='' dry_run=
 while [ $# -gt 0 ]; do
   case "$1" in
     --corpus)
-      text=$(cd "$start_folder" && readlink -e "${2:?--corpus needs a file or a folder}") || { echo "quickstart: no such file or folder: $2" >&2; exit 2; }
-      name=quickstart-$(basename "${text%%.*}")
+      [ -n "${2:-}" ] || { echo "quickstart: --corpus needs a file or a folder" >&2; exit 2; }
+      text=$(cd "$start_folder" && readlink -e -- "$2") || { echo "quickstart: no such file or folder: $2" >&2; exit 2; }
       shift 2 ;;
-    -h|--help) sed -n '3,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) echo "usage: jobs/quickstart.sh [--corpus FILE_OR_FOLDER]" >&2; exit 2 ;;
+    --dry-run) dry_run=yes; shift ;;
+    -h|--help) sed -n '3,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) sed -n '7s/^# //p' "$0" >&2; exit 2 ;;
   esac
 done
 
+# A text of the user's own is named by its base name and a digest of its path, as base names may be the same.
+name=quickstart
+if [ -n "$text" ]; then
+  base=$(basename -- "$text")
+  [ -d "$text" ] || base=${base%.*}
+  name+=-${base//[^[:alnum:]._-]/-}-$(printf %s "$text" | sha256sum | cut -c 1-12)
+else
+  text=data/perl-manual
+fi
 ranks=2
-cores=$(nproc)
-rondo=build/release/bin/rondo
+build=build/quickstart
+rondo=$build/bin/rondo
 run=runs/$name
 corpus=$run.h5
-export OMP_NUM_THREADS=$(( cores / ranks > 0 ? cores / ranks : 1 ))
-# Containers and small machines: mpirun as root, more ranks than cores.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-mpirun=(mpirun --quiet -n $ranks --bind-to none)
+text_record=$run.text
 steps=$(sed -n 's/^steps *= *\([0-9]*\).*/\1/p' configs/quickstart.toml)
 
 say() { printf '\n== %s (%d s so far)\n' "$1" $SECONDS; }
-show() { printf '$'; printf ' %q' "$@"; echo; "$@"; }
-train=("${mpirun[@]}" $rondo train configs/quickstart.toml --set data.corpus="$corpus" --run "$run")
+quoted() { local words; words=$(printf ' %q' "$@"); echo "${words# }"; } # a line that can be pasted
+show() { echo "$ $(quoted "$@")"; "$@"; }
 logged_step() { sed -n 's/.*"step": *\([0-9]*\).*/\1/p' "$run/metrics.jsonl" 2>/dev/null | tail -n 1; }
+
+# Name, size and time of change of each file of the text.
+describe_text() { find -L "$text" -type f -printf '%P\t%s\t%T@\n' | LC_ALL=C sort; }
+if [ -f "$corpus" ] && [ -f "$text_record" ] && [ -e "$text" ] && [ "$(describe_text)" != "$(cat "$text_record")" ]; then
+  echo "quickstart: $text has changed since $corpus was prepared from it. To begin anew with it as it is now, remove what was made:" >&2
+  echo "  $(quoted rm -rf "$PWD/$run" "$PWD/$corpus" "$PWD/$text_record")" >&2
+  exit 2
+fi
+
+# launch.sh takes the launcher of the MPI that the program was built with, which need not be the mpirun in PATH.
+on_ranks=(jobs/launch.sh --quiet -n "$ranks")
+train=("${on_ranks[@]}" "$rondo" train configs/quickstart.toml --set data.corpus="$corpus" --run "$run")
 
 # Trains to half of the steps, then asks the run to stop with SIGUSR1, as a batch system does before it takes the nodes.
 train_and_interrupt() {
@@ -54,44 +74,74 @@ train_and_interrupt() {
   [ $status -eq 75 ] || [ $status -eq 0 ]
 }
 
+# What can be done next, as lines that can be pasted where the user is.
+show_next() {
+  echo "Next:"
+  [ "$start_folder" = "$PWD" ] || echo "  $(quoted cd "$PWD")"
+  cat <<END
+  # a piece of the corpus
+  $(quoted "$rondo" corpus sample "$corpus")
+  # a longer sequence on more ranks
+  $(quoted jobs/launch.sh -n 4 "$rondo" train configs/quickstart.toml --set data.corpus="$corpus" --run "$run-longer" --set data.sequence_length=8192)
+  # all commands; the same with your own text is: jobs/quickstart.sh --corpus FILE_OR_FOLDER
+  $(quoted "$rondo" --help)
+  # the tests that a change must pass
+  jobs/test.sh
+END
+}
+
+if [ -n "$dry_run" ]; then
+  cat <<END
+text         $text
+corpus       $corpus$([ ! -f "$corpus" ] || echo " (there already)")
+run folder   $run$([ ! -d "$run" ] || echo " (there already, at step $(logged_step))")
+
+  jobs/setup.sh
+  cmake --preset quickstart && cmake --build --preset quickstart
+  $(quoted "$rondo" prepare "$text" --output "$corpus" --tokenizer bytes)
+  $(quoted "${train[@]}")
+END
+  show_next
+  exit 0
+fi
+
 say "Installing what is missing"
 jobs/setup.sh
 
 say "Building the program"
-cmake --preset release -DRONDO_TESTS=OFF -DRONDO_CUDA=OFF >build/configure.log || { cat build/configure.log >&2; exit 1; }
-cmake --build --preset release --parallel "$cores"  # more at once than there are cores takes longer
+mkdir -p build
+cmake --preset quickstart >build/configure.log || { cat build/configure.log >&2; exit 1; }
+cmake --build --preset quickstart --parallel "$(nproc)"  # more at once than there are cores takes longer
 
-if [ -z "$text" ]; then
-  text=data/perl-manual
-  if ! [ -d $text ]; then
-    say "Fetching the corpus"
-    data/perl_manual.sh $text.partial || { echo "quickstart: give a text of your own: jobs/quickstart.sh --corpus FILE" >&2; exit 1; }
-    mv $text.partial $text
-  fi
+if [ "$text" = data/perl-manual ] && ! [ -d "$text" ]; then
+  say "Fetching the corpus"
+  data/perl_manual.sh "$text.partial" || { echo "quickstart: give a text of your own: jobs/quickstart.sh --corpus FILE" >&2; exit 1; }
+  mv "$text.partial" "$text"
 fi
 
 mkdir -p runs
 if ! [ -f "$corpus" ]; then
   say "Preparing the corpus"
-  show $rondo prepare "$text" --output "$corpus" --tokenizer bytes
+  describe_text >"$text_record"
+  show "$rondo" prepare "$text" --output "$corpus" --tokenizer bytes
 fi
 
 if [ "$(logged_step)" -lt $((steps / 2)) ] 2>/dev/null || ! [ -f "$run/metrics.jsonl" ]; then
   say "Training over $ranks ranks, to be interrupted half-way"
-  echo "$ ${train[*]}"
+  echo "$ $(quoted "${train[@]}")"
   train_and_interrupt || { echo "quickstart: training failed, see above and $run/exit.json" >&2; exit 1; }
 fi
 
 say "Continuing from the checkpoint: the same line once more"
 show "${train[@]}"
-checkpoint=$(ls -d "$run"/checkpoints/step-*[0-9] | sort -V | tail -n 1)
+checkpoint=$(find "$run/checkpoints" -maxdepth 1 -name 'step-*[0-9]' | sort -V | tail -n 1)
 
 say "Evaluating on text that was held out"
-show "${mpirun[@]}" $rondo eval --checkpoint "$checkpoint" --corpus "$corpus" | tee "$run/held_out.txt"
-show $rondo corpus info "$corpus" --baselines | tee "$run/baselines.txt"
+show "${on_ranks[@]}" "$rondo" eval --checkpoint "$checkpoint" --corpus "$corpus" | tee "$run/held_out.txt"
+show "$rondo" corpus info "$corpus" --baselines | tee "$run/baselines.txt"
 
 say "Generating"
-show $rondo generate --checkpoint "$checkpoint" --prompt "The " --tokens 400 --temperature 0.8 --seed 1 | tee "$run/sample.txt"
+show "$rondo" generate --checkpoint "$checkpoint" --prompt "The " --tokens 400 --temperature 0.8 --seed 1 | tee "$run/sample.txt"
 
 cat <<END
 
@@ -99,16 +149,12 @@ cat <<END
 You have prepared a corpus, trained a transformer with Ring Attention over $ranks MPI ranks, stopped it half-way,
 continued it from its checkpoint, measured it on held-out text and let it write.
 
-  corpus       $corpus                    (HDF5; $rondo corpus sample $corpus shows some)
-  run folder   $run                       (config.toml, metrics.jsonl, checkpoints, exit.json)
+  program      $rondo
+  corpus       $corpus (HDF5)
+  run folder   $run (config.toml, metrics.jsonl, checkpoints, exit.json)
   checkpoint   $checkpoint
   held out     $run/held_out.txt, the Markov baselines beside it in $run/baselines.txt
   sample       $run/sample.txt
 
-Next:
-  jobs/quickstart.sh --corpus FILE      the same with your own text
-  $rondo --help                         all commands
-  mpirun -n 4 --oversubscribe $rondo train configs/quickstart.toml --set data.corpus=$corpus --run runs/longer --set data.sequence_length=8192
-                                        a longer sequence on more ranks
-  jobs/test.sh                          every test
 END
+show_next

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -81,6 +82,9 @@ def main():
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("slow-link: needs root, for a network namespace of its own")
+    for command in ("ip", "tc"):
+        if shutil.which(command) is None:
+            sys.exit(f"slow-link: {command} is missing: Debian package iproute2")
     with network_namespace():
         for ratio in (1.5, 0.5):  # hidden, then more to send than arithmetic can hide
             measure(options.program, ratio, options.rounds, options.runs)

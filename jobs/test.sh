@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing, builds everything with warnings as errors, checks format and fences, runs every test, then
-# the sanitizer subset. Ends with a summary and the closing line of ctest; fails when anything failed.
+# What a merge must pass: installs what is missing, builds everything with warnings as errors, checks format and fences, runs
+# the tests but those on request (CONTRIBUTING.md), takes fresh systems through set-up, then the sanitizer subset. Ends with a
+# summary and the closing line of ctest; fails when anything failed.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CLICOLOR_FORCE=0
 cores=$(nproc)
 summary=() failed=0
 main_log=build/ci/ctest.log
+on_request='^(mutants|long|fresh)$'  # labels; e.g. ctest --test-dir build/ci -L mutants
 
 # phase NAME COMMAND...: runs it, notes the time, remembers a failure and returns it.
 phase() {
@@ -19,10 +21,10 @@ phase() {
   return $status
 }
 
-run_tests() {  # preset ctest-argument...
+run_tests() {  # preset log ctest-argument...
   mkdir -p build/"$1"
   # One more than there are cores: a third of the tests' time is waiting, for signals, time limits and file systems.
-  ctest --test-dir build/"$1" -j $((cores + 1)) --output-on-failure --no-tests=error "${@:2}" 2>&1 | tee build/"$1"/ctest.log
+  ctest --test-dir build/"$1" -j $((cores + 1)) --output-on-failure --no-tests=error "${@:3}" 2>&1 | tee build/"$1/$2"
 }
 
 # Some of the tests labelled `sanitize` (tests/support/rondo_add_test.cmake): those that fit in the time of a CI run. All of
@@ -32,7 +34,7 @@ sanitizer() {  # preset name test...
   shift 2
   phase "$name: configure" cmake --preset "$preset" || return
   phase "$name: build" cmake --build --preset "$preset" --parallel "$cores" --target "$@" || return
-  phase "$name: tests" run_tests "$preset" -R "^($(IFS='|'; echo "$*"))\$"
+  phase "$name: tests" run_tests "$preset" ctest.log -R "^($(IFS='|'; echo "$*"))\$"
 }
 
 main() {
@@ -40,7 +42,8 @@ main() {
   phase "format" jobs/format.sh --check
   phase "configure" cmake --preset ci || return
   phase "build" cmake --build --preset ci --parallel "$cores" || return
-  phase "tests" run_tests ci -LE mutants  # on request: ctest --test-dir build/ci -L mutants
+  phase "tests" run_tests ci ctest.log -LE "$on_request|^setup\$"
+  phase "set-up on fresh systems" run_tests ci setup.log -L '^setup$'  # tests/setup; at most four minutes
   local ranks=(agreement_test ring_attention_2_ranks_test model_ring_2_ranks_test trainer_2_ranks_test)
   sanitizer debug "address and undefined behaviour" core_test ring_schedule_test cpu_attention_test checkpoint_test "${ranks[@]}"
   sanitizer tsan "threads" core_test "${ranks[@]}"
@@ -49,6 +52,8 @@ main
 
 printf '\n== summary, %d s in all\n' $SECONDS
 printf '%s\n' "${summary[@]}"
+grep -h 'tests passed' build/ci/setup.log 2>/dev/null | sed 's/^/on fresh systems: /'
+grep -h '(Skipped)' build/ci/setup.log 2>/dev/null | sed 's/^/on fresh systems:/'
 grep -h 'tests passed' build/debug/ctest.log 2>/dev/null | sed 's/^/with AddressSanitizer: /'
 grep -h 'tests passed' build/tsan/ctest.log 2>/dev/null | sed 's/^/with ThreadSanitizer: /'
 [ $failed -eq 0 ] && echo "everything passed" || echo "something FAILED, see above"

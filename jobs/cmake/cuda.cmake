@@ -17,6 +17,7 @@ endif()
 include(CheckLanguage)
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
+  unset(CMAKE_CUDA_COMPILER CACHE)  # or this folder would not look again when the toolkit's module is loaded
   if(RONDO_CUDA STREQUAL "ON")
     message(FATAL_ERROR "RONDO_CUDA=ON, but no CUDA compiler was found: load the toolkit's module or set CUDACXX.")
   endif()

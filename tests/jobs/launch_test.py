@@ -51,9 +51,23 @@ class Launch(unittest.TestCase):
         done = launch("--print", "-n", 2, "true", env={**os.environ, "RONDO_MPIEXEC": MPIEXEC})
         self.assertEqual(done.stdout.splitlines()[0], MPIEXEC, done.stderr)
 
+    def test_takes_the_launcher_of_the_programs_build(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = pathlib.Path(folder, "bin", "program")
+            program.parent.mkdir()
+            program.symlink_to("/bin/true")
+            self.assertNotIn(folder, launch("--print", "-n", 1, program).stdout.splitlines()[0])
+            program.unlink()
+            program.write_text("#!/bin/sh\n")
+            program.chmod(0o755)
+            mpiexec = pathlib.Path(folder, "mpiexec")
+            mpiexec.symlink_to(MPIEXEC)
+            pathlib.Path(folder, "CMakeCache.txt").write_text(f"// a comment\nMPIEXEC_EXECUTABLE:FILEPATH={mpiexec}\n")
+            self.assertEqual(launch("--print", "-n", 1, program).stdout.splitlines()[0], str(mpiexec))
+
     def test_says_that_there_is_none(self):
         with tempfile.TemporaryDirectory() as folder:
-            for tool in ("bash", "env", "id"):
+            for tool in ("bash", "env", "id", "dirname", "readlink"):
                 pathlib.Path(folder, tool).symlink_to(subprocess.check_output(["which", tool], text=True).strip())
             done = launch("-n", 1, "true", env={"PATH": folder})
         self.assertEqual(done.returncode, 4)
