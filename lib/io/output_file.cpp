@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include <utility>
 
 #include "core/error.hpp"
 #include "io/atomic_file.hpp"
@@ -86,7 +87,8 @@ bool is_unfinished_file(const fs::path& path) {
 }  // namespace
 
 OutputKind hdf5_kind(std::string name, std::string format) {
-  return {std::move(name), [format = std::move(format)](const fs::path& path) { return has_hdf5_format(path, format); }};
+  return {std::move(name),
+          [format = std::move(format)](const fs::path& path) { return has_hdf5_format(path, format); }};
 }
 
 OutputFile::OutputFile(OutputRequest request) : request_(std::move(request)) {
@@ -108,8 +110,7 @@ OutputFile::OutputFile(OutputFile&& other) noexcept
     : request_(std::move(other.request_)),
       path_(std::move(other.path_)),
       partial_(std::move(other.partial_)),
-      identity_(other.identity_),
-      is_begun_(std::exchange(other.is_begun_, false)) {}
+      descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 fs::path OutputFile::folder() const { return folder_of(path_); }
 
@@ -152,24 +153,30 @@ void OutputFile::remove_leftover() const {
 
 void OutputFile::make_partial() {
   remove_leftover();
-  const int descriptor = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-  if (descriptor < 0 && errno == ENAMETOOLONG) {
+  descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (descriptor_ < 0 && errno == ENAMETOOLONG) {
     refuse(request_, "the name is too long with the ending " + std::string(kPartialSuffix) + " of unfinished files",
            path_, "give a shorter " + request_.option);
   }
-  if (descriptor < 0) throw_errno(ErrorKind::Data, "the file cannot be made", partial_, errno);
-  struct ::stat facts {};
-  const int status = ::fstat(descriptor, &facts);
-  ::close(descriptor);
-  identity_ = {facts.st_dev, facts.st_ino};
-  is_begun_ = status == 0;
-  if (!is_begun_) throw_errno(ErrorKind::Data, "fstat", partial_, errno);
+  if (descriptor_ < 0) throw_errno(ErrorKind::Data, "the file cannot be made", partial_, errno);
+}
+
+bool OutputFile::is_partial_mine() const {
+  struct ::stat named {
+  }, opened{};
+  return ::lstat(partial_.c_str(), &named) == 0 && ::fstat(descriptor_, &opened) == 0 &&
+         named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+}
+
+void OutputFile::close() noexcept {
+  if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
 }
 
 void OutputFile::require_room(std::int64_t num_bytes) const {
   const auto refuse_size = [&](const std::string& why, std::uint64_t room_bytes) {
-    refuse(request_, why + ": " + std::to_string(num_bytes) + " bytes are needed, " + std::to_string(room_bytes) +
-           " are free", path_, "make room there, or give another " + request_.option);
+    refuse(request_,
+           why + ": " + std::to_string(num_bytes) + " bytes are needed, " + std::to_string(room_bytes) + " are free",
+           path_, "make room there, or give another " + request_.option);
   };
   struct ::rlimit limit {};
   if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < static_cast<std::uint64_t>(num_bytes)) {
@@ -182,38 +189,37 @@ void OutputFile::require_room(std::int64_t num_bytes) const {
 }
 
 const fs::path& OutputFile::begin() {
-  ensure(!is_begun_, "an output is begun once");
+  ensure(descriptor_ < 0, "an output is begun once");
   make_partial();
   return partial_;
 }
 
 void OutputFile::commit() {
-  ensure(is_begun_, "an output is begun before it is committed");
-  sync_file(partial_);
-  struct ::stat facts {};
-  if (::stat(partial_.c_str(), &facts) != 0 || Identity{facts.st_dev, facts.st_ino} != identity_) {
-    is_begun_ = false;
+  ensure(descriptor_ >= 0, "an output is begun before it is committed");
+  if (!is_partial_mine()) {
+    close();
     throw DataError("was replaced by another program while this one wrote it", partial_.string(),
                     "write one output with one program at a time");
   }
+  sync_file(partial_);
   try {
     check_replaceable();
   } catch (const Error& error) {  // came since the check before the work
-    is_begun_ = false;
-    throw DataError(error.message(), error.where(), "what was to be written is whole, and is kept as " + partial_.string());
+    close();
+    throw DataError(error.message(), error.where(),
+                    "what was to be written is whole, and is kept as " + partial_.string());
   }
   if (std::rename(partial_.c_str(), path_.c_str()) != 0) {
     throw DataError(std::string("cannot be renamed: ") + std::strerror(errno), partial_.string());
   }
-  is_begun_ = false;
+  close();
   sync_folder(folder());
 }
 
 void OutputFile::discard() noexcept {
-  if (!std::exchange(is_begun_, false)) return;
-  struct ::stat facts {};
-  if (::lstat(partial_.c_str(), &facts) != 0 || Identity{facts.st_dev, facts.st_ino} != identity_) return;
-  ::unlink(partial_.c_str());
+  if (descriptor_ < 0) return;
+  if (is_partial_mine()) ::unlink(partial_.c_str());
+  close();
 }
 
 }  // namespace rondo

@@ -8,8 +8,6 @@
 #include <filesystem>
 #include <functional>
 #include <string>
-#include <sys/types.h>
-#include <utility>
 #include <vector>
 
 namespace rondo {
@@ -28,7 +26,8 @@ struct OutputRequest {
   std::filesystem::path path;
   std::string option;  ///< that named the path, in messages
   OutputKind kind;
-  std::vector<std::string> inputs = {};  ///< files that the command reads, "-" for standard input; others are passed over
+  std::vector<std::string> inputs =
+      {};  ///< files that the command reads, "-" for standard input; others are passed over
 };
 
 class OutputFile {
@@ -57,16 +56,16 @@ class OutputFile {
   void discard() noexcept;
 
  private:
-  using Identity = std::pair<::dev_t, ::ino_t>;
   void check_name() const;
   void check_replaceable() const;
   void remove_leftover() const;
   void make_partial();
+  bool is_partial_mine() const;
+  void close() noexcept;
 
   OutputRequest request_;
   std::filesystem::path path_, partial_;
-  Identity identity_{};  // of the unfinished file
-  bool is_begun_ = false;
+  int descriptor_ = -1;  // of the unfinished file: while it is open, no other file gets its number
 };
 
 }  // namespace rondo

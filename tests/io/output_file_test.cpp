@@ -169,7 +169,8 @@ TEST_F(OutputFileTest, WritesThroughLinksAndLeavesThem) {
 
 TEST_F(OutputFileTest, RemovesWhatAKilledProgramLeftAndNothingElse) {
   const std::string leftover = "new.h5.partial";
-  for (const std::string& content : {std::string(), std::string("\x89HDF\r\n\x1a\nhalf", 12), std::string(4096, '\0')}) {
+  for (const std::string& content :
+       {std::string(), std::string("\x89HDF\r\n\x1a\nhalf", 12), std::string(4096, '\0')}) {
     write(leftover, content);
     EXPECT_EQ(complaint_about(path("new.h5")), "accepted");
     EXPECT_EQ(files_left(), std::vector<std::string>{});
