@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // `rondo attention`: Ring Attention alone, forward and backward, on the user's own tensors.
-#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -17,6 +13,7 @@
 #include "apps/ranks.hpp"
 #include "config/parallel_config.hpp"
 #include "core/log.hpp"
+#include "io/output_file.hpp"
 #include "model/ring_attention.hpp"
 #include "runtime/runtime.hpp"
 
@@ -56,44 +53,16 @@ LayoutKind layout_for(const AttentionOptions& options) {
   return balancing_layout(options.causal, options.window);
 }
 
-/// The unfinished output file: gone with its owner, unless it has been given its name.
-struct Unfinished {
-  ~Unfinished() {
-    std::error_code ignored;
-    if (is_mine) std::filesystem::remove(path, ignored);
-  }
-  const std::string path;
-  const bool is_mine;  // of this rank
-};
-
 struct Settings {
   DType dtype;
   DeviceChoice device;
   LayoutKind layout;
 };
 
-// A file of the output's name exists only when it is whole.
-std::string partial_path(const AttentionOptions& options) { return options.output + ".partial"; }
+constexpr const char* kFormat = "rondo attention";
+constexpr std::int64_t kVersion = 1;
 
-// Everything that can be wrong before the ranks begin to work together.
-Settings check_options(const AttentionOptions& options, int rank) {
-  const Settings settings{dtype_from(options.dtype), device_for(options), layout_for(options)};
-  if (rank != 0) return settings;
-  const std::filesystem::path output(options.output);
-  std::error_code ignored;
-  for (const std::string& written : {options.output, partial_path(options)}) {
-    if (!std::filesystem::equivalent(options.input, written, ignored)) continue;
-    throw ConfigError("the output would replace the input", written, "give another --output");
-  }
-  const std::filesystem::path folder = output.has_parent_path() ? output.parent_path() : ".";
-  if (!std::filesystem::is_directory(folder, ignored)) {
-    throw DataError("there is no folder of this name to write to", folder.string(), "make it first");
-  }
-  if (!std::ofstream(partial_path(options))) {
-    throw DataError(std::string("the file cannot be written: ") + std::strerror(errno), partial_path(options));
-  }
-  return settings;
-}
+OutputKind output_kind() { return hdf5_kind("an output of `rondo attention`", kFormat); }
 
 /// Owned tensors of one sequence on this rank.
 class Share {
@@ -237,8 +206,11 @@ void print(const Runtime& runtime, const AttentionOptions& options, const Settin
 void attention(const MpiSession& session, const AttentionOptions& options) {
   const Communicator& world = session.world();
   Settings settings{};
-  agree_on(world, [&] { settings = check_options(options, world.rank()); });
-  const Unfinished unfinished{partial_path(options), world.rank() == 0};
+  std::optional<OutputFile> output;  // on rank 0
+  agree_on(world, [&] {
+    settings = {dtype_from(options.dtype), device_for(options), layout_for(options)};
+    if (world.rank() == 0) output.emplace(OutputRequest{options.output, "--output", output_kind(), {options.input}});
+  });
   Runtime runtime(world, {.device = settings.device});
   std::optional<Hdf5File> input;
   AttentionProblem problem;
@@ -247,15 +219,18 @@ void attention(const MpiSession& session, const AttentionOptions& options) {
     problem = read_problem(*input, {.d_out = options.backward, .documents = options.documents, .ranks = world.size()});
   });
 
-  Hdf5File file = Hdf5File::create(unfinished.path, {.ranks = &world});
+  agree_on(world, [&] {
+    if (output) output->begin();
+  });
+  Hdf5File file = Hdf5File::create(world.broadcast(output ? output->partial().string() : ""), {.ranks = &world});
+  file.write_attribute("/", "format", std::string(kFormat));
+  file.write_attribute("/", "format_version", kVersion);
   Results results(file, problem, accumulator_of(settings.dtype), options.backward);
   const Figures figures = compute(runtime, options, settings, problem, *input, results);
   results.close();
   file.close();
   agree_on(world, [&] {
-    std::error_code failure;
-    if (world.rank() == 0) std::filesystem::rename(unfinished.path, options.output, failure);
-    if (failure) throw DataError("renaming " + unfinished.path + " failed: " + failure.message(), options.output);
+    if (output) output->commit();
   });
   if (world.rank() == 0) print(runtime, options, settings, problem, figures);
 }

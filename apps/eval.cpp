@@ -20,7 +20,8 @@ namespace rondo {
 namespace {
 
 struct EvalOptions {
-  std::string checkpoint, corpus, split = "validation", per_token;
+  std::string checkpoint, corpus, split = "validation";
+  std::optional<std::string> per_token;
   std::int64_t sequence_length = 0, sequences = 0;  // 0: as trained, all
   std::string device = "auto", layout = "auto";
   int threads = 0, ring = 0;
@@ -113,6 +114,11 @@ void print_text(const EvalInput& input, const EvaluationResult& result) {
 }
 
 int evaluate(const Communicator& world, const EvalOptions& options) {
+  std::optional<OutputFile> per_token_output;  // on rank 0
+  agree_on(world, [&] {
+    if (world.rank() != 0 || !options.per_token) return;
+    per_token_output.emplace(OutputRequest{*options.per_token, "--per-token", TokenLossFile::kind(), {options.corpus}});
+  });
   const EvalInput input = open_input(world, options);
   const EvaluationData data = data_of(options, input);
   RuntimeOptions machine{.ring = options.ring, .threads = options.threads};
@@ -132,8 +138,8 @@ int evaluate(const Communicator& world, const EvalOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   std::optional<TokenLossFile> file;
   std::function<void(const TokenLosses&)> per_token;
-  if (!options.per_token.empty()) {
-    file.emplace(world, options.per_token, data, accumulator_of(model.transformer().compute_dtype()));
+  if (options.per_token) {
+    file.emplace(world, std::move(per_token_output), data, accumulator_of(model.transformer().compute_dtype()));
     per_token = [&file](const TokenLosses& losses) { file->write(losses); };
   }
   const EvaluationResult result = evaluator->run(per_token);

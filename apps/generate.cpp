@@ -3,8 +3,6 @@
 // rank 0 goes on alone.
 #include <chrono>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -16,6 +14,7 @@
 #include "infer/generator.hpp"
 #include "infer/stream_file.hpp"
 #include "infer/utf8_stream.hpp"
+#include "io/byte_stream.hpp"
 #include "runtime/runtime.hpp"
 
 namespace rondo {
@@ -24,9 +23,7 @@ namespace {
 
 struct GenerateOptions {
   std::string checkpoint;
-  std::optional<std::string> prompt;
-  std::string prompt_file;
-  std::string state_in, state_out;
+  std::optional<std::string> prompt, prompt_file, state_in, state_out;
   std::int64_t num_tokens = 256;
   SamplingRule sampling;
   std::uint64_t seed = 1;
@@ -35,32 +32,47 @@ struct GenerateOptions {
   bool json = false;
 };
 
-std::string prompt_of(const GenerateOptions& options) {
-  if (options.prompt) return *options.prompt;
-  if (options.prompt_file.empty()) {
-    if (!options.state_in.empty()) return {};
-    throw ConfigError("there is nothing to continue", "",
-                      "give a text with --prompt or --prompt-file, or a state with --state-in");
+constexpr std::size_t kPromptPieceBytes = std::size_t{1} << 16;
+constexpr std::size_t kMostPromptBytes = std::size_t{1} << 30;
+
+std::string read_prompt(const std::string& path) {
+  const auto source = open_file_source(path);
+  std::string text;
+  for (std::size_t size = 0;; size = text.size()) {
+    text.resize(size + kPromptPieceBytes);
+    text.resize(size + source->read(text.data() + size, kPromptPieceBytes));
+    if (text.size() == size) return text;
+    if (text.size() > kMostPromptBytes) {
+      throw DataError("the prompt has more than " + std::to_string(kMostPromptBytes) + " bytes", display_name(path),
+                      "give a shorter text, piece by piece with --state-out and --state-in");
+    }
   }
-  const std::string name = options.prompt_file == "-" ? "/dev/stdin" : options.prompt_file;
-  std::ifstream file(name, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file.is_open() || file.bad())
-    throw DataError("the prompt cannot be read", options.prompt_file, "give a file with --prompt-file, or - for stdin");
-  return text;
 }
 
+std::string prompt_of(const GenerateOptions& options) {
+  if (options.prompt) return *options.prompt;
+  if (options.prompt_file) return read_prompt(*options.prompt_file);
+  if (options.state_in) return {};
+  throw ConfigError("there is nothing to continue", "",
+                    "give a text with --prompt or --prompt-file, or a state with --state-in");
+}
+
+// Empty only where a state is there to go on from.
 std::vector<std::int32_t> tokens_of(const std::string& prompt, const Tokenizer& tokenizer,
                                     const GenerateOptions& options) {
-  const std::string where = options.prompt ? "--prompt" : "--prompt-file " + options.prompt_file;
-  if (prompt.empty() && !options.state_in.empty()) return {};
-  if (prompt.empty()) throw ConfigError("the prompt is empty", where, "give at least one character to go on from");
+  const std::string where = options.prompt_file ? "--prompt-file " + *options.prompt_file : "--prompt";
+  std::vector<std::int32_t> tokens;
   try {
-    return tokenizer.encode(prompt);
+    tokens = tokenizer.encode(prompt);
   } catch (const DataError& error) {
     throw ConfigError(error.message(), where + ": " + error.where(),
                       "the model was trained with the tokenizer " + std::string(tokenizer.kind()));
   }
+  if (!tokens.empty() || options.state_in) return tokens;
+  if (prompt.empty()) throw ConfigError("the prompt is empty", where, "give at least one character to go on from");
+  throw ConfigError("the prompt has no tokens", where,
+                    "the model was trained with the tokenizer " + std::string(tokenizer.kind()) +
+                        ", which passes over all characters of this prompt");
 }
 
 // Shows text as it comes; where a reader has gone away, there is nobody to write for.
@@ -124,8 +136,23 @@ void take_up(Runtime& runtime, StoredModel& model, std::span<const std::int32_t>
   if (runtime.world().rank() == 0) alone.feed(prompt);
 }
 
+// On rank 0, where --state-out is given.
+std::optional<OutputFile> check_state_out(const Communicator& world, const GenerateOptions& options) {
+  std::optional<OutputFile> output;
+  agree_on(world, [&] {
+    if (world.rank() != 0 || !options.state_out) return;
+    std::vector<std::string> inputs;
+    for (const auto& input : {options.prompt_file, options.state_in}) {
+      if (input) inputs.push_back(*input);
+    }
+    output.emplace(OutputRequest{*options.state_out, "--state-out", StreamFile::kind(), inputs});
+  });
+  return output;
+}
+
 int generate(const Communicator& world, const GenerateOptions& options) {
   agree_on(world, [&] { check(options.sampling); });
+  std::optional<OutputFile> state_out = check_state_out(world, options);
   // the launcher gives standard input to rank 0
   std::string prompt;
   agree_on(world, [&] {
@@ -138,9 +165,12 @@ int generate(const Communicator& world, const GenerateOptions& options) {
                                  std::to_string(world.size()) + " were started",
                              "", "start `rondo generate` without mpirun"));
   }
-  const std::vector<std::int32_t> prompt_tokens = tokens_of(prompt, *info.tokenizer, options);
+  std::vector<std::int32_t> prompt_tokens;
   StreamFile::Record begun;
-  if (!options.state_in.empty()) agree_on(world, [&] { begun = StreamFile::read_record(options.state_in); });
+  agree_on(world, [&] {
+    prompt_tokens = tokens_of(prompt, *info.tokenizer, options);
+    if (options.state_in) begun = StreamFile::read_record(*options.state_in, info.model_digest);
+  });
   Runtime runtime(world, {.device = device_for(options.device, info), .threads = options.threads});
   if (world.rank() == 0) log::info("{} at step {}, {}", info.folder.string(), info.step, runtime.description());
   StoredModel model(runtime.execution(), world, info);
@@ -153,9 +183,10 @@ int generate(const Communicator& world, const GenerateOptions& options) {
       .chunk_tokens = kPrefillTokens * world.size(),
       .capacity_tokens = begun.num_tokens + static_cast<std::int64_t>(prompt_tokens.size()) + options.num_tokens};
   SequenceStream stream(rank.execution(), transformer, stream_options);
-  if (!options.state_in.empty()) {
-    agree_on(world, [&] { StreamFile::read(options.state_in, info.model_digest, stream); });
-  }
+  agree_on(world, [&] {
+    if (state_out) state_out->require_room(StreamFile::num_bytes(stream));
+    if (options.state_in) StreamFile::read(*options.state_in, info.model_digest, stream);
+  });
   if (!prompt_tokens.empty()) take_up(runtime, model, prompt_tokens, stream_options, stream);
   const double prefill_s = seconds_since(start);
   if (world.rank() != 0) return 0;
@@ -172,9 +203,9 @@ int generate(const Communicator& world, const GenerateOptions& options) {
     return options.json || show(shown.push(piece));
   });
   const double seconds = seconds_since(start) - prefill_s;
-  if (!options.state_out.empty()) {
+  if (state_out) {
     stream.feed({&tokens.back(), 1});
-    StreamFile::write(options.state_out, stream, info.model_digest,
+    StreamFile::write(*state_out, stream, info.model_digest,
                       begun.num_drawn + static_cast<std::int64_t>(tokens.size()));
   }
   if (options.json) {
@@ -203,11 +234,13 @@ void add_generate(Program& program) {
   CLI::Option_group* prompt = command->add_option_group("prompt", "what is to be continued");
   prompt->add_option("--prompt", options->prompt, "the text itself")->type_name("TEXT");
   prompt->add_option("--prompt-file", options->prompt_file, "a file with the text, or - for standard input")
+      ->check(names_something())
       ->type_name("FILE");
   prompt->require_option(0, 1);
   command
       ->add_option("--state-in", options->state_in,
                    "go on behind a text whose state --state-out has kept; the prompt, if any, follows it")
+      ->check(names_something())
       ->type_name("FILE");
   command->add_option("--state-out", options->state_out, "keep the state behind the new text in a file")
       ->type_name("FILE");

@@ -4,11 +4,14 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <string>
 #include <vector>
 
 #include "apps/commands.hpp"
+#include "apps/ranks.hpp"
+#include "comm/communicator.hpp"
 #include "comm/mpi_session.hpp"
 #include "config/spelling.hpp"
 #include "core/error.hpp"
@@ -87,7 +90,11 @@ int main(int argc, char** argv) {
   try {
     return run_program(argc, argv);
   } catch (const rondo::Error& error) {
-    std::fprintf(stderr, "rondo: %s error: %s\n", std::string(rondo::name_of(error.kind())).c_str(), error.what());
+    rondo::print_error(error);
+    return rondo::exit_code(error.kind());
+  } catch (const std::filesystem::filesystem_error&) {  // of the environment, whichever call it was
+    const rondo::Error error = rondo::error_at_hand();
+    rondo::print_error(error);
     return rondo::exit_code(error.kind());
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "rondo: out of memory on this host\n  use more ranks, or smaller memory.*_chunk_tokens\n");

@@ -33,6 +33,10 @@ void add_overrides(CLI::App& command, std::vector<std::string>& overrides) {
       ->take_all();
 }
 
+CLI::Validator names_something() {
+  return CLI::Validator([](const std::string& name) { return name.empty() ? "names no file" : ""; }, "");
+}
+
 void add_json_option(CLI::App& command, bool& json) {
   command.add_flag("--json", json, "print one JSON document instead of text");
 }

@@ -35,6 +35,8 @@ struct ConfigOptions {
 void add_config_options(CLI::App& command, ConfigOptions& options);
 /// --set alone.
 void add_overrides(CLI::App& command, std::vector<std::string>& overrides);
+/// For an option that names a file or folder: an empty name, as of an unset shell variable, is no name left out.
+CLI::Validator names_something();
 void add_json_option(CLI::App& command, bool& json);
 
 }  // namespace rondo

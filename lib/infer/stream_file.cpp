@@ -3,7 +3,6 @@
 
 #include <vector>
 
-#include "io/atomic_file.hpp"
 #include "io/hdf5_file.hpp"
 
 namespace rondo {
@@ -14,6 +13,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFormat = "rondo-stream";
 constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
 
 Hdf5Type stored_type(DType dtype) {
   switch (dtype) {
@@ -75,53 +75,61 @@ Hdf5File open_checked(const fs::path& path) {
   return file;
 }
 
-StreamFile::Record record_of(const Hdf5File& file) {
-  return {file.read_text_attribute("/", "model_digest"), file.read_integer_attribute("/", "num_tokens"),
-          file.read_integer_attribute("/", "num_drawn")};
+StreamFile::Record record_of(const Hdf5File& file, const std::string& model_digest) {
+  const StreamFile::Record record{file.read_text_attribute("/", "model_digest"),
+                                  file.read_integer_attribute("/", "num_tokens"),
+                                  file.read_integer_attribute("/", "num_drawn")};
+  if (record.model_digest != model_digest) {
+    throw DataError("the state was made by another model: weights and settings had digest " + record.model_digest +
+                        ", these have " + model_digest,
+                    file.path().string(), "give the checkpoint that made it");
+  }
+  if (record.num_tokens < 1 || record.num_tokens > kMostTokens || record.num_drawn < 0 ||
+      record.num_drawn > record.num_tokens) {
+    throw DataError("the state is that of " + std::to_string(record.num_tokens) + " tokens, " +
+                        std::to_string(record.num_drawn) + " of them drawn, which cannot be",
+                    file.path().string(), "the file is damaged");
+  }
+  return record;
 }
 
 }  // namespace
 
-void StreamFile::write(const fs::path& path, const SequenceStream& stream, const std::string& model_digest,
+OutputKind StreamFile::kind() { return hdf5_kind("the state of a text", kFormat); }
+
+std::int64_t StreamFile::num_bytes(const SequenceStream& stream) {
+  constexpr std::int64_t kPerFile = 1 << 16, kPerLayer = 1 << 16;  // headers, checksums, indices of chunks
+  const auto num_layers = static_cast<std::int64_t>(stream.state_.num_layers());
+  return stream.state_bytes() + static_cast<std::int64_t>(stream.logits_.size_bytes()) + kPerFile +
+         num_layers * kPerLayer;
+}
+
+void StreamFile::write(OutputFile& output, const SequenceStream& stream, const std::string& model_digest,
                        std::int64_t num_drawn) {
-  const fs::path partial = path.string() + std::string(kPartialSuffix);
-  try {
-    Hdf5File file = Hdf5File::create(partial);
-    file.write_attribute("/", "format", std::string(kFormat));
-    file.write_attribute("/", "format_version", kVersion);
-    file.write_attribute("/", "model_digest", model_digest);
-    file.write_attribute("/", "num_tokens", stream.num_tokens());
-    file.write_attribute("/", "num_drawn", num_drawn);
-    for (std::size_t layer = 0; layer < stream.state_.num_layers(); ++layer) {
-      const LayerState& state = *stream.state_.of(layer);
-      for (const StatePart& part : state.parts()) {
-        if (part.values.count() == 0) continue;  // nothing in sight
-        write_values(file, group_of(layer) + "/" + part.name, part.values, stream.execution_);
-      }
-      file.write_attribute(group_of(layer), "first_in_sight", state.sight().begin);
-      file.write_attribute(group_of(layer), "end_of_sight", state.sight().end);
+  Hdf5File file = Hdf5File::create(output.begin());
+  file.write_attribute("/", "format", std::string(kFormat));
+  file.write_attribute("/", "format_version", kVersion);
+  file.write_attribute("/", "model_digest", model_digest);
+  file.write_attribute("/", "num_tokens", stream.num_tokens());
+  file.write_attribute("/", "num_drawn", num_drawn);
+  for (std::size_t layer = 0; layer < stream.state_.num_layers(); ++layer) {
+    const LayerState& state = *stream.state_.of(layer);
+    for (const StatePart& part : state.parts()) {
+      if (part.values.count() == 0) continue;  // nothing in sight
+      write_values(file, group_of(layer) + "/" + part.name, part.values, stream.execution_);
     }
-    write_values(file, "logits", stream.logits_.view(), stream.execution_);
-    file.close();
-    sync_file(partial);
-    fs::rename(partial, path);
-    sync_folder(fs::absolute(path).parent_path());
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(partial, ignored);
-    throw;
+    file.write_attribute(group_of(layer), "first_in_sight", state.sight().begin);
+    file.write_attribute(group_of(layer), "end_of_sight", state.sight().end);
   }
+  write_values(file, "logits", stream.logits_.view(), stream.execution_);
+  file.close();
+  output.commit();
 }
 
 StreamFile::Record StreamFile::read(const fs::path& path, const std::string& model_digest, SequenceStream& stream) {
   stream.reset();
   const Hdf5File file = open_checked(path);
-  const Record record = record_of(file);
-  if (record.model_digest != model_digest) {
-    throw DataError("the state was made by another model: weights and settings had digest " + record.model_digest +
-                        ", these have " + model_digest,
-                    path.string(), "give the checkpoint that made it");
-  }
+  const Record record = record_of(file, model_digest);
   try {
     for (std::size_t layer = 0; layer < stream.state_.num_layers(); ++layer) {
       LayerState& state = *stream.state_.of(layer);
@@ -148,6 +156,8 @@ StreamFile::Record StreamFile::read(const fs::path& path, const std::string& mod
   return record;
 }
 
-StreamFile::Record StreamFile::read_record(const fs::path& path) { return record_of(open_checked(path)); }
+StreamFile::Record StreamFile::read_record(const fs::path& path, const std::string& model_digest) {
+  return record_of(open_checked(path), model_digest);
+}
 
 }  // namespace rondo

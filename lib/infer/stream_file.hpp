@@ -7,6 +7,7 @@
 #include <string>
 
 #include "infer/sequence_stream.hpp"
+#include "io/output_file.hpp"
 
 namespace rondo {
 
@@ -19,13 +20,16 @@ class StreamFile {
     std::int64_t num_drawn = 0;   // of those, drawn by a generator: it goes on with that number of its seed
   };
 
-  /// The file is there in full or not at all. @pre stream.num_tokens() > 0. Throws DataError.
-  static void write(const std::filesystem::path& path, const SequenceStream& stream, const std::string& model_digest,
+  static OutputKind kind();
+  /// An upper bound of the bytes that write() takes.
+  static std::int64_t num_bytes(const SequenceStream& stream);
+  /// Begins the output and commits it: the file is there in full or not at all. @pre stream.num_tokens() > 0. Throws DataError.
+  static void write(OutputFile& output, const SequenceStream& stream, const std::string& model_digest,
                     std::int64_t num_drawn);
   /// Throws DataError, and leaves the stream empty, for a file that is damaged, of another version or of another model.
   static Record read(const std::filesystem::path& path, const std::string& model_digest, SequenceStream& stream);
-  /// Without the state.
-  static Record read_record(const std::filesystem::path& path);
+  /// Without the state. Throws DataError as read() does.
+  static Record read_record(const std::filesystem::path& path, const std::string& model_digest);
 };
 
 }  // namespace rondo

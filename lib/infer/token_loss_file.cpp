@@ -15,6 +15,9 @@ namespace {
 // Positions of a sequence whose values travel to rank 0 at once.
 constexpr std::int64_t kPieceTokens = 16 * 1024;
 
+constexpr const char* kFormat = "rondo token losses";
+constexpr std::int64_t kVersion = 1;
+
 void fill_with_nan(Hdf5Dataset& dataset) {
   const std::vector<double> nans(kPieceTokens, std::numeric_limits<double>::quiet_NaN());
   for (std::int64_t first = 0; first < dataset.num_rows(); first += kPieceTokens) {
@@ -30,38 +33,26 @@ struct TokenLossFile::File {
   Hdf5Dataset log_probability;
 };
 
-TokenLossFile::TokenLossFile(const Communicator& world, std::filesystem::path path, const EvaluationData& data,
+OutputKind TokenLossFile::kind() { return hdf5_kind("a file of token losses", kFormat); }
+
+TokenLossFile::TokenLossFile(const Communicator& world, std::optional<OutputFile> output, const EvaluationData& data,
                              DType dtype)
     : world_(world),
-      path_(std::move(path)),
-      partial_(path_.string() + ".partial"),
+      output_(std::move(output)),
       sequence_length_(std::min(data.sequence_length, data.corpus.num_tokens(data.split))) {
   agree_on(world, [&] {
-    if (world.rank() != 0) return;
-    try {
-      begin(data, dtype);
-    } catch (const Error&) {
-      remove_partial();
-      throw;
-    }
+    if (world.rank() == 0) begin(data, dtype);
   });
 }
 
-TokenLossFile::~TokenLossFile() {
-  if (!file_) return;
-  file_.reset();
-  remove_partial();
-}
-
-void TokenLossFile::remove_partial() const {
-  std::error_code ignored;
-  std::filesystem::remove(partial_, ignored);
-}
+TokenLossFile::~TokenLossFile() = default;
 
 void TokenLossFile::begin(const EvaluationData& data, DType dtype) {
   const auto offsets = data.corpus.document_offsets(data.split);
   const auto num_offsets = static_cast<std::int64_t>(offsets.size());
-  Hdf5File hdf5 = Hdf5File::create(partial_);
+  Hdf5File hdf5 = Hdf5File::create(output_->begin());
+  hdf5.write_attribute("/", "format", std::string(kFormat));
+  hdf5.write_attribute("/", "format_version", kVersion);
   hdf5.write_attribute("/", "split", std::string(name_of(data.split)));
   hdf5.write_attribute("/", "tokens_digest", data.corpus.tokens_digest(data.split));
   hdf5.write_attribute("/", "sequence_length", data.sequence_length);
@@ -121,8 +112,8 @@ void TokenLossFile::commit() {
     if (world_.rank() != 0) return;
     file_->log_probability.close();
     file_->hdf5.close();
-    std::filesystem::rename(partial_, path_);
     file_.reset();
+    output_->commit();
   });
 }
 

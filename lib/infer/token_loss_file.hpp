@@ -5,23 +5,26 @@
 //   /log_probability   float32 or float64 [tokens of the split], natural log of p(token | what came before in its sequence);
 //                      NaN where nothing was predicted: a document's first token, and what was not evaluated
 //   /document_offsets  int64, first 0, ascending, last the number of tokens
+//   attributes         format "rondo token losses", format_version, split, tokens_digest, sequence_length
 #pragma once
 
-#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.hpp"
 #include "infer/evaluator.hpp"
+#include "io/output_file.hpp"
 
 namespace rondo {
 
 class TokenLossFile {
  public:
-  /// Begins `path`.partial. Collective. Throws DataError, alike on all ranks.
-  /// @pre world, corpus outlive this
-  TokenLossFile(const Communicator& world, std::filesystem::path path, const EvaluationData& data, DType dtype);
+  static OutputKind kind();
+  /// Begins the file. Collective. Throws DataError, alike on all ranks.
+  /// @param output on rank 0. @pre world, corpus outlive this
+  TokenLossFile(const Communicator& world, std::optional<OutputFile> output, const EvaluationData& data, DType dtype);
   /// Without commit(): removes the unfinished file.
   ~TokenLossFile();
   TokenLossFile(const TokenLossFile&) = delete;
@@ -39,12 +42,11 @@ class TokenLossFile {
     double log_probability;
   };
   void begin(const EvaluationData& data, DType dtype);
-  void remove_partial() const;
   void collect(const TokenLosses& losses, KeyInterval positions);
   void write_sorted(std::vector<Entry>& entries);
 
   const Communicator& world_;
-  std::filesystem::path path_, partial_;
+  std::optional<OutputFile> output_;  // on rank 0
   std::int64_t sequence_length_;
   std::unique_ptr<File> file_;  // on rank 0, until commit
   std::vector<Entry> entries_;  // of this rank, of one piece

@@ -2,15 +2,11 @@
 #include "io/corpus_writer.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <optional>
-#include <sys/stat.h>
 #include <utility>
 
 #include "core/error.hpp"
-#include "io/atomic_file.hpp"
 #include "io/digest.hpp"
 #include "io/hdf5_file.hpp"
 #include "io/target_ranges.hpp"
@@ -25,18 +21,10 @@ namespace fs = std::filesystem;
 // A whole number of chunks is written at a time, so no chunk is written twice.
 constexpr std::size_t kBytesPerWrite = 32 * kCorpusChunkBytes;
 
-fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
-
 /// The fewest digits that give the number back.
 std::string shortest(double value) {
   std::array<char, 32> digits{};
   return {digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr};
-}
-
-/// Which file a name stands for: two preparations of one output would otherwise commit each other's half.
-std::pair<::dev_t, ::ino_t> identity_of(const fs::path& path) {
-  struct ::stat facts {};
-  return ::stat(path.c_str(), &facts) == 0 ? std::pair(facts.st_dev, facts.st_ino) : std::pair<::dev_t, ::ino_t>{};
 }
 
 /// One dataset that grows at its end, with the digest of its content.
@@ -169,8 +157,7 @@ struct CorpusWriter::State {
   State(const fs::path& partial, Hdf5Type token_type, TargetRecord targets)
       : file(Hdf5File::create(partial)),
         splits{SplitWriter(file, Split::Train, token_type, targets),
-               SplitWriter(file, Split::Validation, token_type, targets)},
-        identity(identity_of(partial)) {}
+               SplitWriter(file, Split::Validation, token_type, targets)} {}
   ~State() {  // not closed in order: HDF5 would try to write what is left, perhaps to a full disk
     if (!is_open) return;
     for (SplitWriter& split : splits) split.abandon();
@@ -181,7 +168,6 @@ struct CorpusWriter::State {
 
   Hdf5File file;
   std::array<SplitWriter, 2> splits;
-  std::pair<::dev_t, ::ino_t> identity;
   bool is_open = true;
 };
 
@@ -196,44 +182,22 @@ void narrow_tokens(std::span<const std::uint32_t> tokens, Hdf5Type type, std::ve
   convert(std::uint32_t{});
 }
 
-CorpusWriter::CorpusWriter(const fs::path& output, const Tokenizer& tokenizer, TargetRecord targets)
-    : output_(output), partial_(output), token_type_(token_type_of(tokenizer.vocabulary_size())) {
-  partial_ += kPartialSuffix;
-  if (fs::is_directory(output)) throw DataError("is a folder, not a file to write", output.string());
-  if (!fs::is_directory(folder_of(output))) {
-    throw DataError("the folder does not exist", folder_of(output).string(),
-                    "make it first: mkdir -p " + folder_of(output).string());
-  }
-  std::error_code failure;
-  if (fs::exists(output, failure) && !fs::is_empty(output, failure) && !is_corpus(output)) {
-    throw DataError("exists and is no corpus of Rondo, so it is not replaced", output.string(),
-                    "give another --output, or remove this file first");
-  }
-  fs::remove(partial_, failure);
-  if (failure) throw DataError("an old unfinished corpus cannot be removed: " + failure.message(), partial_.string());
-  state_ = std::make_unique<State>(partial_, token_type_, targets);
-  try {
-    state_->file.write_text("tokenizer", tokenizer.to_json());
-    state_->file.write_attribute("/", "format", std::string(kCorpusFormat));
-    state_->file.write_attribute("/", "format_version",
-                                 targets == TargetRecord::None ? kCorpusVersionWithoutTargets : kCorpusVersion);
-    state_->file.write_attribute("/", "vocabulary_size", tokenizer.vocabulary_size());
-    state_->file.write_attribute("/", "tokenizer_digest", tokenizer.digest());
-  } catch (...) {  // the destructor does not run
-    remove_partial();
-    throw;
-  }
+CorpusWriter::CorpusWriter(const fs::path& output, const Tokenizer& tokenizer, TargetRecord targets,
+                           std::vector<std::string> inputs)
+    : output_({.path = output, .option = "--output", .kind = corpus_kind(), .inputs = std::move(inputs)}),
+      token_type_(token_type_of(tokenizer.vocabulary_size())),
+      state_(std::make_unique<State>(output_.begin(), token_type_, targets)) {
+  state_->file.write_text("tokenizer", tokenizer.to_json());
+  state_->file.write_attribute("/", "format", std::string(kCorpusFormat));
+  state_->file.write_attribute("/", "format_version",
+                               targets == TargetRecord::None ? kCorpusVersionWithoutTargets : kCorpusVersion);
+  state_->file.write_attribute("/", "vocabulary_size", tokenizer.vocabulary_size());
+  state_->file.write_attribute("/", "tokenizer_digest", tokenizer.digest());
 }
 
-CorpusWriter::~CorpusWriter() {
-  if (state_) remove_partial();
-}
+CorpusWriter::~CorpusWriter() = default;
 
-void CorpusWriter::remove_partial() noexcept {
-  state_.reset();
-  std::error_code ignored;
-  fs::remove(partial_, ignored);
-}
+fs::path CorpusWriter::folder() const { return output_.folder(); }
 
 void CorpusWriter::append(Split split, std::span<const std::byte> narrow) { (*state_)[split].append(narrow); }
 void CorpusWriter::add_targets(Split split, std::int64_t first, std::int64_t count) {
@@ -252,17 +216,8 @@ void CorpusWriter::commit(const Origin& origin) {
   for (SplitWriter& split : state_->splits) split.finish(file);
   file.close();
   state_->is_open = false;
-  sync_file(partial_);
-  if (identity_of(partial_) != state_->identity) {
-    state_.reset();
-    throw DataError("was replaced by another program while this one wrote it", partial_.string(),
-                    "prepare one output with one program at a time");
-  }
-  if (std::rename(partial_.c_str(), output_.c_str()) != 0) {
-    throw DataError(std::string("cannot be renamed: ") + std::strerror(errno), partial_.string());
-  }
+  output_.commit();
   state_.reset();
-  sync_folder(folder_of(output_));
 }
 
 }  // namespace rondo

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "io/corpus_format.hpp"
+#include "io/output_file.hpp"
 #include "io/tokenizer.hpp"
 
 namespace rondo {
@@ -26,15 +27,18 @@ enum class TargetRecord { None, Ranges };
 
 class CorpusWriter {
  public:
-  /// Removes what a killed writer has left, and begins `output`.partial. Throws DataError.
+  /// Begins the corpus, after the checks of an OutputFile that `--output` names. Throws ConfigError or DataError.
+  /// @param inputs files that the corpus is made from, none of which it may replace
   CorpusWriter(const std::filesystem::path& output, const Tokenizer& tokenizer,
-               TargetRecord targets = TargetRecord::None);
+               TargetRecord targets = TargetRecord::None, std::vector<std::string> inputs = {});
   /// Without commit(): removes the unfinished file.
   ~CorpusWriter();
   CorpusWriter(const CorpusWriter&) = delete;
   CorpusWriter& operator=(const CorpusWriter&) = delete;
 
   Hdf5Type token_type() const { return token_type_; }
+  /// Where the corpus is written.
+  std::filesystem::path folder() const;
   /// Tokens of the current document of this split, in the corpus's element type.
   void append(Split split, std::span<const std::byte> narrow_tokens);
   /// Tokens [first, first + count) of the split's current document are targets. @pre made with TargetRecord::Ranges;
@@ -57,9 +61,8 @@ class CorpusWriter {
  private:
   struct State;
   class SplitWriter;
-  void remove_partial() noexcept;
 
-  std::filesystem::path output_, partial_;
+  OutputFile output_;
   Hdf5Type token_type_;
   std::unique_ptr<State> state_;  // empty once committed
 };

@@ -20,6 +20,38 @@ namespace {
 
 constexpr std::size_t kMaxAttributeBytes = 32 * 1024;
 
+struct OpenFailure {
+  bool is_locked = false;  // by another program
+  bool is_marked = false;  // as open for writing, in the file itself
+};
+
+herr_t find_open_failure(unsigned, const H5E_error2_t* frame, void* data) {
+  auto& failure = *static_cast<OpenFailure*>(data);
+  const std::string_view text = frame->desc == nullptr ? "" : frame->desc;
+  failure.is_locked = failure.is_locked || text.find("unable to lock file") != std::string_view::npos;
+  failure.is_marked = failure.is_marked || text.find("h5clear") != std::string_view::npos;
+  return 0;
+}
+
+/// Throws FileInUse when HDF5's error stack says that the file could not be opened because a program writes to it.
+void throw_if_in_use(const std::string& path) {
+  OpenFailure failure;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, find_open_failure, &failure);
+  if (failure.is_locked) {
+    H5Eclear2(H5E_DEFAULT);
+    throw FileInUse(
+        "another program holds the file open for writing", path,
+        "close it there, e.g. the notebook that opened it; only on a file system that cannot lock files, set "
+        "HDF5_USE_FILE_LOCKING=FALSE");
+  }
+  if (failure.is_marked) {
+    H5Eclear2(H5E_DEFAULT);
+    throw FileInUse(
+        "the file is marked as open for writing: another program writes to it, or was killed while it did", path,
+        "close it there; if no program has it open, clear the mark with `h5clear -s FILE`, then verify the file");
+  }
+}
+
 Hdf5Handle property_list(hid_t list_class, ErrorKind kind, const std::string& where) {
   return Hdf5Handle(H5Pcreate(list_class), kind, "making a property list", where);
 }
@@ -44,6 +76,21 @@ Hdf5Handle access_list(const Hdf5FileOptions& options, const std::string& path) 
 #endif
   }
   return list;
+}
+
+// Before anything is opened: that would wait for a pipe's other end.
+void require_regular(const std::filesystem::path& path, const Hdf5FileOptions& options) {
+  std::error_code failure;
+  const std::filesystem::file_status status = std::filesystem::status(path, failure);
+  if (std::filesystem::is_regular_file(status)) return;
+  if (status.type() == std::filesystem::file_type::not_found) {
+    throw_file_error(options.error_kind, "no such file", path.string());
+  }
+  if (failure) throw_file_error(options.error_kind, failure.message(), path.string());
+  const bool is_folder = std::filesystem::is_directory(status);
+  throw_file_error(options.error_kind,
+                   is_folder ? "is a folder, no HDF5 file" : "is a device, pipe or socket, no HDF5 file", path.string(),
+                   options.advice);
 }
 
 // HDF5 would answer with its whole error stack.
@@ -77,16 +124,14 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, const Hdf5FileOptio
 Hdf5File Hdf5File::open(const std::filesystem::path& path, const Hdf5FileOptions& options) {
   Hdf5File file(path, options);
   const Hdf5Handle access = access_list(options, path.string());
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
-    throw_file_error(options.error_kind, "no such file", path.string());
-  }
+  require_regular(path, options);
   if (!file.is_collective()) require_openable(path, O_RDONLY, options.error_kind);
-  if (!std::filesystem::is_regular_file(path, ignored) || (!file.is_collective() && H5Fis_hdf5(path.c_str()) == 0)) {
+  if (!file.is_collective() && H5Fis_hdf5(path.c_str()) == 0) {
     throw_file_error(options.error_kind, "is no HDF5 file", path.string(), options.advice);
   }
-  file.handle_ = Hdf5Handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), options.error_kind, "opening the file",
-                            path.string());
+  const hid_t opened = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id());
+  if (opened < 0) throw_if_in_use(path.string());
+  file.handle_ = Hdf5Handle(opened, options.error_kind, "opening the file", path.string());
   file.dataset_names();
   return file;
 }
@@ -252,6 +297,17 @@ void Hdf5File::close() {
   if (!handle_) return;
   flush();
   handle_.close();
+}
+
+bool has_hdf5_format(const std::filesystem::path& path, std::string_view format) {
+  try {
+    const Hdf5File file = Hdf5File::open(path);
+    return file.has_attribute("/", "format") && file.read_text_attribute("/", "format") == format;
+  } catch (const FileInUse&) {
+    throw;
+  } catch (const DataError&) {
+    return false;
+  }
 }
 
 }  // namespace rondo

@@ -38,11 +38,17 @@ struct Hdf5DatasetOptions {
   std::size_t chunk_cache_bytes = 0;
 };
 
+/// A file that cannot be read now because a program has it open for writing. It says nothing about the file itself, so also a
+/// checkpoint's is a DataError: no reader may take it for a damaged one.
+struct FileInUse : DataError {
+  using DataError::DataError;
+};
+
 class Hdf5File {
  public:
   /// Makes a new file; an existing one is replaced.
   static Hdf5File create(const std::filesystem::path& path, const Hdf5FileOptions& options = {});
-  /// Opens for reading. Refuses external and soft links, external storage, virtual datasets, stored types, element types and
+  /// Opens for reading; throws FileInUse where a program writes. Refuses external and soft links, external storage, virtual datasets, stored types, element types and
   /// filters other than shuffle, deflate and Fletcher32, before anything is read from a dataset.
   static Hdf5File open(const std::filesystem::path& path, const Hdf5FileOptions& options = {});
 
@@ -88,5 +94,8 @@ class Hdf5File {
   int num_ranks_ = 1;
   Hdf5Handle handle_;
 };
+
+/// Is it an HDF5 file whose attribute `format` says `format`, as every kind of file that Rondo writes has one? Throws FileInUse.
+bool has_hdf5_format(const std::filesystem::path& path, std::string_view format);
 
 }  // namespace rondo

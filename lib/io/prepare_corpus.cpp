@@ -52,14 +52,15 @@ class DocumentDraw {
 /// belong at once.
 class CorpusBuilder final : public DocumentSink {
  public:
-  CorpusBuilder(const PrepareOptions& options, const Tokenizer& tokenizer, std::function<void()> tick)
+  CorpusBuilder(const PrepareOptions& options, const Tokenizer& tokenizer, const std::vector<std::string>& files,
+                std::function<void()> tick)
       : options_(options),
         tick_(std::move(tick)),
         takes_ids_(tokenizer.kind() == "ids"),
         encoder_(tokenizer.make_encoder()),
-        writer_(options.output, tokenizer),
+        writer_(options.output, tokenizer, TargetRecord::None, files),
         draw_(options.validation, options.seed) {
-    if (options.validation > 0) spool_ = std::make_unique<TokenSpool>(fs::absolute(options.output).parent_path());
+    if (options.validation > 0) spool_ = std::make_unique<TokenSpool>(writer_.folder());
   }
 
   bool takes_ids() const override { return takes_ids_; }
@@ -223,7 +224,7 @@ PrepareResult prepare_corpus(const PrepareOptions& options, const Tokenizer& tok
   const ByteStream* open_stream = nullptr;
   std::int64_t done_bytes = 0;
   const CorpusBuilder* open_builder = nullptr;
-  CorpusBuilder builder(options, tokenizer, [&] {
+  CorpusBuilder builder(options, tokenizer, files, [&] {
     state.num_input_bytes = done_bytes + (open_stream != nullptr ? open_stream->num_raw_bytes() : 0);
     state.num_tokens = open_builder->num_tokens();
     state.num_documents = open_builder->num_documents();

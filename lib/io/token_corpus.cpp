@@ -63,13 +63,7 @@ template <typename Narrow> bool widen(const std::byte* from, std::span<std::int3
 
 }  // namespace
 
-bool is_corpus(const std::filesystem::path& path) {
-  try {
-    return is_marked_as_corpus(Hdf5File::open(path));
-  } catch (const DataError&) {
-    return false;
-  }
-}
+OutputKind corpus_kind() { return hdf5_kind("a corpus of Rondo", std::string(kCorpusFormat)); }
 
 TokenCorpus::TokenCorpus(const std::string& path)
     : path_(path),

@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,6 +12,7 @@
 
 #include "io/corpus_format.hpp"
 #include "io/hdf5_file.hpp"
+#include "io/output_file.hpp"
 #include "io/target_ranges.hpp"
 #include "io/tokenizer.hpp"
 
@@ -73,8 +73,8 @@ class TokenCorpus {
   mutable std::vector<std::byte> buffer_;
 };
 
-/// Was this file made as a corpus, of whatever version?
-bool is_corpus(const std::filesystem::path& path);
+/// Corpora of whatever version, as outputs may replace them.
+OutputKind corpus_kind();
 
 /// Reads every dataset and compares it with its recorded digest. Throws DataError that names each dataset
 /// which differs.

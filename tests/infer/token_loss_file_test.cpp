@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <gtest/gtest.h>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,12 @@ struct Written {
   std::vector<std::int64_t> document_offsets;
 };
 
+std::optional<OutputFile> output_at(const Communicator& world, const fs::path& path) {
+  std::optional<OutputFile> output;
+  if (world.rank() == 0) output.emplace(OutputRequest{path, "--per-token", TokenLossFile::kind()});
+  return output;
+}
+
 // The path is that of rank 0; what it holds is given to all ranks.
 Written evaluate_to_file(const Communicator& world, int ring, const EvaluationData& data,
                          const EvaluationOptions& options) {
@@ -32,7 +39,7 @@ Written evaluate_to_file(const Communicator& world, int ring, const EvaluationDa
   test::TestExecution execution(grid.ring());
   test::SmallModel model(execution.get(), test::small_shape(256));
   const fs::path path = fs::temp_directory_path() / ("rondo_token_loss_" + std::to_string(getpid()) + ".h5");
-  TokenLossFile file(world, path, data, DType::Fp64);
+  TokenLossFile file(world, output_at(world, path), data, DType::Fp64);
   Evaluator evaluator(execution.get(), grid, model.transformer, data, options);
   Written written;
   written.result = evaluator.run([&](const TokenLosses& losses) { file.write(losses); });
@@ -92,16 +99,20 @@ TEST_F(TokenLossFileTest, LeavesNothingBehindWithoutCommit) {
   const Communicator self = Communicator::self();
   const fs::path path = fs::temp_directory_path() / ("rondo_token_loss_" + std::to_string(getpid()) + "_unfinished.h5");
   {
-    const TokenLossFile file(self, path, {corpus_, Split::Validation, 16, true}, DType::Fp32);
+    const TokenLossFile file(self, output_at(self, path), {corpus_, Split::Validation, 16, true}, DType::Fp32);
     EXPECT_TRUE(fs::exists(path.string() + ".partial"));
   }
   EXPECT_FALSE(fs::exists(path.string() + ".partial"));
   EXPECT_FALSE(fs::exists(path));
 }
 
-TEST_F(TokenLossFileTest, SaysWhenItCannotBeWritten) {
+TEST_F(TokenLossFileTest, SaysOnAllRanksWhenItCannotBeWritten) {
   const Communicator world = test::world();
-  EXPECT_THROW(TokenLossFile(world, "/no/such/folder/x.h5", {corpus_, Split::Validation, 16, true}, DType::Fp32),
+  const fs::path folder = fs::temp_directory_path() / ("rondo_token_loss_" + std::to_string(getpid()));
+  fs::create_directory(folder);
+  std::optional<OutputFile> output = output_at(world, folder / "x.h5");
+  fs::remove(folder);
+  EXPECT_THROW(TokenLossFile(world, std::move(output), {corpus_, Split::Validation, 16, true}, DType::Fp32),
                AgreedError);
 }
 

@@ -134,7 +134,7 @@ TEST_F(PrepareCorpus, StopsCleanlyWhenTheProgressCallThrows) {
 }
 
 TEST_F(PrepareCorpus, RemovesWhatAKilledPreparationLeft) {
-  write("corpus.h5.partial", "half a corpus");
+  write("corpus.h5.partial", "\x89HDF\r\n\x1a\nhalf a corpus");
   prepare({write("good.txt", "text")}, "bytes", 0);
   EXPECT_EQ(files_left(), (std::vector<std::string>{"corpus.h5", "good.txt"}));
 }
