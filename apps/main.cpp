@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -15,6 +16,7 @@
 #include "comm/mpi_session.hpp"
 #include "config/spelling.hpp"
 #include "core/error.hpp"
+#include "kernels/cpu/isa.hpp"
 
 namespace {
 
@@ -62,7 +64,21 @@ int end_with_usage(const CLI::App& app, const CLI::ParseError& problem) {
   throw rondo::ConfigError(problem.what(), words, "`" + words + " --help` explains it");
 }
 
+// For comparisons and tests: the kernels of a lesser processor than this one.
+void limit_instruction_set() {
+  const char* variable = "RONDO_MAX_CPU_ISA";
+  const char* name = std::getenv(variable);
+  if (name == nullptr) return;
+  const auto isa = rondo::cpu::isa_named(name);
+  if (!isa) {
+    throw rondo::ConfigError("there is no instruction set '" + std::string(name) + "'", variable,
+                             "use portable, avx2, avx512 or amx, or leave it unset");
+  }
+  rondo::cpu::limit_isa(*isa);
+}
+
 int run_program(int argc, char** argv) {
+  limit_instruction_set();
   rondo::Program program;
   CLI::App& app = program.app;
   app.name("rondo");

@@ -153,8 +153,10 @@ void add_results(Execution& execution, const FeedForwardOptions& options, const 
                   .timing = measure(execution, options.run, contender),
                   .peak_flops_per_s = peak.flops_per_s,
                   .checked = checked};
-    result.figures = {{"share_of_peak_with_recomputation", (1 + recomputed) * result.flops_per_s() / peak.flops_per_s},
-                      {"scratch_bytes", unit.scratch_bytes()}};
+    if (peak.is_measured()) {
+      result.figures["share_of_peak_with_recomputation"] = (1 + recomputed) * result.flops_per_s() / peak.flops_per_s;
+    }
+    result.figures["scratch_bytes"] = unit.scratch_bytes();
     results.push_back(std::move(result));
   };
   add("forward", 2, 0, {[&] { unit.begin_forward(); }, [&] { unit.forward(); }});

@@ -101,6 +101,24 @@ std::string to_text(const Result& result) {
   return text + (result.checked.empty() ? "\n" : "  " + result.checked + "\n");
 }
 
+constexpr const char* kNotMeasured = "not measured here: oneDNN has no product of this type for this processor";
+
+nlohmann::ordered_json to_json(const Peak& peak) {
+  if (!peak.is_measured()) {
+    return {{"dtype", name_of(peak.dtype)}, {"flops_per_s", nullptr}, {"reason", kNotMeasured}};
+  }
+  return {{"dtype", name_of(peak.dtype)},
+          {"flops_per_s", peak.flops_per_s},
+          {"square_size", peak.size},
+          {"implementation", peak.implementation}};
+}
+
+std::string to_text(const Peak& peak) {
+  if (!peak.is_measured()) return fmt::format("peak {}: {}\n", name_of(peak.dtype), kNotMeasured);
+  return fmt::format("peak {}: {}, square product of {}, {}\n", name_of(peak.dtype), flops_text(peak.flops_per_s),
+                     peak.size, peak.implementation);
+}
+
 }  // namespace
 
 void add_run_options(CLI::App& command, RunOptions& options) {
@@ -217,21 +235,13 @@ void report(const std::string& name, const RunOptions& options, Runtime& runtime
                                     {"threads", runtime.threads()},
                                     {"warm_ups", options.warm_ups},
                                     {"runs", options.runs}};
-    for (const Peak& peak : peaks) {
-      document["peaks"].push_back({{"dtype", name_of(peak.dtype)},
-                                   {"flops_per_s", peak.flops_per_s},
-                                   {"square_size", peak.size},
-                                   {"implementation", peak.implementation}});
-    }
+    for (const Peak& peak : peaks) document["peaks"].push_back(to_json(peak));
     for (const Result& result : results) document["results"].push_back(to_json(result));
     std::printf("%s\n", document.dump(2).c_str());
     return;
   }
   std::string text = fmt::format("{}, {}\n", device, runtime.description());
-  for (const Peak& peak : peaks) {
-    text += fmt::format("peak {}: {}, square product of {}, {}\n", name_of(peak.dtype), flops_text(peak.flops_per_s),
-                        peak.size, peak.implementation);
-  }
+  for (const Peak& peak : peaks) text += to_text(peak);
   for (const Result& result : results) text += to_text(result);
   if (!results.empty()) text += "model FLOP: " + results.front().formula + "\n";
   std::fputs(text.c_str(), stdout);

@@ -67,9 +67,11 @@ double median(std::vector<double> values);
 /// The best square product of several sizes, see apps/bench/peak.hpp.
 struct Peak {
   DType dtype;
-  double flops_per_s;  // of all ranks together
+  double flops_per_s;  // of all ranks together; 0: not measured, some rank has no such product
   std::int64_t size;
   std::string implementation;
+
+  bool is_measured() const { return flops_per_s > 0; }
 };
 
 /// One line of results: its parameters, then the figures.

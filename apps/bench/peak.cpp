@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/bench/peak.hpp"
 
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
 #include "apps/bench/tensors.hpp"
 #include "kernels/cpu/packed_product.hpp"
 
@@ -15,13 +19,16 @@ RunOptions runs_for(std::int64_t size) {
   return options;
 }
 
-Timing time_packed(Execution& execution, DType dtype, std::int64_t size, int threads, std::string& implementation) {
-  cpu::PackedSquareProduct product(dtype, size, threads);
-  implementation = product.implementation();
-  return measure(execution, runs_for(size), {[] {}, [&] { product.run(); }});
+/// @returns nothing where there is no such product
+std::optional<Timing> time_packed(Execution& execution, DType dtype, std::int64_t size, int threads,
+                                  std::string& implementation) {
+  const auto product = cpu::PackedSquareProduct::make(dtype, size, threads);
+  if (!product) return {};
+  implementation = product->implementation();
+  return measure(execution, runs_for(size), {[] {}, [&] { product->run(); }});
 }
 
-Timing time_backend(Execution& execution, DType dtype, std::int64_t size, std::string& implementation) {
+std::optional<Timing> time_backend(Execution& execution, DType dtype, std::int64_t size, std::string& implementation) {
   const Buffer a(execution.device, dtype, {size, size}, MemoryUse::Workspace);
   const Buffer b(execution.device, dtype, {size, size}, MemoryUse::Workspace);
   const Buffer c(execution.device, dtype, {size, size}, MemoryUse::Workspace);
@@ -43,15 +50,16 @@ Peak measure_peak(Runtime& runtime, DType dtype, const RunOptions& options) {
   Peak best{.dtype = dtype, .flops_per_s = 0, .size = 0, .implementation = {}};
   for (const std::int64_t size : sizes) {
     std::string implementation;
-    const Timing timing = is_cpu ? time_packed(execution, dtype, size, runtime.threads(), implementation)
-                                 : time_backend(execution, dtype, size, implementation);
+    const auto timing = is_cpu ? time_packed(execution, dtype, size, runtime.threads(), implementation)
+                               : time_backend(execution, dtype, size, implementation);
+    if (!timing) continue;
     const auto n = static_cast<double>(size);
-    const double flops_per_s = 2 * n * n * n / timing.median_s();
+    const double flops_per_s = 2 * n * n * n / timing->median_s();
     if (flops_per_s > best.flops_per_s) best = {dtype, flops_per_s, size, implementation};
   }
   const std::vector<double> of_ranks = runtime.world().all_gather(best.flops_per_s);
-  best.flops_per_s = 0;
-  for (const double of_rank : of_ranks) best.flops_per_s += of_rank;
+  const bool all_measured = std::ranges::all_of(of_ranks, [](double of_rank) { return of_rank > 0; });
+  best.flops_per_s = all_measured ? std::accumulate(of_ranks.begin(), of_ranks.end(), 0.0) : 0;
   return best;
 }
 

@@ -8,7 +8,7 @@ namespace rondo::bench {
 
 /// The best of the sizes in the options. On CPUs the weights are packed beforehand in oneDNN's preferred format, with the same
 /// threads; on GPUs it is the backend's own product, results in the same type. All ranks measure at once and are added up.
-/// Collective.
+/// Where oneDNN has no product of the type, as in bf16 on CPUs without AVX-512, the peak is not measured. Collective.
 Peak measure_peak(Runtime& runtime, DType dtype, const RunOptions& options);
 
 }  // namespace rondo::bench

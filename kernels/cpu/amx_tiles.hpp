@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // bf16 attention on matrix tiles (AMX). As in attention_tiles.hpp scores are kept transposed [key, row], so the softmax is
-// the same; products are 16 x 16 tiles with 32 terms, on operands packed as the tile instruction wants them:
-//   a: rows of 32 consecutive terms;  b: rows of term pairs, [terms / 2, columns, 2].
-// Tiles is the processor's tile unit (kernels_amx.cpp) or a scalar emulation of it (tests), so that a wrong layout shows on
-// any AVX-512 machine. Included only by files compiled for AVX-512.
+// the same; operands of products are packed as amx_products.hpp wants them. Included only by files compiled for AVX-512.
 #pragma once
 
+#include "kernels/cpu/amx_products.hpp"
 #include "kernels/cpu/kernel_table.hpp"
 #include "kernels/cpu/vector_avx512.hpp"
 #include "kernels/cpu/vector_math.hpp"
@@ -15,64 +13,13 @@ namespace {
 
 template <class Tiles> struct AmxAttention {
   using V = Avx512;
+  using Products = AmxProducts<Tiles>;
   static constexpr int kRows = 64;   // of a query tile: two pairs of tile columns
   static constexpr int kKeys = 128;  // of a forward key tile
-  static constexpr int kTerms = 32;  // of one tile product
+  static constexpr int kTerms = Products::kTerms;
   static constexpr int kRowVectors = kRows / V::kWidth;
 
   static std::ptrdiff_t rounded(std::ptrdiff_t n) { return (n + kTerms - 1) / kTerms * kTerms; }
-
-  // ---- products of tiles ----
-
-  struct Operands {
-    const Bf16Bits* a;
-    std::ptrdiff_t a_row;  // elements
-    const Bf16Bits* b;
-    std::ptrdiff_t b_pair;  // elements between two rows of term pairs
-    float* c;
-    std::ptrdiff_t c_row;
-  };
-
-  /// c [32, 32] = or += a [32, terms] b [terms, 32], four tiles of sums.
-  template <bool kKeep> static void block(const Operands& o, int terms) {
-    const std::ptrdiff_t c_bytes = o.c_row * 4, a_bytes = o.a_row * 2, b_bytes = o.b_pair * 2;
-    float* lower = o.c + 16 * o.c_row;
-    if constexpr (kKeep) {
-      Tiles::template load<0>(o.c, c_bytes);
-      Tiles::template load<1>(o.c + 16, c_bytes);
-      Tiles::template load<2>(lower, c_bytes);
-      Tiles::template load<3>(lower + 16, c_bytes);
-    } else {
-      Tiles::template zero<0>();
-      Tiles::template zero<1>();
-      Tiles::template zero<2>();
-      Tiles::template zero<3>();
-    }
-    for (int t = 0; t < terms; t += kTerms) {
-      const Bf16Bits* b = o.b + t / 2 * o.b_pair;
-      Tiles::template load<4>(o.a + t, a_bytes);
-      Tiles::template load<5>(o.a + 16 * o.a_row + t, a_bytes);
-      Tiles::template load<6>(b, b_bytes);
-      Tiles::template load<7>(b + 32, b_bytes);
-      Tiles::template multiply<0, 4, 6>();
-      Tiles::template multiply<1, 4, 7>();
-      Tiles::template multiply<2, 5, 6>();
-      Tiles::template multiply<3, 5, 7>();
-    }
-    Tiles::template store<0>(o.c, c_bytes);
-    Tiles::template store<1>(o.c + 16, c_bytes);
-    Tiles::template store<2>(lower, c_bytes);
-    Tiles::template store<3>(lower + 16, c_bytes);
-  }
-
-  /// c [rows, columns]; rows and columns are multiples of 32.
-  template <bool kKeep> static void product(const Operands& o, std::ptrdiff_t rows, std::ptrdiff_t columns, int terms) {
-    for (std::ptrdiff_t j = 0; j < columns; j += 32) {
-      for (std::ptrdiff_t i = 0; i < rows; i += 32) {
-        block<kKeep>({o.a + i * o.a_row, o.a_row, o.b + 2 * j, o.b_pair, o.c + i * o.c_row + j, o.c_row}, terms);
-      }
-    }
-  }
 
   // ---- packing ----
 
@@ -288,7 +235,8 @@ template <class Tiles> struct AmxAttention {
       const float* column = scores + lane;
       auto most = minus_infinity;
       for (int k = 0; k < tile.num_keys; ++k) {
-        most = V::max(most, V::select(seen(tile, lane, k), V::load(column + k * kRows), minus_infinity));
+        // in this order NaN leaves the maximum alone: the sum has it anyway
+        most = V::max(V::select(seen(tile, lane, k), V::load(column + k * kRows), minus_infinity), most);
       }
       const auto before = V::load(tile.maximum + lane);
       const auto now = V::max(V::mul(most, scale), before);
@@ -312,6 +260,11 @@ template <class Tiles> struct AmxAttention {
     return shrinks;
   }
 
+  /// Keys beyond the last one up to a whole tile are masked for all rows.
+  template <class Tile> static bool has_masked_pairs(const Tile& tile) {
+    return tile.visible.begin != nullptr || tile.num_keys % kTerms != 0;
+  }
+
   static void forward(const ForwardTile& tile) {
     const int padded = tile.dims.padded_dim;
     const auto* keys = static_cast<const Bf16Bits*>(tile.keys);
@@ -323,8 +276,8 @@ template <class Tiles> struct AmxAttention {
     alignas(64) float rescale[kRows];
     Tiles::configure();
     // scores <- k q^T
-    product<false>({keys, padded, static_cast<const Bf16Bits*>(tile.queries), 2 * kRows, scores, kRows}, used, kRows,
-                   padded);
+    Products::template product<false>(
+        {keys, padded, static_cast<const Bf16Bits*>(tile.queries), 2 * kRows, scores, kRows}, used, kRows, padded);
     if (soften(tile, scores, p, rescale)) {
       for (int d = 0; d < padded; ++d) {
         for (int lane = 0; lane < kRows; lane += V::kWidth) {
@@ -334,7 +287,8 @@ template <class Tiles> struct AmxAttention {
       }
     }
     // out^T += v^T p
-    product<true>({values_t, tile.capacity, p, 2 * kRows, tile.out, kRows}, padded, kRows, static_cast<int>(used));
+    Products::template weight_columns<true>({values_t, tile.capacity, p, 2 * kRows, tile.out, kRows}, padded, kRows,
+                                            static_cast<int>(used), has_masked_pairs(tile));
     Tiles::release();
   }
 
@@ -363,8 +317,10 @@ template <class Tiles> struct AmxAttention {
       const auto one = [&](int k) {
         const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(k) * kRows + lane;
         auto p = exponential<V>(V::sub(V::mul(V::load(work.scores + at), scale), lse));
-        p = V::select(seen(tile, lane, k), p, V::zero());
-        const auto d_s = V::mul(V::mul(p, scale), V::sub(V::load(work.d_p + at), delta));
+        auto d_s = V::mul(V::mul(p, scale), V::sub(V::load(work.d_p + at), delta));
+        const V::Mask attends = seen(tile, lane, k);
+        p = V::select(attends, p, V::zero());
+        d_s = V::select(attends, d_s, V::zero());
         store_narrow(work.p + at, p);
         store_narrow(work.d_s + at, d_s);
         return d_s;
@@ -390,13 +346,18 @@ template <class Tiles> struct AmxAttention {
     const auto used = static_cast<int>(rounded(tile.num_keys));
     Tiles::configure();
     // scores <- k q^T, d_p <- v d_out^T
-    product<false>({keys, padded, queries, 2 * kRows, work.scores, kRows}, used, kRows, padded);
-    product<false>({values, padded, queries + rows, 2 * kRows, work.d_p, kRows}, used, kRows, padded);
+    Products::template product<false>({keys, padded, queries, 2 * kRows, work.scores, kRows}, used, kRows, padded);
+    Products::template product<false>({values, padded, queries + rows, 2 * kRows, work.d_p, kRows}, used, kRows,
+                                      padded);
     differentiate(tile, work, used);
     // d_v += p^T d_out, d_k += d_s^T q, d_q^T <- k^T d_s
-    product<true>({work.p, kRows, queries + 3 * rows, 2 * padded, d_values, padded}, used, padded, kRows);
-    product<true>({work.d_s, kRows, queries + 2 * rows, 2 * padded, d_keys, padded}, used, padded, kRows);
-    product<false>({keys_t, tile.capacity, work.d_s_pairs, 2 * kRows, tile.d_queries, kRows}, padded, kRows, used);
+    const bool masked = has_masked_pairs(tile);
+    Products::add_weighted_rows({work.p, kRows, queries + 3 * rows, 2 * padded, d_values, padded}, used, padded, kRows,
+                                masked);
+    Products::add_weighted_rows({work.d_s, kRows, queries + 2 * rows, 2 * padded, d_keys, padded}, used, padded, kRows,
+                                masked);
+    Products::template weight_columns<false>({keys_t, tile.capacity, work.d_s_pairs, 2 * kRows, tile.d_queries, kRows},
+                                             padded, kRows, used, masked);
     Tiles::release();
   }
 

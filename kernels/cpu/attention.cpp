@@ -145,8 +145,9 @@ class ForwardBlocks {
     float* lse = args_.carry.lse.as<float>();
     tiling_.for_each(tile.rows, group, [&](int lane, std::int64_t token, std::int64_t head) {
       out[lane] = args_.carry.out.as<float>() + (token * sizes_.heads + head) * sizes_.head_dim;
-      const float sum = tile.sum[lane];
-      const bool empty = tile.maximum[lane] == kMinusInfinity;
+      const bool lowest = tile.maximum[lane] == kMinusInfinity, empty = lowest && tile.sum[lane] == 0;
+      // Keys that are seen, but with scores of -inf or NaN alone: there is no softmax of those.
+      const float sum = lowest ? std::numeric_limits<float>::quiet_NaN() : tile.sum[lane];
       factor[lane] = empty ? 0 : 1 / sum;
       if (empty) return;
       lse[head * sizes_.num_queries + token] =

@@ -108,7 +108,8 @@ class BackwardBlocks {
     const int offset = static_cast<int>(seen.begin - first) / kernels_.key_multiple * kernels_.key_multiple;
     const auto first_key = static_cast<std::int32_t>(first + offset);
     LaneKeys lanes;
-    const bool all = seen.all && first_key == seen.begin;
+    // Lanes without a row see nothing: their zeros would be NaN times infinity.
+    const bool all = seen.all && first_key == seen.begin && tile.count == kernels_.query_tile;
     if (!all) lanes.fill(visible_, run, tiling_, tile, group);
     kernels_.backward({.dims = dims_,
                        .queries = queries,

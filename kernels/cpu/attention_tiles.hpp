@@ -17,7 +17,8 @@ template <class V> struct AttentionTiles {
   static constexpr int kRowVectors = 3;
   static constexpr int kRows = kRowVectors * V::kWidth;
   static constexpr int kKeys = 96;
-  static constexpr int kSlack = 12;  // rows that a last register block may touch beyond the end
+  static constexpr int kSlack = 12;        // rows that a last register block may touch beyond the end
+  static constexpr int kWholeBlocks = 24;  // a multiple of every register block: so many rows touch none beyond the end
 
   static std::size_t floats(std::size_t rows, int columns) {
     return (rows + kSlack) * static_cast<std::size_t>(columns) * sizeof(float);
@@ -128,6 +129,17 @@ template <class V> struct AttentionTiles {
     for (std::ptrdiff_t i = 0; i < 2 * key_floats(dims, capacity); i += V::kWidth) V::store(sums + i, V::zero());
   }
 
+  /// A product whose left factor is 0 for pairs that do not attend. Where there are such pairs, infinity and NaN of the right
+  /// factor must not meet these zeros.
+  template <bool kDepthContiguous, Into kInto>
+  static void pair_product(const ProductArgs& p, int rows, int vectors, int depth, bool has_masked_pairs) {
+    if (has_masked_pairs && !all_finite<V>(p.b, depth * p.b_depth)) {
+      product_of_nonzero<V, kDepthContiguous, kInto>(p, rows, vectors, depth);
+    } else {
+      product<V, kDepthContiguous, kInto>(p, rows, vectors, depth);
+    }
+  }
+
   // ---- forward ----
 
   static void load_out(AttentionDims dims, const float* const* rows, int count, float* out) {
@@ -171,7 +183,7 @@ template <class V> struct AttentionTiles {
           s = V::select(seen, s, V::broadcast(minus_infinity));
           V::store(column + k * kRows, s);
         }
-        most = V::max(most, s);
+        most = V::max(s, most);  // in this order NaN leaves the maximum alone: the sum has it anyway
       }
       const auto before = V::load(tile.maximum + lane);
       const auto now = V::max(V::mul(most, scale), before);
@@ -221,15 +233,15 @@ template <class V> struct AttentionTiles {
       soften<false>(tile, scores, rescale);
     }
     // out <- rescale out + p v
-    product<V, false, Into::ScaleAndAdd>({.a = scores,
-                                          .a_row = 1,
-                                          .a_depth = kRows,
-                                          .b = values,
-                                          .b_depth = padded,
-                                          .c = tile.out,
-                                          .c_row = padded,
-                                          .row_scale = rescale},
-                                         kRows, padded / V::kWidth, tile.num_keys);
+    pair_product<false, Into::ScaleAndAdd>({.a = scores,
+                                            .a_row = 1,
+                                            .a_depth = kRows,
+                                            .b = values,
+                                            .b_depth = padded,
+                                            .c = tile.out,
+                                            .c_row = padded,
+                                            .row_scale = rescale},
+                                           kRows, padded / V::kWidth, tile.num_keys, tile.visible.begin != nullptr);
   }
 
   // ---- backward ----
@@ -245,12 +257,14 @@ template <class V> struct AttentionTiles {
         float* at = p + k * kRows + lane;
         float* d_at = d_scores + k * kRows + lane;
         auto probability = exponential<V>(V::sub(V::mul(V::load(at), scale), lse));
+        auto d_score = V::mul(V::mul(probability, scale), V::sub(V::load(d_at), delta));
         if constexpr (kMasked) {
           const auto seen = V::inside(tile.visible.begin + lane, tile.visible.end + lane, tile.first_key + k);
           probability = V::select(seen, probability, V::zero());
+          d_score = V::select(seen, d_score, V::zero());
         }
         V::store(at, probability);
-        V::store(d_at, V::mul(V::mul(probability, scale), V::sub(V::load(d_at), delta)));
+        V::store(d_at, d_score);
       }
       // The last register block of the sums below reads beyond the last key: nothing may come of it.
       for (int k = tile.num_keys; k < tile.num_keys + kSlack; ++k) {
@@ -291,6 +305,8 @@ template <class V> struct AttentionTiles {
     } else {
       differentiate<false>(tile, p, d_scores);
     }
+    // The zeros beyond the last key are masked pairs too, where a last register block adds them to keys that follow.
+    const bool has_masked_pairs = tile.visible.begin != nullptr || tile.num_keys % kWholeBlocks != 0;
     // d_v += p^T d_out, d_k += d_scores^T q (both stored [key, row] already)
     const int vectors = padded / V::kWidth;
     ProductArgs sums{.a = p,
@@ -301,19 +317,19 @@ template <class V> struct AttentionTiles {
                      .c = d_values,
                      .c_row = padded,
                      .row_scale = nullptr};
-    product<V, true, Into::Add>(sums, tile.num_keys, vectors, kRows);
+    pair_product<true, Into::Add>(sums, tile.num_keys, vectors, kRows, has_masked_pairs);
     sums.a = d_scores, sums.b = queries, sums.c = d_keys;
-    product<V, true, Into::Add>(sums, tile.num_keys, vectors, kRows);
+    pair_product<true, Into::Add>(sums, tile.num_keys, vectors, kRows, has_masked_pairs);
     // d_q <- d_scores k
-    product<V, false, Into::Set>({.a = d_scores,
-                                  .a_row = 1,
-                                  .a_depth = kRows,
-                                  .b = keys,
-                                  .b_depth = padded,
-                                  .c = tile.d_queries,
-                                  .c_row = padded,
-                                  .row_scale = nullptr},
-                                 kRows, vectors, tile.num_keys);
+    pair_product<false, Into::Set>({.a = d_scores,
+                                    .a_row = 1,
+                                    .a_depth = kRows,
+                                    .b = keys,
+                                    .b_depth = padded,
+                                    .c = tile.d_queries,
+                                    .c_row = padded,
+                                    .row_scale = nullptr},
+                                   kRows, vectors, tile.num_keys, has_masked_pairs);
   }
 
   static void add_row(AttentionDims dims, float* to, const float* from) {

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/isa.hpp"
 
+#include <algorithm>
+#include <atomic>
+#include <dnnl.hpp>
+
+#include "core/error.hpp"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -48,6 +54,19 @@ Isa detect() {
   return Isa::Portable;
 }
 
+/// The name of the same processor in oneDNN. Portable kernels need nothing, oneDNN has nothing below SSE 4.1.
+dnnl::cpu_isa onednn_isa(Isa isa) {
+  switch (isa) {
+    case Isa::Portable: return dnnl::cpu_isa::sse41;
+    case Isa::Avx2: return dnnl::cpu_isa::avx2;
+    case Isa::Avx512: return dnnl::cpu_isa::avx512_core_bf16;
+    case Isa::Amx: break;
+  }
+  return dnnl::cpu_isa::all;
+}
+
+std::atomic<Isa> limit{Isa::Amx};
+
 }  // namespace
 
 std::string_view name_of(Isa isa) {
@@ -60,9 +79,24 @@ std::string_view name_of(Isa isa) {
   return "?";
 }
 
+std::optional<Isa> isa_named(std::string_view name) {
+  for (const Isa isa : {Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Amx}) {
+    if (name == name_of(isa)) return isa;
+  }
+  return {};
+}
+
 Isa best_isa() {
   static const Isa best = detect();
-  return best;
+  return std::min(best, limit.load());
+}
+
+void limit_isa(Isa most) {
+  limit = most;
+  if (most < Isa::Amx) {
+    ensure(dnnl::set_max_cpu_isa(onednn_isa(most)) == dnnl::status::success,
+           "oneDNN is limited before it has computed anything");
+  }
 }
 
 bool has_bf16_units() {

@@ -13,7 +13,8 @@ namespace rondo::cpu {
 class PackedSquareProduct {
  public:
   /// c = a b, all [size, size] of one type, filled with numbers that keep sums finite.
-  PackedSquareProduct(DType dtype, std::int64_t size, int threads);
+  /// @returns null where oneDNN has no product of this type for the processor: none in bf16 without AVX-512
+  static std::unique_ptr<PackedSquareProduct> make(DType dtype, std::int64_t size, int threads);
   ~PackedSquareProduct();
 
   /// One product; done on return.
@@ -23,6 +24,8 @@ class PackedSquareProduct {
 
  private:
   struct State;
+  explicit PackedSquareProduct(std::unique_ptr<State> state);
+
   std::unique_ptr<State> state_;
 };
 

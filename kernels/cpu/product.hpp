@@ -34,6 +34,13 @@ template <class V> constexpr int block_rows(int columns) {
 /// Vectors of a row that one register block covers at most.
 template <class V> constexpr int kBlockColumns = V::kRegisters == 32 ? 4 : 3;
 
+/// A vector of a finished row of sums enters c.
+template <class V, Into kInto> inline void store_sum(float* c, typename V::Float sum, const float* row_scale) {
+  if constexpr (kInto == Into::Set) V::store(c, sum);
+  if constexpr (kInto == Into::Add) V::store(c, V::add(V::load(c), sum));
+  if constexpr (kInto == Into::ScaleAndAdd) V::store(c, V::fma(V::load(c), V::broadcast(*row_scale), sum));
+}
+
 template <class V, int kRows, int kColumns, bool kDepthContiguous, Into kInto>
 inline __attribute__((always_inline)) void product_block(const ProductArgs& p, int depth) {
   typename V::Float sum[kRows][kColumns];
@@ -61,12 +68,7 @@ inline __attribute__((always_inline)) void product_block(const ProductArgs& p, i
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int j = 0; j < kColumns; ++j) {
-      float* c = p.c + r * p.c_row + j * V::kWidth;
-      if constexpr (kInto == Into::Set) V::store(c, sum[r][j]);
-      if constexpr (kInto == Into::Add) V::store(c, V::add(V::load(c), sum[r][j]));
-      if constexpr (kInto == Into::ScaleAndAdd) {
-        V::store(c, V::fma(V::load(c), V::broadcast(p.row_scale[r]), sum[r][j]));
-      }
+      store_sum<V, kInto>(p.c + r * p.c_row + j * V::kWidth, sum[r][j], p.row_scale + r);
     }
   }
 }
@@ -98,6 +100,37 @@ template <class V, bool kDepthContiguous, Into kInto> void product(ProductArgs p
     p.c += width * V::kWidth;
     columns -= width;
   }
+}
+
+/// The same product without the terms whose factor in a is 0, which may meet infinity or NaN in b. The other terms are summed in
+/// the same order as above, so that results have the same bits where b is finite. Slow; touches exactly `rows` rows of c.
+template <class V, bool kDepthContiguous, Into kInto>
+void product_of_nonzero(const ProductArgs& p, int rows, int columns, int depth) {
+  const std::ptrdiff_t a_row = kDepthContiguous ? p.a_row : 1;
+  const std::ptrdiff_t a_depth = kDepthContiguous ? 1 : p.a_depth;
+  for (int r = 0; r < rows; ++r) {
+    for (int j = 0; j < columns * V::kWidth; j += V::kWidth) {
+      auto sum = V::zero();
+      for (int d = 0; d < depth; ++d) {
+        const float x = p.a[r * a_row + d * a_depth];
+        if (x != 0) sum = V::fma(V::broadcast(x), V::load(p.b + d * p.b_depth + j), sum);
+      }
+      store_sum<V, kInto>(p.c + r * p.c_row + j, sum, p.row_scale + r);
+    }
+  }
+}
+
+/// Are all of `count` numbers, a multiple of the vector's width, finite? 0 times anything else is NaN.
+template <class V> bool all_finite(const float* x, std::ptrdiff_t count) {
+  constexpr int kSums = 4;  // enough to hide the latency of an addition
+  typename V::Float sums[kSums] = {V::zero(), V::zero(), V::zero(), V::zero()};
+  std::ptrdiff_t i = 0;
+  for (; i + kSums * V::kWidth <= count; i += kSums * V::kWidth) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kSums; ++j) sums[j] = V::fma(V::load(x + i + j * V::kWidth), V::zero(), sums[j]);
+  }
+  for (; i < count; i += V::kWidth) sums[0] = V::fma(V::load(x + i), V::zero(), sums[0]);
+  return V::reduce_add(V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3]))) == 0;
 }
 
 /// Terms of a score that are summed first; the rest is summed apart and added. Twice as exact as one chain, and row_dots

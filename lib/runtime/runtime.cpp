@@ -2,11 +2,11 @@
 #include "runtime/runtime.hpp"
 
 #include <algorithm>
-#include <cpuid.h>
 #include <sched.h>
 #include <vector>
 
 #include "comm/mpi_session.hpp"
+#include "kernels/cpu/isa.hpp"
 
 namespace rondo {
 
@@ -66,10 +66,6 @@ int cores_per_rank(const Communicator& world) {
   return std::max(1, CPU_COUNT(&allowed) / static_cast<int>(sharers));
 }
 
-bool cpu_has_bf16_matrix_units() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  constexpr unsigned kAmxBf16 = 1U << 22;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0;
-}
+bool cpu_has_bf16_matrix_units() { return cpu::best_isa() == cpu::Isa::Amx; }
 
 }  // namespace rondo

@@ -84,7 +84,7 @@ def run(ranks, *arguments):
     environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1",
                        OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     launcher = [OPTIONS.mpiexec, "-np", str(ranks), "--oversubscribe", "--bind-to", "none"]
-    return subprocess.run([*launcher, OPTIONS.program, "attention", *arguments], env=environment, timeout=120,
+    return subprocess.run([*launcher, OPTIONS.program, "attention", *arguments], env=environment, timeout=600,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
 
 

@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import tempfile
 import unittest
+import unittest.mock
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--program", required=True)
@@ -22,7 +23,7 @@ QUICK = ["--warm-ups", "1", "--runs", "2", "--threads", "1", "--json"]
 def bench(ranks, *arguments, libraries=None):
     launcher = [OPTIONS.mpiexec, "-n", str(ranks), "--bind-to", "none"] if ranks else []
     environment = {**os.environ, **({"LD_LIBRARY_PATH": libraries} if libraries else {})}
-    return subprocess.run([*launcher, OPTIONS.program, "bench", *arguments], capture_output=True, text=True, timeout=120,
+    return subprocess.run([*launcher, OPTIONS.program, "bench", *arguments], capture_output=True, text=True, timeout=600,
                           env=environment)
 
 
@@ -42,14 +43,32 @@ class Bench(unittest.TestCase):
     def tearDownClass(cls):
         cls.temporary.cleanup()
 
-    def results(self, done):
+    def document(self, done):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return json.loads(done.stdout)["results"]
+        return json.loads(done.stdout)
+
+    def results(self, done):
+        return self.document(done)["results"]
+
+    def document_on(self, device, case, *arguments, ranks=0):
+        """What a case prints on CPUs, or on GPUs of the tests."""
+        return self.document(bench(ranks, case, "--device", device, "--peak-size", "32", *arguments, *QUICK,
+                                   libraries=f"{self.temporary.name}/guarded"))
 
     def on(self, device, case, *arguments, ranks=0):
-        """The results of a case on CPUs, or on GPUs of the tests."""
-        return self.results(bench(ranks, case, "--device", device, "--peak-size", "32", *arguments, *QUICK,
-                                  libraries=f"{self.temporary.name}/guarded"))
+        return self.document_on(device, case, *arguments, ranks=ranks)["results"]
+
+    def assert_shares_where_a_peak_is_measured(self, document):
+        """Every processor has an fp32 peak; in bf16 some have no product to measure, and then no share is given."""
+        peaks = {peak["dtype"]: peak["flops_per_s"] for peak in document["peaks"]}
+        self.assertGreater(peaks.get("fp32", 1), 0)
+        for result in document["results"]:
+            shares = [key for key in result if key.startswith("share_of_peak")]
+            if peaks[result["dtype"]] is None:
+                self.assertEqual((result["dtype"], shares), ("bf16", []))
+            else:
+                self.assertIn("share_of_peak", shares)
+                self.assertTrue(all(result[key] > 0 for key in shares), result)
 
     def test_cases_are_right_on_both_devices(self):
         heads = ("--heads", "4", "--kv-heads", "2")
@@ -62,12 +81,32 @@ class Bench(unittest.TestCase):
                  ("feed_forward", "--tokens", "50", "--chunk-tokens", "16", "--d-model", "24", "--d-ff", "40"))
         for case in cases:
             for device in ("cpu", "cuda"):
-                results = self.on(device, *case, "--dtype", "fp32,bf16", "--check")
+                document = self.document_on(device, *case, "--dtype", "fp32,bf16", "--check")
+                self.assert_shares_where_a_peak_is_measured(document)
+                results = document["results"]
                 self.assertEqual(len(results) % 2, 0)
                 for result in results:
                     self.assertEqual(result["check"], "right", case)
-                    self.assertGreater(result["share_of_peak"], 0)
                     self.assertEqual("launch_ms" in result, device == "cuda", case)
+
+    def test_a_processor_without_bf16_products_has_no_bf16_peak(self):
+        shape = ("attention", "--tokens", "20", "--head-dim", "16", "--dtype", "bf16")
+        with unittest.mock.patch.dict(os.environ, RONDO_MAX_CPU_ISA="portable"):
+            document = self.document_on("cpu", *shape)
+            text = bench(0, *shape, "--warm-ups", "0", "--runs", "1")
+        self.assertEqual(document["backend"], "cpu (portable)")
+        self.assertIsNone(document["peaks"][0]["flops_per_s"])
+        self.assert_shares_where_a_peak_is_measured(document)
+        self.assertEqual(text.returncode, 0, text.stderr)
+        self.assertIn("peak bf16: not measured here", text.stdout)
+        self.assertNotIn("of peak", text.stdout)
+
+    def test_an_unknown_instruction_set_is_refused(self):
+        with unittest.mock.patch.dict(os.environ, RONDO_MAX_CPU_ISA="sse9"):
+            done = bench(0, "attention", *QUICK)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("RONDO_MAX_CPU_ISA", done.stderr)
+        self.assertIn("portable, avx2, avx512 or amx", done.stderr)
 
     def test_split_does_the_work_of_one_call(self):
         shape = ("--heads", "2", "--head-dim", "16", "--dtype", "fp32")
@@ -93,11 +132,12 @@ class Bench(unittest.TestCase):
 
     def test_ring_moves_as_much_between_gpus(self):
         shape = ("--tokens", "100", "--heads", "4", "--kv-heads", "2", "--head-dim", "16", "--transport", "mpi", "--peak")
-        results = {device: self.on(device, "ring", *shape, ranks=2) for device in ("cpu", "cuda")}
-        for cpu, cuda in zip(results["cpu"], results["cuda"]):
+        documents = {device: self.document_on(device, "ring", *shape, ranks=2) for device in ("cpu", "cuda")}
+        for document in documents.values():
+            self.assert_shares_where_a_peak_is_measured(document)
+        for cpu, cuda in zip(documents["cpu"]["results"], documents["cuda"]["results"]):
             for key in ("pass", "sent_bytes", "flop", "hops"):
                 self.assertEqual(cpu[key], cuda[key])
-            self.assertGreater(cuda["share_of_peak"], 0)
 
     def test_without_a_gpu_the_device_is_refused(self):
         for case in ("attention", "memory", "split", "matmul", "feed_forward"):

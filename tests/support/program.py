@@ -37,7 +37,7 @@ class ProgramTest(unittest.TestCase):
     def rondo(cls, *arguments, ranks=0, code=0, **options):
         launcher = [OPTIONS.mpiexec, "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
         done = subprocess.run([*launcher, OPTIONS.program, *arguments], capture_output=True, text=True, errors="replace",
-                              timeout=120, cwd=cls.folder, **options)
+                              timeout=600, cwd=cls.folder, **options)
         if done.returncode != code:
             raise AssertionError(f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}")
         return done

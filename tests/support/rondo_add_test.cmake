@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-# rondo_add_test(NAME SOURCES file... [RANKS n] [LABELS label...] [LAYERS layer...] [LINKS library...] [TIMEOUT s] [SANITIZE] [GPU])
+# rondo_add_test(NAME SOURCES file... [RANKS n] [LABELS label...] [LAYERS layer...] [LINKS library...] [TIMEOUT s] [SANITIZE] [GPU] [ISA])
 #
 # Makes the GoogleTest program NAME and the ctest entry of the same name, labelled `unit` unless LABELS says otherwise.
 #   RANKS     starts it under mpirun with that many ranks, label ranks_<n>; tests/support/mpi_main.cpp is its main
 #   LAYERS    whose headers it may include; all layers if not given
 #   LINKS     further libraries, e.g. HDF5::HDF5
-#   TIMEOUT   seconds, 120 if not given; six times as many under a sanitizer
+#   TIMEOUT   seconds until a test counts as hanging, 600 if not given; six times as many under a sanitizer. A busy machine may take
+#             long: no limit judges speed
 #   SANITIZE  also runs under the sanitizers: label `sanitize`, built by the target rondo_sanitize_tests
 #   GPU       has cases for a GPU, which are skipped where there is none: goes into the bundle for jobs/gpu-check.sh
+#   ISA       depends on the instruction set of the CPU: also runs once for each level below the machine's, label `isa`, as
+#             name_LEVEL_test; rondo_add_isa_levels(name command...) does the same for any other test
 
 # The layers see the test only through librondo and their headers; tests/support is included from the root.
 add_library(rondo_mpi_main STATIC EXCLUDE_FROM_ALL ${CMAKE_CURRENT_LIST_DIR}/mpi_main.cpp ${CMAKE_CURRENT_LIST_DIR}/rank_listener.cpp)
@@ -16,6 +19,15 @@ target_link_libraries(rondo_mpi_main PUBLIC GTest::gtest MPI::MPI_CXX)
 rondo_warnings(rondo_mpi_main)
 
 add_custom_target(rondo_sanitize_tests)
+
+# RONDO_MAX_CPU_ISA, which limits the instruction set, for the tests; and what starts a test under such a limit.
+add_library(rondo_isa_limit OBJECT EXCLUDE_FROM_ALL ${CMAKE_CURRENT_LIST_DIR}/isa_limit.cpp)
+target_link_libraries(rondo_isa_limit PRIVATE rondo_headers_cpu)
+rondo_warnings(rondo_isa_limit)
+add_executable(rondo_at_isa ${CMAKE_CURRENT_LIST_DIR}/at_isa.cpp)
+set_target_properties(rondo_at_isa PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+target_link_libraries(rondo_at_isa PRIVATE rondo_isa_limit rondo_headers_cpu rondo)
+rondo_warnings(rondo_at_isa)
 
 # The variables that a test program finds: launcher rules for containers and root, one thread a rank, suppressions.
 function(rondo_test_environment name ranks)
@@ -35,8 +47,27 @@ function(rondo_test_environment name ranks)
   set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "${environment}")
 endfunction()
 
+# The test `name`, whose properties are complete, once more for each instruction set below AMX. Whether the machine is beyond that
+# level shows when the test runs.
+function(rondo_add_isa_levels name)
+  foreach(level portable avx2 avx512)
+    set(at_level ${name}_${level})
+    if(name MATCHES "^(.*)_test$")
+      set(at_level ${CMAKE_MATCH_1}_${level}_test)
+    endif()
+    add_test(NAME ${at_level} COMMAND rondo_at_isa ${level} ${ARGN})
+    foreach(property PROCESSORS TIMEOUT ENVIRONMENT)
+      get_test_property(${name} ${property} value)
+      if(value)
+        set_property(TEST ${at_level} PROPERTY ${property} "${value}")
+      endif()
+    endforeach()
+    set_tests_properties(${at_level} PROPERTIES LABELS isa SKIP_RETURN_CODE 77)
+  endforeach()
+endfunction()
+
 function(rondo_add_test name)
-  cmake_parse_arguments(TEST "SANITIZE;GPU" "RANKS;TIMEOUT" "SOURCES;LABELS;LAYERS;LINKS" ${ARGN})
+  cmake_parse_arguments(TEST "SANITIZE;GPU;ISA" "RANKS;TIMEOUT" "SOURCES;LABELS;LAYERS;LINKS" ${ARGN})
   if(TEST_UNPARSED_ARGUMENTS OR NOT TEST_SOURCES)
     message(FATAL_ERROR "rondo_add_test(${name}): no SOURCES, or unknown arguments: ${TEST_UNPARSED_ARGUMENTS}")
   endif()
@@ -47,7 +78,7 @@ function(rondo_add_test name)
     set(TEST_LABELS unit)
   endif()
   if(NOT TEST_TIMEOUT)
-    set(TEST_TIMEOUT 120)
+    set(TEST_TIMEOUT 600)
   endif()
   if(RONDO_SANITIZE)
     math(EXPR TEST_TIMEOUT "6 * ${TEST_TIMEOUT}")
@@ -59,18 +90,20 @@ function(rondo_add_test name)
   foreach(layer ${TEST_LAYERS})
     target_link_libraries(${name} PRIVATE rondo_headers_${layer})
   endforeach()
-  target_link_libraries(${name} PRIVATE rondo GTest::gmock spdlog::spdlog ${TEST_LINKS})
+  target_link_libraries(${name} PRIVATE rondo rondo_isa_limit GTest::gmock spdlog::spdlog ${TEST_LINKS})
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-Og>)  # compiling takes longer than running
   rondo_warnings(${name})
 
   if(TEST_RANKS)
     target_link_libraries(${name} PRIVATE rondo_mpi_main)
-    add_test(NAME ${name} COMMAND ${MPIEXEC_EXECUTABLE} -np ${TEST_RANKS} --oversubscribe --bind-to none $<TARGET_FILE:${name}>)
+    set(command ${MPIEXEC_EXECUTABLE} -np ${TEST_RANKS} --oversubscribe --bind-to none $<TARGET_FILE:${name}>)
+    add_test(NAME ${name} COMMAND ${command})
     set_tests_properties(${name} PROPERTIES PROCESSORS ${TEST_RANKS})
     list(APPEND TEST_LABELS ranks_${TEST_RANKS})
   else()
     target_link_libraries(${name} PRIVATE GTest::gtest_main)
-    add_test(NAME ${name} COMMAND ${name})
+    set(command $<TARGET_FILE:${name}>)
+    add_test(NAME ${name} COMMAND ${command})
   endif()
   if(TEST_SANITIZE)
     list(APPEND TEST_LABELS sanitize)
@@ -84,4 +117,7 @@ function(rondo_add_test name)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT ${TEST_TIMEOUT})
   rondo_test_environment(${name} "${TEST_RANKS}")
+  if(TEST_ISA)
+    rondo_add_isa_levels(${name} ${command})
+  endif()
 endfunction()

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <gtest/gtest.h>
+#include <limits>
 
 #include "tests/kernels/cpu/cpu_backends.hpp"
 #include "tests/support/tolerance.hpp"
@@ -127,6 +128,68 @@ TEST_P(CpuCompressiveMemory, TheGateFitsTheTolerance) {
                               exact = gate(*reference, type, DType::Fp64);
     for (std::size_t i = 0; i < result.size(); ++i) {
       EXPECT_TRUE(within_tolerance(result[i], plain[i], exact[i])) << "output " << i << ", " << name_of(type);
+    }
+  }
+}
+
+// Two documents of 100 and 125 tokens in segments of 50: what one of them holds is nothing to the other, forward and backward.
+TEST_P(CpuCompressiveMemory, ATokenThatIsNotANumberStaysInItsDocument) {
+  constexpr std::int64_t kTokens = 225, kStart = 100, kHeads = 4, kKeyHeads = 2, kDim = 20;
+  MemorySchedule schedule = whole_segments(50, 4, kTokens);
+  schedule.steps[2].is_reset = true;
+  const auto expect_same = [](const Tensor& result, const Tensor& clean, const char* name, auto&& is_of_the_other) {
+    for (std::int64_t i = 0; i < result.count(); ++i) {
+      if (is_of_the_other(i)) {
+        ASSERT_EQ(result[i], clean[i]) << name << " " << i;
+      }
+    }
+  };
+  Tensor MemoryProblem::*const inputs[] = {&MemoryProblem::q, &MemoryProblem::k, &MemoryProblem::v,
+                                           &MemoryProblem::d_read};
+  for (const MemoryRule rule : kRules) {
+    for (const DType type : {DType::Fp32, DType::Bf16}) {
+      const auto problem = [&] {
+        MemoryProblem p = MemoryProblem::random(type, rule, schedule, kHeads, kKeyHeads, kDim, 1, type);
+        p.z_before = Tensor::filled(DType::Fp64, p.z_before.shape(), 30);
+        p.m_before = Tensor::random(DType::Fp32, p.m_before.shape(), 77, 5).converted(DType::Fp64);
+        return p;
+      };
+      MemoryProblem clean = problem();
+      clean.objective(*cpu, host);
+      clean.backward(*cpu, host);
+      for (const std::int64_t token : {30, 99, 100, 171}) {
+        for (int which = 0; which < 4; ++which) {
+          SCOPED_TRACE(testing::Message() << "rule " << static_cast<int>(rule) << ", " << name_of(type) << ", input "
+                                          << which << " of token " << token);
+          MemoryProblem p = problem();
+          Tensor& input = p.*inputs[which];
+          for (std::int64_t n = 0; n < input.shape()[1]; ++n) {
+            input.set((token * input.shape()[1] + n) * kDim + 7, std::numeric_limits<double>::quiet_NaN());
+          }
+          p.objective(*cpu, host);
+          p.backward(*cpu, host);
+          const bool is_first = token < kStart;
+          const auto of_rows = [&](std::int64_t heads) {
+            return [=](std::int64_t i) { return is_first != (i / (heads * kDim) < kStart); };
+          };
+          expect_same(p.read, clean.read, "read", of_rows(kHeads));
+          expect_same(p.read_normaliser, clean.read_normaliser, "normaliser",
+                      [&](std::int64_t i) { return is_first != (i % kTokens < kStart); });
+          expect_same(p.d_q, clean.d_q, "d_q", of_rows(kHeads));
+          expect_same(p.d_k, clean.d_k, "d_k", of_rows(kKeyHeads));
+          expect_same(p.d_v, clean.d_v, "d_v", of_rows(kKeyHeads));
+          // The state behind the run is the second document's, that before it the first one's.
+          const auto all = [](std::int64_t) { return true; };
+          if (is_first) {
+            expect_same(p.m, clean.m, "m", all);
+            expect_same(p.z, clean.z, "z", all);
+          } else {
+            expect_same(p.d_m, clean.d_m, "d_m", all);
+            expect_same(p.d_z, clean.d_z, "d_z", all);
+          }
+          if (HasFatalFailure()) return;
+        }
+      }
     }
   }
 }
