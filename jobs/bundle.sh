@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Packs a finished build for a machine without a package manager: the binaries, the GPU tests, and Open MPI, HDF5 and what
-# else they load, but for the C library and what belongs to the GPU. jobs/gpu-check.sh is inside and starts everything.
+# Packs a finished build for a machine without a package manager: the binaries, the GPU tests, Open MPI, HDF5 and what else they
+# load, but for the C library and what belongs to the GPU, and the losses of CPUs that GPUs are compared with, which the packed
+# program computes here in half a minute. jobs/gpu-check.sh is inside and starts everything.
 #
 # usage: jobs/bundle.sh BUILD OUTPUT.tar.gz TEST=RANKS...      (cmake --build --preset release --target bundle)
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '6s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '/^# usage/s/^# //p' "$0" >&2; exit 2; }
 build=$(readlink -e "$1") output=$(readlink -f "$2")
 shift 2
 source=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
@@ -51,6 +52,8 @@ for library in libstdc++.so.6 libgcc_s.so.1; do
   if [ -e "$root/runtime/lib/$library" ]; then mv "$root/runtime/lib/$library" "$root/runtime/fallback/"; fi
 done
 find "$root/runtime" -name '*.so*' -type f -exec strip --strip-unneeded {} + 2>/dev/null || true
+
+"$root/jobs/gpu-check.sh" --write-references "$root/reference-curves.json"
 
 mkdir -p "$(dirname "$output")"
 tar -C "$work" -cf - rondo-bundle | gzip -9 >"$output.partial"

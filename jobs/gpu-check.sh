@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Checks and measures Rondo on the GPUs of this machine: tests of every operation, sanitizers, training on GPUs against CPUs,
-# speed. The most important comes first. Runs from an unpacked bundle or from a build; needs Python 3 and no package manager.
-# Prints a table last.
+# Checks and measures Rondo on the GPUs of this machine: tests of every operation, training on GPUs against CPUs, speed,
+# sanitizers. The most important comes first, every verdict is a line at once, and nothing stops at a failure. Runs from an unpacked
+# bundle or from a build; needs Python 3 and no package manager. --minutes M ends within that time, for a GPU that is lent.
 #
-# usage: jobs/gpu-check.sh [--build build/release] [--output gpu-check] [--only WORD]... [--multi] [--hosts A,B] [--dry-run]
+# usage: jobs/gpu-check.sh [--minutes M] [--build build/release] [--output gpu-check] [--only WORD]... [--multi] [--hosts A,B] [--dry-run]
 set -euo pipefail
 folder=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 python=$(command -v python3 || command -v python) || { echo "gpu-check: Python 3 is missing" >&2; exit 2; }

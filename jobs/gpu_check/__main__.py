@@ -1,90 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
 """jobs/gpu-check.sh: runs every step with a limit, and writes what came out.
 
-A step is a command, or several, and a judgement of what they left: ok, failed, or skipped with its reason. Nothing is
-skipped silently: what could not be tried is in the table too. OUTPUT/gpu-check.json has all figures, OUTPUT/NAME.log the
-text of every step. The most important steps come first, so that a short time on a machine is well spent."""
+A step is a command, or several, and a judgement of what they left: PASS, FAIL, below goal, or not run with its reason. Nothing is
+left out silently, and nothing stops at a failure. The most important steps come first; with --minutes a step starts only when the
+time that it takes, by estimate, is left. Every verdict is a line at once; OUTPUT gets two files, see report.py."""
 import argparse
-import json
-import subprocess
+import pathlib
+import shutil
 import sys
 import time
 
 import correctness
+import process
+import references
 import several
 import speed
-from machine import Check, Skip
+from machine import Check, Late, OutOfTime, Skip
+from report import BELOW_GOAL, FAIL, NOT_RUN, PASS, Report, text_of
 
-STEPS = [*correctness.FIRST, *speed.STEPS, *correctness.LATER, *correctness.LAST, *several.STEPS]
+STEPS = [*correctness.FIRST, *speed.FIRST, *correctness.CURVE_STEPS, *speed.PROFILE, *correctness.SHORT_SANITIZER, *speed.GQA,
+         *correctness.LATER, *speed.LATER, *correctness.LAST, *several.STEPS]
 
 
 def run_step(check, number, step):
-    log_path = check.output / f"{number:02}-{step.name}.log"
-    start = time.monotonic()
-    told = f" (about {step.seconds} s)" if check.options.dry_run else ""
-    print(f"  {step.name:<20} {step.what}{told}", flush=True)
-    with open(log_path, "w", encoding="utf-8") as check.log:
-        figures, verdict, reason = {}, "ok", ""
+    report, budget = check.report, check.budget
+    report.begin(step.name, step.what)
+    if not budget.fits(step.seconds):
+        report.end(0, {}, NOT_RUN, f"no time: about {step.seconds} s are needed, {max(0, budget.left()):.0f} s are left")
+        return
+    report.start()
+    start = budget.used()
+    figures, verdict, reason = {}, None, ""
+    with open(check.logs / f"{number:02}-{step.name}.log", "w", encoding="utf-8") as check.log:
         try:
             figures = step.run(check) or {}
         except Skip as skip:
-            verdict, reason = "skipped", str(skip)
-        except subprocess.TimeoutExpired as late:
-            verdict, reason = "FAILED", f"no end within {late.timeout:.0f} s"
-        except (AssertionError, OSError, KeyError, ValueError) as error:
-            verdict, reason = "FAILED", f"{error}" or type(error).__name__
-    if check.options.dry_run and verdict == "ok":
-        figures, verdict = {}, "not run"
-    return {"name": step.name, "verdict": verdict, "reason": reason, "seconds": round(time.monotonic() - start, 1),
-            "figures": figures}
-
-
-def text_of(result):
-    """One line for the table; what is a list or a table itself is in the JSON file."""
-    if result["reason"]:
-        return result["reason"]
-    return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in result["figures"].items()
-                     if key not in ("rows", "result", "results"))
+            verdict, reason = NOT_RUN, str(skip)
+        except OutOfTime:
+            verdict, reason = NOT_RUN, "cut off: the minutes are over"
+        except (Late, AssertionError, OSError, KeyError, ValueError, references.Stale) as error:
+            verdict, reason = FAIL, f"{error}" or type(error).__name__
+    if check.options.dry_run:
+        budget.pretend(step.seconds)
+        if verdict is None:
+            figures, verdict, reason = {}, NOT_RUN, f"only shown; about {step.seconds} s"
+    report.end(budget.used() - start, figures, verdict, reason)
 
 
 def options_of(arguments):
     parser = argparse.ArgumentParser(prog="jobs/gpu-check.sh", description="Checks and measures Rondo on GPUs.")
     parser.add_argument("--build", default="build/release", help="where not started from a bundle")
-    parser.add_argument("--output", default="gpu-check", help="folder of logs, runs and gpu-check.json")
+    parser.add_argument("--output", default="gpu-check", help="folder for gpu-check.json and gpu-check-logs.tar.gz")
+    parser.add_argument("--minutes", type=float, metavar="M", help="end within so long: the most important steps that fit")
     parser.add_argument("--only", action="append", default=[], metavar="WORD",
                         help="steps whose name has this word, or of this group: base, right, speed, sanitizer, multi; may be repeated")
     parser.add_argument("--multi", action="store_true", help="also what needs 2, 4 or 8 GPUs, and with --hosts two machines")
     parser.add_argument("--hosts", default="", help="two machines, A,B, as mpirun --host takes them; they share the output folder")
     parser.add_argument("--dry-run", action="store_true", help="show the commands and run nothing")
+    parser.add_argument("--write-references", metavar="FILE", type=pathlib.Path,
+                        help="only train on CPUs what curves on GPUs are compared with, for a bundle")
     return parser.parse_args(arguments)
+
+
+def write_references(check):
+    with open(check.logs / "references.log", "w+", encoding="utf-8") as check.log:
+        try:
+            references.write(check, check.options.write_references.resolve(), correctness.CURVES)
+        except (Late, AssertionError, OSError) as error:
+            check.log.seek(0)
+            sys.exit(f"gpu-check: the CPU losses could not be made: {error}\n{check.log.read()[-2000:]}")
+
+
+def show_table(check):
+    steps = check.report.steps
+    print(f"\n{'verdict':<10} {'step':<24} {'seconds':>7}  figures or reason")
+    for step in steps:
+        print(f"{step['verdict']:<10} {step['name']:<24} {step['seconds']:>7}  {text_of(step)[:150]}")
+    counts = ", ".join(f"{check.report.count(verdict)} {verdict}" for verdict in (PASS, BELOW_GOAL, FAIL, NOT_RUN))
+    print(f"{counts} of {len(steps)} steps, {check.budget.used() / 60:.1f} minutes; all figures: {check.output / 'gpu-check.json'}", flush=True)
 
 
 def main():
     options = options_of(sys.argv[1:])
+    process.exit_on_sigterm()
     check = Check(options)
-    if not check.rondo.exists():
-        sys.exit(f"gpu-check: {check.rondo} is missing: build first, or start it from an unpacked bundle")
-    check.output.mkdir(parents=True, exist_ok=True)
-    chosen = [step for step in STEPS if (options.multi or not step.multi) and
-              (not options.only or any(word in step.name or word == step.group for word in options.only))]
-    if not chosen:
-        sys.exit(f"gpu-check: no step has {' or '.join(options.only)} in its name; steps: {' '.join(step.name for step in STEPS)}")
-    results = []
-    for number, step in enumerate(chosen, 1):
-        results.append(run_step(check, number, step))
-        # After every step, so that what was found is there when the time on the machine ends.
-        (check.output / "gpu-check.json").write_text(json.dumps({"date": time.strftime("%Y-%m-%d"), "dry_run": options.dry_run,
-                                                                 "steps": results}, indent=1) + "\n")
-    print(f"\n{'step':<20} {'verdict':<8} {'seconds':>8}  figures")
-    for result in results:
-        print(f"{result['name']:<20} {result['verdict']:<8} {result['seconds']:>8}  {text_of(result)[:150]}")
-    failed = sum(result["verdict"] == "FAILED" for result in results)
-    skipped = sum(result["verdict"] == "skipped" for result in results)
-    if options.dry_run:
-        print(f"about {sum(step.seconds for step in chosen) / 60:.0f} minutes on an H100")
-    print(f"{len(results) - failed - skipped} {'shown' if options.dry_run else 'ok'}, {skipped} skipped, {failed} failed; "
-          f"all figures: {check.output / 'gpu-check.json'}")
-    sys.exit(1 if failed else 0)
+    try:
+        if not check.rondo.exists():
+            sys.exit(f"gpu-check: {check.rondo} is missing: build first, or start it from an unpacked bundle")
+        if options.write_references:
+            return write_references(check)
+        chosen = [step for step in STEPS if (options.multi or not step.multi) and
+                  (not options.only or any(word in step.name or word == step.group for word in options.only))]
+        if not chosen:
+            sys.exit(f"gpu-check: no step has {' or '.join(options.only)} in its name; steps: {' '.join(step.name for step in STEPS)}")
+        check.report = Report(check.output, check.logs, {"date": time.strftime("%Y-%m-%d"), "dry_run": options.dry_run,
+                                                         "minutes": options.minutes})
+        for number, step in enumerate(chosen, 1):
+            run_step(check, number, step)
+        show_table(check)
+        return sys.exit(1 if check.report.count(FAIL) else 0)
+    finally:
+        shutil.rmtree(check.work, ignore_errors=True)
 
 
 main()

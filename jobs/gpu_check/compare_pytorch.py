@@ -55,6 +55,7 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--output", required=True, help="a JSON file")
     options = parser.parse_args()
+    versions = {"torch": torch.__version__, "cudnn": torch.backends.cudnn.version(), "device": torch.cuda.get_device_name()}
     rows = []
     for head_dim in map(int, options.head_dim.split(",")):
         for tokens in map(int, options.tokens.split(",")):
@@ -62,7 +63,6 @@ def main():
                 for backend in BACKENDS:
                     rows += rows_of(backend, tokens, options.columns // head_dim, head_dim, mask, options)
                     print(rows[-2], rows[-1], sep="\n", flush=True)
-    versions = {"torch": torch.__version__, "cudnn": torch.backends.cudnn.version(), "device": torch.cuda.get_device_name()}
     with open(options.output, "w", encoding="utf-8") as file:
         json.dump({"versions": versions, "rows": rows}, file, indent=1)
 

@@ -9,7 +9,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from typing import Callable
+
+import process
+from report import Budget
 
 HERE = pathlib.Path(__file__).resolve().parent.parent.parent
 SMALL = ["model.d_model=128", "model.layers=2", "data.sequence_length=1024", "evaluate.sequences=2", "precision.compute=bf16"]
@@ -19,13 +23,25 @@ class Skip(Exception):
     """The step cannot be tried here."""
 
 
+class Late(Exception):
+    """A program had no end within its limit and was ended, with all that it had started."""
+
+    def __init__(self, limit_s, text):
+        super().__init__(f"no end within {limit_s:.0f} s")
+        self.text = text  # stdout up to then
+
+
+class OutOfTime(Exception):
+    """The minutes that were given are over."""
+
+
 @dataclasses.dataclass
 class Step:
     name: str
     group: str  # what --only may also name
     seconds: int  # about so long on an H100; guessed until it has run on one
     what: str
-    run: Callable  # (Check) -> dict of figures; raises Skip, AssertionError or CalledProcessError
+    run: Callable  # (Check) -> dict of figures; tells its findings through check.report
     multi: bool = False
 
 
@@ -33,6 +49,12 @@ class Check:
     def __init__(self, options):
         self.options = options
         self.output = pathlib.Path(options.output).resolve()
+        self.budget = Budget(options.minutes)
+        self.report = None
+        # Runs and logs: beside the output, since a lent machine may bring back few files. Two machines share the output folder.
+        self.work = self.output / "work" if options.hosts else pathlib.Path(tempfile.mkdtemp(prefix="rondo-gpu-check-"))
+        self.logs = self.work / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
         self.bundled = (HERE / "runtime").is_dir()
         self.root = HERE if self.bundled else pathlib.Path(options.build).resolve()
         self.rondo = self.root / "bin/rondo"
@@ -42,6 +64,7 @@ class Check:
         self.mpirun = "mpirun"
         self.log = None
         self.has_corpus = False
+        self.gpus = None  # how many, once asked
         self.speeds = {}  # attention measured so far: (kernel, head_dim, causal, tokens, pass) -> FLOP/s
         self.find_libraries()
 
@@ -97,8 +120,11 @@ class Check:
             yield name, int(ranks)
 
     def num_gpus(self):
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False) if shutil.which("nvidia-smi") else None
-        return len(found.stdout.splitlines()) if found and found.returncode == 0 else 0
+        if self.gpus is None:
+            tool = shutil.which("nvidia-smi")
+            found = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False) if tool else None
+            self.gpus = len(found.stdout.splitlines()) if found and found.returncode == 0 else 0
+        return self.gpus
 
     def require_gpus(self, count):
         if not self.options.dry_run and self.num_gpus() < count:
@@ -119,47 +145,62 @@ class Check:
                 words += ["--prefix", str(self.root / "runtime")]
         return words
 
-    def call(self, *command, limit_s=300, ranks=0, nodes=1, codes=(0,), **environment):
-        """Runs and logs; stdout as text. With --dry-run only prints."""
+    def run(self, *command, limit_s=300, ranks=0, nodes=1, **environment):
+        """Runs and logs. With --dry-run only prints. @returns process.Done  @raises Late, OutOfTime"""
         words = [*(self.launcher(ranks, nodes) if ranks else []), *(str(word) for word in command)]
         self.log.write(f"$ {' '.join(map(shlex.quote, words))}\n")
         if self.options.dry_run:
             print("      $ " + " ".join(map(shlex.quote, words)))
-            return ""
+            return process.Done(0, "")
         self.log.flush()
-        done = subprocess.run(words, env={**self.environment, **environment}, stdout=subprocess.PIPE, stderr=self.log,
-                              timeout=limit_s, text=True, errors="replace", cwd=self.output, check=False)
-        self.log.write(done.stdout)
-        assert done.returncode in codes, f"{words[0]} ended with {done.returncode}, see {self.log.name}"
-        return done.stdout
+        left = self.budget.left()
+        end = self.budget.used() + min(limit_s, left)
+        try:
+            done = process.run(words, lambda: self.budget.used() >= end, self.log, env={**self.environment, **environment}, cwd=self.work)
+        except process.Expired as expired:
+            self.log.write(expired.text)
+            if left < limit_s:
+                raise OutOfTime from None
+            raise Late(limit_s, expired.text) from None
+        self.log.write(done.text)
+        return done
+
+    def call(self, *command, **how):
+        """As run(), for a program that must not fail. @returns its stdout"""
+        done = self.run(*command, **how)
+        assert done.code == 0, f"{pathlib.Path(str(command[0])).name} ended with {done.code}, see {pathlib.Path(self.log.name).name}"
+        return done.text
 
     def bench(self, case, *options, **how):
         """The document of `rondo bench CASE`; nothing with --dry-run."""
         text = self.call(self.rondo, "bench", case, *options, "--json", **how)
         return json.loads(text) if text else None
 
+    def corpus_text(self):
+        sources = [HERE / "data/text.txt"] if self.bundled else [*sorted(HERE.glob("docs/**/*.md")), HERE / "README.md"]
+        text = "".join(source.read_text(encoding="utf-8") for source in sources)
+        return text * (1 + 2_000_000 // len(text))
+
     def corpus(self):
         """Something to train on, made when it is first asked for: one document, as documents do not see each other, and long
         enough for the longest sequence."""
-        path = self.output / "text.h5"
+        path = self.work / "text.h5"
         if not self.has_corpus:
-            self.has_corpus = True
-            sources = [HERE / "data/text.txt"] if self.bundled else [*sorted(HERE.glob("docs/**/*.md")), HERE / "README.md"]
-            text = "".join(source.read_text(encoding="utf-8") for source in sources)
             if not self.options.dry_run:
-                (self.output / "text.txt").write_text(text * (1 + 2_000_000 // len(text)), encoding="utf-8")
-            self.call(self.rondo, "prepare", self.output / "text.txt", "--output", path, "--tokenizer", "bytes")
+                (self.work / "text.txt").write_text(self.corpus_text(), encoding="utf-8")
+            self.call(self.rondo, "prepare", self.work / "text.txt", "--output", path, "--tokenizer", "bytes")
+            self.has_corpus = True
         return path
 
     def train(self, run, ranks, *settings, **how):
         """A run of configs/tiny.toml from its start; its losses by step."""
-        folder = self.output / "runs" / run
+        folder = self.work / "runs" / run
         if not self.options.dry_run:
             shutil.rmtree(folder, ignore_errors=True)
         return self.go_on(run, ranks, *settings, **how)
 
     def go_on(self, run, ranks, *settings, **how):
-        folder = self.output / "runs" / run
+        folder = self.work / "runs" / run
         words = [word for setting in (f"data.corpus={self.corpus()}", *SMALL, *settings) for word in ("--set", setting)]
         self.call(self.rondo, "train", HERE / "configs/tiny.toml", "--run", folder, *words, ranks=ranks, **how)
         if self.options.dry_run:
@@ -169,7 +210,7 @@ class Check:
 
     def digest(self, run):
         """Of all tensors of a run's newest checkpoint; empty with --dry-run."""
-        checkpoint = sorted((self.output / "runs" / run / "checkpoints").glob("step-*"),
+        checkpoint = sorted((self.work / "runs" / run / "checkpoints").glob("step-*"),
                             key=lambda path: int(path.name.split("-")[1]))
         text = self.call(self.rondo, "checkpoint", "info", checkpoint[-1] if checkpoint else f"runs/{run}", "--json")
         return json.loads(text)["checkpoints"][0]["tensors_digest"] if text else ""

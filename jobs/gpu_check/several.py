@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps of --multi: 2 to 8 GPUs of one machine over NCCL, and two machines."""
-from correctness import FIFTY_STEPS, largest_difference
+from correctness import CURVE_BOUND, FIFTY_STEPS, largest_difference
 from machine import Skip, Step
+from report import FAIL, PASS
 
 RING = ("--device", "cuda", "--transport", "nccl", "--dtype", "bf16", "--heads", "16", "--kv-heads", "4", "--head-dim", "128", "--peak",
         "--warm-ups", "2", "--runs", "5")
@@ -16,7 +17,9 @@ def over_nccl(check, ranks, nodes):
     document = check.bench("ring", "--tokens", TOKENS_A_RANK * ranks, *RING, ranks=ranks, nodes=nodes)
     if document is None:
         return {}
-    figures = {"largest_difference": largest_difference([many], one)}
+    figures = {"largest_difference": largest_difference(many, one)}
+    check.report.verdict(PASS if figures["largest_difference"] <= CURVE_BOUND else FAIL, f"50 steps on {ranks} GPUs against one",
+                         f"largest difference of the loss {figures['largest_difference']:.3g}", f"<= {CURVE_BOUND}")
     for result in document["results"]:
         figures[f"{result['pass']}_tflops_a_rank"] = result["flops_per_s"] / ranks * 1e-12
         figures[f"{result['pass']}_exposed_share"] = result["exposed_communication_ms"] / result["median_ms"]

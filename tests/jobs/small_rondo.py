@@ -28,9 +28,7 @@ def main():
     words = [word if i == 0 else small(words[i - 1], word) for i, word in enumerate(words)]
     if words[0] != "bench":
         sys.exit(subprocess.run([program, *words], check=False).returncode)
-    if words[1] == "step":
-        words.remove("--peak")  # takes the sizes that suit a device
-    elif "--peak-size" not in words:
+    if words[1] != "step" and "--peak-size" not in words:
         words += ["--peak-size", "16"]
     done = subprocess.run([program, *words], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0 or not done.stdout:  # rank 0 alone prints
