@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <spdlog/fmt/fmt.h>
 
 #include "apps/commands.hpp"
@@ -60,8 +61,11 @@ void print_json(const RunConfig& config, const CostEstimate& cost, const CheckOp
       {"tokens_per_step", cost.tokens_per_step},
       {"tokens", cost.tokens_per_step * config.train.steps},
       {"train_flops_per_token", cost.flops_per_token},
+      {"computed_flops_per_token", cost.computed_flops_per_token},
+      {"sent_bytes_per_step_per_rank", cost.sent_bytes_per_step},
+      {"messages_per_step_per_rank", cost.messages_per_step},
       {"checkpoint_bytes", cost.checkpoint_bytes},
-      {"memory_bytes_per_rank", cost.memory_total_bytes()},
+      {"memory_bytes_per_rank", cost.memory_total_bytes},
       {"memory_bytes_by_use", memory_by_use(cost.memory_bytes)},
       {"config", nlohmann::ordered_json::parse(to_json(config))},
   };
@@ -72,6 +76,7 @@ void print_json(const RunConfig& config, const CostEstimate& cost, const CheckOp
 struct CorpusFigures {
   std::int64_t vocabulary_size = 0;
   std::int64_t train_tokens = 0;
+  std::optional<std::int64_t> validation_tokens;  // nothing: it is not known
 };
 
 CorpusFigures read_corpus(const DataConfig& data) {
@@ -83,7 +88,7 @@ CorpusFigures read_corpus(const DataConfig& data) {
   }
   const TokenCorpus corpus(path);
   require_training_data(corpus, data);
-  return {corpus.vocabulary_size(), corpus.num_tokens(Split::Train)};
+  return {corpus.vocabulary_size(), corpus.num_tokens(Split::Train), corpus.num_tokens(Split::Validation)};
 }
 
 // The resolved configuration, itself a configuration file, with the figures as comments.
@@ -104,10 +109,16 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const CorpusF
     const double passes = tokens * static_cast<double>(config.train.steps) / static_cast<double>(corpus.train_tokens);
     line("corpus", fmt::format("{} tokens, read {:.3g} times", corpus.train_tokens, passes));
   }
-  line("arithmetic", figure_text(cost.flops_per_token, "FLOP") + " a token, " +
-                         figure_text(cost.flops_per_token * tokens, "FLOP") + " a step");
+  line("arithmetic", figure_text(cost.flops_per_token, "FLOP") + " per token, " +
+                         figure_text(cost.flops_per_token * tokens, "FLOP") + " per step");
+  line("  with recomputation", figure_text(cost.computed_flops_per_token, "FLOP") + " per token");
+  if (options.ranks > 1) {
+    line("sent per rank",
+         fmt::format("{} per step in {} messages", bytes_text(static_cast<std::int64_t>(cost.sent_bytes_per_step)),
+                     figure_text(cost.messages_per_step)));
+  }
   line("one checkpoint", bytes_text(cost.checkpoint_bytes));
-  line("memory of a rank", bytes_text(cost.memory_total_bytes()) + ", estimated");
+  line("memory per rank", bytes_text(cost.memory_total_bytes) + " at its peak, estimated; the peaks by use:");
   const nlohmann::ordered_json by_use = memory_by_use(cost.memory_bytes);
   for (const auto& [use, bytes] : by_use.items()) line("  " + use, bytes_text(bytes.get<std::int64_t>()));
   std::fputs(text.c_str(), stdout);
@@ -123,7 +134,9 @@ void print_cost(const ConfigDraft& draft, const CheckOptions& options) {
   if (config.model.vocabulary_size == 0) {
     std::fprintf(stderr, "note: model.vocabulary_size is not known, so the figures leave out embedding and head\n");
   }
-  const CostEstimate cost = estimate_cost(config);
+  const CostEstimate cost =
+      estimate_cost(config, {.world_size = options.ranks,
+                             .validation_tokens = corpus.validation_tokens.value_or(config.data.sequence_length)});
   options.json ? print_json(config, cost, options) : print_text(config, cost, corpus, options);
 }
 

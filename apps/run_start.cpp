@@ -10,8 +10,8 @@
 #include "core/log.hpp"
 #include "io/data_loader.hpp"
 #include "model/shape_of.hpp"
+#include "plan/attention_kernels.hpp"
 #include "plan/cost_estimate.hpp"
-#include "train/attention_kernels.hpp"
 
 namespace rondo {
 
@@ -79,10 +79,13 @@ void check_changes(const RunFolder& folder, const RunConfig& config, bool allow_
 }
 
 /// Throws DeviceError, agreed by all ranks, when the run does not fit in what is free of some rank's GPU. Collective.
-void require_gpu_memory(Runtime& runtime, const RunConfig& config) {
-  const auto needed = static_cast<std::uint64_t>(estimate_cost(config).memory_total_bytes());
+void require_gpu_memory(Runtime& runtime, const TrainingInput& input) {
   const std::uint64_t available = runtime.gpu_memory_bytes();
   if (available == 0) return;
+  const CostPlace place{.world_size = runtime.world().size(),
+                        .threads = runtime.threads(),
+                        .validation_tokens = input.corpus->num_tokens(Split::Validation)};
+  const auto needed = static_cast<std::uint64_t>(estimate_cost(input.config, place).memory_total_bytes);
   const auto refuse = [&](const std::string& why) {
     throw DeviceError("this run needs " + bytes_text(needed) + " of GPU memory on every rank, " + why, host_name(),
                       "use more ranks, a shorter sequence or a smaller model: rondo check says what takes it");
@@ -184,7 +187,7 @@ RuntimeOptions runtime_options(const RunConfig& config) {
 }
 
 StartRecord settle_machine(Runtime& runtime, const TrainingInput& start) {
-  require_gpu_memory(runtime, start.config);
+  require_gpu_memory(runtime, start);
   std::vector<std::int64_t> documents;
   if (start.config.data.isolate_documents) {
     documents = densest_documents(start.corpus->document_offsets(Split::Train), start.config.data.sequence_length);

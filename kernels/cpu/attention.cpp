@@ -24,27 +24,43 @@ struct TileState {
   RowTile rows;
 };
 
+/// What a call takes of the scratch, and how it is cut up.
+struct AttentionForwardScratch {
+  // @pre inside a scope of the scratch
+  AttentionForwardScratch(const Context& context, const BlockAttentionForwardArgs& args, const AttentionSizes& sizes)
+      : visible(VisibleKeys::take(args.query_runs, args.key_runs, args.scratch)) {
+    const AttentionKernels& kernels = attention_kernels_for(context, args.q.dtype);
+    const int dim = static_cast<int>(sizes.head_dim), multiple = kernels.dim_multiple;
+    dims = {dim, (dim + multiple - 1) / multiple * multiple};
+    bytes = kernels.sizes(dims, kernels.key_tile, 0);
+    // Enough blocks for many threads, whatever their number is: the cut depends on the shapes only.
+    const std::int64_t num_tiles = RowTiling(sizes, kernels.query_tile).num_tiles();
+    tiles_per_block = std::clamp<std::int64_t>(num_tiles * sizes.kv_heads / 64, 1, kMaxTilesPerBlock);
+    const std::size_t state =
+        2 * Pieces::padded(kMaxQueryTile * sizeof(float)) + Pieces::padded(bytes.queries) + Pieces::padded(bytes.out);
+    thread_bytes =
+        Pieces::padded(bytes.keys) + Pieces::padded(bytes.work) + static_cast<std::size_t>(tiles_per_block) * state;
+    threads = static_cast<char*>(args.scratch.take(thread_bytes * static_cast<std::size_t>(context.threads)));
+  }
+
+  VisibleKeys::Memory visible;
+  AttentionDims dims;
+  AttentionSizesBytes bytes;
+  std::int64_t tiles_per_block;
+  std::size_t thread_bytes;
+  char* threads;
+};
+
 class ForwardBlocks {
  public:
   ForwardBlocks(const Context& context, const BlockAttentionForwardArgs& args, const AttentionSizes& sizes)
       : args_(args),
         sizes_(sizes),
         storage_(storage_of(args.q.dtype)),
-        kernels_(storage_ == Storage::Bf16 ? *context.bf16_attention : context.kernels.attention),
+        kernels_(attention_kernels_for(context, args.q.dtype)),
         tiling_(sizes, kernels_.query_tile),
-        visible_(args.query_runs, args.key_runs, args.mask, args.scratch),
-        threads_(context.threads) {
-    const int dim = static_cast<int>(sizes.head_dim), multiple = kernels_.dim_multiple;
-    dims_ = {dim, (dim + multiple - 1) / multiple * multiple};
-    bytes_ = kernels_.sizes(dims_, kernels_.key_tile, 0);
-    // Enough blocks for many threads, whatever their number is: the cut depends on the shapes only.
-    tiles_per_block_ = std::clamp<std::int64_t>(tiling_.num_tiles() * sizes.kv_heads / 64, 1, kMaxTilesPerBlock);
-    const std::size_t state =
-        2 * Pieces::padded(kMaxQueryTile * sizeof(float)) + Pieces::padded(bytes_.queries) + Pieces::padded(bytes_.out);
-    thread_bytes_ =
-        Pieces::padded(bytes_.keys) + Pieces::padded(bytes_.work) + static_cast<std::size_t>(tiles_per_block_) * state;
-    scratch_ = static_cast<char*>(args.scratch.take(thread_bytes_ * static_cast<std::size_t>(threads_)));
-  }
+        scratch_(context, args, sizes),
+        visible_(args.query_runs, args.key_runs, args.mask, scratch_.visible) {}
 
   std::int64_t num_items() const { return num_blocks() * sizes_.kv_heads; }
 
@@ -52,15 +68,15 @@ class ForwardBlocks {
   void run(Worker& worker, std::int64_t item) const {
     const std::int64_t group = item % sizes_.kv_heads;
     const std::int64_t block = num_blocks() - 1 - item / sizes_.kv_heads;
-    Pieces pieces(scratch_ + thread_bytes_ * static_cast<std::size_t>(worker.index()));
-    void* keys = pieces.take(bytes_.keys);
-    void* work = pieces.take(bytes_.work);
+    Pieces pieces(scratch_.threads + scratch_.thread_bytes * static_cast<std::size_t>(worker.index()));
+    void* keys = pieces.take(scratch_.bytes.keys);
+    void* work = pieces.take(scratch_.bytes.work);
     TileState tiles[kMaxTilesPerBlock];
-    const std::int64_t first_tile = block * tiles_per_block_;
-    const int num_tiles = static_cast<int>(std::min(tiles_per_block_, tiling_.num_tiles() - first_tile));
+    const std::int64_t first_tile = block * scratch_.tiles_per_block;
+    const int num_tiles = static_cast<int>(std::min(scratch_.tiles_per_block, tiling_.num_tiles() - first_tile));
     for (int i = 0; i < num_tiles; ++i) {
-      tiles[i] = {.queries = pieces.take(bytes_.queries),
-                  .out = pieces.take<float>(bytes_.out),
+      tiles[i] = {.queries = pieces.take(scratch_.bytes.queries),
+                  .out = pieces.take<float>(scratch_.bytes.out),
                   .maximum = pieces.take<float>(kMaxQueryTile * sizeof(float)),
                   .sum = pieces.take<float>(kMaxQueryTile * sizeof(float)),
                   .rows = tiling_.tile(first_tile + i)};
@@ -74,7 +90,9 @@ class ForwardBlocks {
   }
 
  private:
-  std::int64_t num_blocks() const { return (tiling_.num_tiles() + tiles_per_block_ - 1) / tiles_per_block_; }
+  std::int64_t num_blocks() const {
+    return (tiling_.num_tiles() + scratch_.tiles_per_block - 1) / scratch_.tiles_per_block;
+  }
 
   bool walk_keys(Worker& worker, int run, std::int64_t group, std::span<TileState> tiles, void* keys,
                  void* work) const {
@@ -91,7 +109,7 @@ class ForwardBlocks {
     for (std::int64_t first = key_run.local_first + skipped; first < end; first += kernels_.key_tile) {
       const int count = static_cast<int>(std::min<std::int64_t>(kernels_.key_tile, end - first));
       const std::int64_t element = (first * sizes_.kv_heads + group) * sizes_.head_dim;
-      kernels_.pack_keys(dims_, storage_, at(args_.k, element), at(args_.v, element), row_elements, count, keys,
+      kernels_.pack_keys(scratch_.dims, storage_, at(args_.k, element), at(args_.v, element), row_elements, count, keys,
                          kernels_.key_tile);
       for (std::size_t i = 0; i < tiles.size(); ++i) {
         const TileState& tile = tiles[i];
@@ -100,7 +118,7 @@ class ForwardBlocks {
         const int offset = static_cast<int>(seen.begin - first) / kernels_.key_multiple * kernels_.key_multiple;
         const auto first_key = static_cast<std::int32_t>(first + offset);
         const bool all = seen.all && first_key == seen.begin;
-        kernels_.forward({.dims = dims_,
+        kernels_.forward({.dims = scratch_.dims,
                           .queries = tile.queries,
                           .keys = keys,
                           .capacity = kernels_.key_tile,
@@ -135,8 +153,8 @@ class ForwardBlocks {
       tile.maximum[lane] = seen;
       tile.sum[lane] = 1;
     });
-    kernels_.pack_queries(dims_, storage_, q, tile.rows.count, tile.queries);
-    kernels_.load_out(dims_, out, tile.rows.count, tile.out);
+    kernels_.pack_queries(scratch_.dims, storage_, q, tile.rows.count, tile.queries);
+    kernels_.load_out(scratch_.dims, out, tile.rows.count, tile.out);
   }
 
   void store(const TileState& tile, std::int64_t group) const {
@@ -153,7 +171,7 @@ class ForwardBlocks {
       lse[head * sizes_.num_queries + token] =
           static_cast<float>(static_cast<double>(tile.maximum[lane]) + std::log(static_cast<double>(sum)));
     });
-    kernels_.store_out(dims_, out, tile.rows.count, tile.out, factor);
+    kernels_.store_out(scratch_.dims, out, tile.rows.count, tile.out, factor);
   }
 
   const BlockAttentionForwardArgs& args_;
@@ -161,13 +179,8 @@ class ForwardBlocks {
   Storage storage_;
   const AttentionKernels& kernels_;
   RowTiling tiling_;
+  AttentionForwardScratch scratch_;
   VisibleKeys visible_;
-  int threads_;
-  AttentionDims dims_;
-  AttentionSizesBytes bytes_;
-  std::int64_t tiles_per_block_;
-  std::size_t thread_bytes_;
-  char* scratch_;
 };
 
 }  // namespace
@@ -179,6 +192,13 @@ void block_attention_forward(const Context& context, Stream& stream, const Block
   const ForwardBlocks blocks(context, args, sizes);
   parallel_items(stream, threads_for(most_flop(sizes), context.threads), blocks.num_items(),
                  [&](Worker& worker, std::int64_t item) { blocks.run(worker, item); });
+}
+
+void take_scratch(const Context& context, const BlockAttentionForwardArgs& args) {
+  const AttentionSizes sizes = check(args);
+  if (sizes.num_queries == 0 || sizes.num_keys == 0) return;
+  Arena::Scope scope(args.scratch);
+  AttentionForwardScratch(context, args, sizes);
 }
 
 void attention_delta(const Context& context, Stream& stream, const AttentionDeltaArgs& args) {

@@ -5,13 +5,16 @@
 
 namespace rondo::cpu {
 
+VisibleKeys::Memory VisibleKeys::take(const TokenRuns& query_runs, const TokenRuns& key_runs, Arena& scratch) {
+  const auto bytes = static_cast<std::size_t>(query_runs.num_tokens() * key_runs.num_runs()) * sizeof(std::int32_t);
+  auto* begin = static_cast<std::int32_t*>(scratch.take(bytes));
+  return {begin, static_cast<std::int32_t*>(scratch.take(bytes))};
+}
+
 VisibleKeys::VisibleKeys(const TokenRuns& query_runs, const TokenRuns& key_runs, const AttentionMaskView& mask,
-                         Arena& scratch)
-    : num_tokens_(query_runs.num_tokens()) {
+                         Memory memory)
+    : num_tokens_(query_runs.num_tokens()), begin_(memory.begin), end_(memory.end) {
   ensure(key_runs.num_tokens() < std::numeric_limits<std::int32_t>::max(), "local keys are counted in 32 bits");
-  const auto bytes = static_cast<std::size_t>(num_tokens_ * key_runs.num_runs()) * sizeof(std::int32_t);
-  begin_ = static_cast<std::int32_t*>(scratch.take(bytes));
-  end_ = static_cast<std::int32_t*>(scratch.take(bytes));
   for (const TokenRun& queries : query_runs) {
     for (std::int64_t i = 0; i < queries.count; ++i) {
       const KeyInterval seen = mask.keys_of(queries.global_of(i));

@@ -21,8 +21,13 @@ inline double most_flop(const AttentionSizes& sizes) {
 /// Local keys [begin, end) that each query token sees in each key run. Both ends ascend with the token.
 class VisibleKeys {
  public:
-  /// @pre inside a scope of the scratch, which keeps the memory
-  VisibleKeys(const TokenRuns& query_runs, const TokenRuns& key_runs, const AttentionMaskView& mask, Arena& scratch);
+  /// Where they are kept: memory of the scratch. @pre inside a scope of it
+  struct Memory {
+    std::int32_t *begin, *end;
+  };
+  static Memory take(const TokenRuns& query_runs, const TokenRuns& key_runs, Arena& scratch);
+
+  VisibleKeys(const TokenRuns& query_runs, const TokenRuns& key_runs, const AttentionMaskView& mask, Memory memory);
 
   std::int32_t begin(int run, std::int64_t token) const { return begin_[run * num_tokens_ + token]; }
   std::int32_t end(int run, std::int64_t token) const { return end_[run * num_tokens_ + token]; }

@@ -106,6 +106,32 @@ class CpuBackend final : public Backend {
   cpu::Rope rope_;
 };
 
+class CpuWorkspace final : public KernelWorkspace {
+ public:
+  CpuWorkspace(Device& device, const cpu::Context& context) : context_(context), matmul_(device) {}
+
+  void matmul(const MatmulArgs& args) override { matmul_.reserve(context_, args); }
+  void rms_norm_backward(const RmsNormBackwardArgs& args) override { cpu::take_scratch(args); }
+  void block_attention_forward(const BlockAttentionForwardArgs& args) override { cpu::take_scratch(context_, args); }
+  void block_attention_backward(const BlockAttentionBackwardArgs& args) override { cpu::take_scratch(context_, args); }
+  void memory_normaliser_forward(const MemoryNormaliserForwardArgs& args) override {
+    cpu::take_scratch(context_, args);
+  }
+  void memory_normaliser_backward(const MemoryNormaliserBackwardArgs& args) override {
+    cpu::take_scratch(context_, args);
+  }
+  void compressive_memory_forward(const CompressiveMemoryForwardArgs& args) override {
+    cpu::take_scratch(context_, args);
+  }
+  void compressive_memory_backward(const CompressiveMemoryBackwardArgs& args) override {
+    cpu::take_scratch(context_, args);
+  }
+
+ private:
+  cpu::Context context_;
+  cpu::Matmul matmul_;
+};
+
 }  // namespace
 
 std::unique_ptr<Backend> cpu::make_backend(Device& device, const Context& context) {
@@ -115,6 +141,10 @@ std::unique_ptr<Backend> cpu::make_backend(Device& device, const Context& contex
 
 std::unique_ptr<Backend> make_cpu_backend(Device& device, const CpuOptions& options) {
   return cpu::make_backend(device, context_for(options));
+}
+
+std::unique_ptr<KernelWorkspace> make_cpu_workspace(Device& device, const CpuOptions& options) {
+  return std::make_unique<CpuWorkspace>(device, context_for(options));
 }
 
 }  // namespace rondo

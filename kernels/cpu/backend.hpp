@@ -7,6 +7,7 @@
 
 #include "kernels/backend.hpp"
 #include "kernels/cpu/isa.hpp"
+#include "kernels/workspace.hpp"
 
 namespace rondo {
 
@@ -18,5 +19,7 @@ struct CpuOptions {
 /// Results depend on the instruction set and, in matrix products alone, on the number of threads; not on timing.
 /// @pre the device is a CPU and outlives the backend
 std::unique_ptr<Backend> make_cpu_backend(Device& device, const CpuOptions& options);
+/// What that backend takes beside its arguments. @pre the device outlives it; it may have no memory
+std::unique_ptr<KernelWorkspace> make_cpu_workspace(Device& device, const CpuOptions& options);
 
 }  // namespace rondo

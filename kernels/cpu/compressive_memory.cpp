@@ -292,15 +292,40 @@ void backward_head(MemoryWalk& walk, const CompressiveMemoryBackwardArgs& args, 
   }
 }
 
+HeadScratch take_memory_arrays(const MemoryPacking& packing, const CompressiveMemoryForwardArgs& args) {
+  return {args.scratch, args.k.shape[1], 2 * PackedState::floats(packing) + (1 + kWorkTiles) * packing.tile_floats()};
+}
+
+struct MemoryBackwardScratch {
+  MemoryBackwardScratch(const MemoryPacking& packing, const CompressiveMemoryBackwardArgs& args)
+      : states_of_head(args.schedule.num_steps() * packing.matrix_floats()),
+        arrays(args.scratch, args.k.shape[1], BackwardArrays::floats(packing)),
+        states(args.scratch, args.k.shape[1], states_of_head),
+        m(args.scratch.take(DType::Fp64, args.m.shape).as<double>()) {}
+
+  std::int64_t states_of_head;
+  HeadScratch arrays, states;
+  double* m;  // [G, D, D]
+};
+
 }  // namespace
+
+void take_scratch(const Context& context, const CompressiveMemoryForwardArgs& args) {
+  Arena::Scope scope(args.scratch);
+  take_memory_arrays(MemoryPacking(context.kernels.memory, args.k.shape[2]), args);
+}
+
+void take_scratch(const Context& context, const CompressiveMemoryBackwardArgs& args) {
+  Arena::Scope scope(args.scratch);
+  MemoryBackwardScratch(MemoryPacking(context.kernels.memory, args.k.shape[2]), args);
+}
 
 void compressive_memory_forward(const Context& context, Stream& stream, const CompressiveMemoryForwardArgs& args) {
   check(args);
   const MemoryPacking packing(context.kernels.memory, args.k.shape[2]);
   const std::int64_t G = args.k.shape[1];
   Arena::Scope scope(args.scratch);
-  const HeadScratch scratch(args.scratch, G,
-                            2 * PackedState::floats(packing) + (1 + kWorkTiles) * packing.tile_floats());
+  const HeadScratch scratch = take_memory_arrays(packing, args);
   parallel_items(stream, context.threads, G, [&](Worker& worker, std::int64_t g) {
     MemoryWalk walk(context, worker, args.schedule, packing, g);
     forward_head(walk, args, scratch.of_head(g));
@@ -311,13 +336,12 @@ void compressive_memory_backward(const Context& context, Stream& stream, const C
   check(args);
   const MemoryPacking packing(context.kernels.memory, args.k.shape[2]);
   const std::int64_t G = args.k.shape[1], D = args.k.shape[2];
-  const std::int64_t states = args.schedule.num_steps() * packing.matrix_floats();
   Arena::Scope scope(args.scratch);
-  const HeadScratch scratch(args.scratch, G, BackwardArrays::floats(packing)), all_states(args.scratch, G, states);
-  double* m = args.scratch.take(DType::Fp64, {G, D, D}).as<double>();
+  const MemoryBackwardScratch scratch(packing, args);
   parallel_items(stream, context.threads, G, [&](Worker& worker, std::int64_t g) {
     MemoryWalk walk(context, worker, args.schedule, packing, g);
-    backward_head(walk, args, scratch.of_head(g), m + g * D * D, all_states.of_head(g).take(states));
+    backward_head(walk, args, scratch.arrays.of_head(g), scratch.m + g * D * D,
+                  scratch.states.of_head(g).take(scratch.states_of_head));
   });
 }
 

@@ -32,6 +32,11 @@ inline Storage storage_of(DType type) {
                     "set parallel.device = reference, which computes in fp64");
 }
 
+/// The inner kernels of attention on tensors of a type.
+inline const AttentionKernels& attention_kernels_for(const Context& context, DType type) {
+  return storage_of(type) == Storage::Bf16 ? *context.bf16_attention : context.kernels.attention;
+}
+
 /// Address of an element by its index.
 inline char* at(const TensorView& view, std::int64_t index) {
   return static_cast<char*>(view.data) + index * static_cast<std::int64_t>(size_of(view.dtype));

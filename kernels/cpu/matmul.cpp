@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/matmul.hpp"
 
+#include <array>
 #include <cstring>
 #include <dnnl.hpp>
 #include <map>
@@ -54,6 +55,9 @@ class Matmul::Primitives {
     stream_.wait();
   }
 
+  /// Takes what run() of such a product works in.
+  void reserve(const Product& product) { grow(scratchpad_, describe(product).scratchpad_desc().get_size()); }
+
   /// At least that many floats for widened operands; never given back.
   float* workspace(std::size_t floats) {
     grow(workspace_, floats * sizeof(float));
@@ -70,6 +74,14 @@ class Matmul::Primitives {
     const auto found = entries_.find(p);
     if (found != entries_.end()) return found->second;
     if (entries_.size() >= kMaxEntries) entries_.clear();
+    const dnnl::matmul::primitive_desc description = describe(p);
+    grow(scratchpad_, description.scratchpad_desc().get_size());
+    Entry entry{dnnl::matmul(description), description.src_desc(), description.weights_desc(), description.dst_desc(),
+                description.scratchpad_desc()};
+    return entries_.emplace(p, std::move(entry)).first->second;
+  }
+
+  dnnl::matmul::primitive_desc describe(const Product& p) const {
     const auto a = matrix(p.sizes.m, p.sizes.k, p.type, p.transpose_a, p.a_stride);
     const auto b = matrix(p.sizes.k, p.sizes.n, p.type, p.transpose_b, p.b_stride);
     const auto c = matrix(p.sizes.m, p.sizes.n, p.out_type, false, p.c_stride);
@@ -80,10 +92,7 @@ class Matmul::Primitives {
       sum.append_sum(1.0F);
       attributes.set_post_ops(sum);
     }
-    const dnnl::matmul::primitive_desc description({a, b, c}, attributes, engine_);
-    grow(scratchpad_, description.scratchpad_desc().get_size());
-    Entry entry{dnnl::matmul(description), a, b, c, description.scratchpad_desc()};
-    return entries_.emplace(p, std::move(entry)).first->second;
+    return {{a, b, c}, attributes, engine_};
   }
 
   void grow(Buffer& buffer, std::size_t bytes) {
@@ -104,6 +113,33 @@ class Matmul::Primitives {
 Matmul::Matmul(Device& device) : primitives_(std::make_unique<Primitives>(device)) {}
 Matmul::~Matmul() = default;
 
+namespace {
+
+int threads_of(const Context& context, const MatmulSizes& sizes) {
+  return threads_for(2 * static_cast<double>(sizes.m) * static_cast<double>(sizes.n) * static_cast<double>(sizes.k),
+                     context.threads);
+}
+
+bool is_widened(const Context& context, const MatmulArgs& args) {
+  return args.a.dtype == DType::Bf16 && !(has_bf16_units() && context.isa >= Isa::Avx512);
+}
+
+/// The product as oneDNN computes it without widening.
+Product product_of(const MatmulArgs& args, const MatmulSizes& sizes, int threads) {
+  return {.sizes = sizes,
+          .type = type_of(args.a.dtype),
+          .out_type = type_of(args.c.dtype),
+          .transpose_a = args.transpose_a == Transpose::Yes,
+          .transpose_b = args.transpose_b == Transpose::Yes,
+          .accumulate = args.accumulate,
+          .a_stride = args.a.shape[1],
+          .b_stride = args.b.shape[1],
+          .c_stride = args.c.shape[1],
+          .threads = threads};
+}
+
+}  // namespace
+
 void Matmul::operator()(const Context& context, Stream& stream, const MatmulArgs& args) {
   const MatmulSizes sizes = check(args);
   if (sizes.m == 0 || sizes.n == 0) return;
@@ -111,24 +147,13 @@ void Matmul::operator()(const Context& context, Stream& stream, const MatmulArgs
     if (!args.accumulate) std::memset(args.c.data, 0, args.c.size_bytes());
     return;
   }
-  const double flop = 2 * static_cast<double>(sizes.m) * static_cast<double>(sizes.n) * static_cast<double>(sizes.k);
-  const int threads = threads_for(flop, context.threads);
+  const int threads = threads_of(context, sizes);
   omp_set_num_threads(threads);  // oneDNN asks for it; holds for the calling thread
   stream.progress();
-  if (args.a.dtype == DType::Bf16 && !(has_bf16_units() && context.isa >= Isa::Avx512)) {
+  if (is_widened(context, args)) {
     widened(context, stream, args, sizes);
   } else {
-    primitives_->run({.sizes = sizes,
-                      .type = type_of(args.a.dtype),
-                      .out_type = type_of(args.c.dtype),
-                      .transpose_a = args.transpose_a == Transpose::Yes,
-                      .transpose_b = args.transpose_b == Transpose::Yes,
-                      .accumulate = args.accumulate,
-                      .a_stride = args.a.shape[1],
-                      .b_stride = args.b.shape[1],
-                      .c_stride = args.c.shape[1],
-                      .threads = threads},
-                     args.a.data, args.b.data, args.c.data);
+    primitives_->run(product_of(args, sizes, threads), args.a.data, args.b.data, args.c.data);
   }
   stream.progress();
 }
@@ -151,34 +176,79 @@ void widen(const Context& context, Stream& stream, const TensorView& from, std::
 // Blocks of the widened product: 8 + 16 + 8 MiB of fp32 at most.
 constexpr std::int64_t kBlockM = 1024, kBlockN = 2048, kBlockK = 2048;
 
+/// How a product is widened: block by block of these sizes.
+struct Widening {
+  Widening(const MatmulArgs& args, const MatmulSizes& all)
+      : sizes(all),
+        most{std::min(all.m, kBlockM), std::min(all.n, kBlockN), std::min(all.k, kBlockK)},
+        narrow_out(args.c.dtype == DType::Bf16),
+        turn_a(args.transpose_a == Transpose::Yes),
+        turn_b(args.transpose_b == Transpose::Yes),
+        accumulate(args.accumulate) {}
+
+  std::size_t floats() const {
+    return static_cast<std::size_t>(most.m * most.k + most.k * most.n + (narrow_out ? most.m * most.n : 0));
+  }
+  /// The fp32 product of the block that begins at (i, j) of c and at l of the sum.
+  Product block(std::int64_t i, std::int64_t j, std::int64_t l, int threads) const {
+    const MatmulSizes s{std::min(most.m, sizes.m - i), std::min(most.n, sizes.n - j), std::min(most.k, sizes.k - l)};
+    return {.sizes = s,
+            .type = Type::f32,
+            .out_type = Type::f32,
+            .transpose_a = turn_a,
+            .transpose_b = turn_b,
+            .accumulate = accumulate || l > 0,
+            .a_stride = turn_a ? s.m : s.k,
+            .b_stride = turn_b ? s.k : s.n,
+            .c_stride = narrow_out ? s.n : sizes.n,
+            .threads = threads};
+  }
+
+  MatmulSizes sizes, most;
+  bool narrow_out, turn_a, turn_b, accumulate;
+};
+
+/// Where the first, the second and the last block of a dimension begin: all others are like one of them.
+std::array<std::int64_t, 3> unlike_blocks(std::int64_t size, std::int64_t block) {
+  const std::int64_t last = (size - 1) / block * block;
+  return {0, std::min(block, last), last};
+}
+
 }  // namespace
 
+void Matmul::reserve(const Context& context, const MatmulArgs& args) {
+  const MatmulSizes sizes = check(args);
+  if (sizes.m == 0 || sizes.n == 0 || sizes.k == 0) return;
+  const int threads = threads_of(context, sizes), threads_before = omp_get_max_threads();
+  omp_set_num_threads(threads);  // what a product works in depends on it
+  if (is_widened(context, args)) {
+    const Widening widening(args, sizes);
+    primitives_->workspace(widening.floats());
+    for (const std::int64_t i : unlike_blocks(sizes.m, widening.most.m)) {
+      for (const std::int64_t j : unlike_blocks(sizes.n, widening.most.n)) {
+        for (const std::int64_t l : unlike_blocks(sizes.k, widening.most.k)) {
+          primitives_->reserve(widening.block(i, j, l, context.threads));
+        }
+      }
+    }
+  } else {
+    primitives_->reserve(product_of(args, sizes, threads));
+  }
+  omp_set_num_threads(threads_before);
+}
+
 void Matmul::widened(const Context& context, Stream& stream, const MatmulArgs& args, const MatmulSizes& sizes) {
-  const std::int64_t m = std::min(sizes.m, kBlockM), n = std::min(sizes.n, kBlockN), k = std::min(sizes.k, kBlockK);
-  const bool narrow_out = args.c.dtype == DType::Bf16;
-  float* a = primitives_->workspace(static_cast<std::size_t>(m * k + k * n + (narrow_out ? m * n : 0)));
+  const Widening widening(args, sizes);
+  const auto [m, n, k] = widening.most;
+  const bool narrow_out = widening.narrow_out, turn_a = widening.turn_a, turn_b = widening.turn_b;
+  float* a = primitives_->workspace(widening.floats());
   float* b = a + m * k;
   float* sum = b + k * n;
-  const bool turn_a = args.transpose_a == Transpose::Yes, turn_b = args.transpose_b == Transpose::Yes;
-  Product product{.sizes = {},
-                  .type = Type::f32,
-                  .out_type = Type::f32,
-                  .transpose_a = turn_a,
-                  .transpose_b = turn_b,
-                  .accumulate = false,
-                  .a_stride = 0,
-                  .b_stride = 0,
-                  .c_stride = 0,
-                  .threads = context.threads};
   const auto multiply = [&](std::int64_t i, std::int64_t j, std::int64_t l) {
-    const MatmulSizes block{std::min(m, sizes.m - i), std::min(n, sizes.n - j), std::min(k, sizes.k - l)};
+    const Product product = widening.block(i, j, l, context.threads);
+    const MatmulSizes& block = product.sizes;
     if (turn_a) widen(context, stream, args.a, l, i, block.k, block.m, a);
     if (!turn_a) widen(context, stream, args.a, i, l, block.m, block.k, a);
-    product.sizes = block;
-    product.a_stride = turn_a ? block.m : block.k;
-    product.b_stride = turn_b ? block.k : block.n;
-    product.c_stride = narrow_out ? block.n : sizes.n;
-    product.accumulate = args.accumulate || l > 0;
     float* c = narrow_out ? sum : args.c.as<float>() + i * sizes.n + j;
     primitives_->run(product, a, b, c);
   };

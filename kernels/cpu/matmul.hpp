@@ -17,6 +17,8 @@ class Matmul {
   ~Matmul();
 
   void operator()(const Context& context, Stream& stream, const MatmulArgs& args);
+  /// Takes the workspace that the product would, and computes nothing.
+  void reserve(const Context& context, const MatmulArgs& args);
 
  private:
   class Primitives;

@@ -54,7 +54,23 @@ CorrectionGradients correction_gradients(const SegmentWalk& walk, const float* p
   return {weight.new_part(), -d_gamma * weight.value, d_gamma * weight.overlap * weight.value * weight.value};
 }
 
+// Packed arrays of one head: the features of a tile, and so many vectors.
+HeadScratch take_vectors(const MemoryPacking& packing, const TensorView& k, std::int64_t vectors, Arena& scratch) {
+  return {scratch, k.shape[1], packing.tile_floats() + vectors * packing.dims().padded_dim};
+}
+constexpr std::int64_t kForwardVectors = 3, kBackwardVectors = 6;
+
 }  // namespace
+
+void take_scratch(const Context& context, const MemoryNormaliserForwardArgs& args) {
+  Arena::Scope scope(args.scratch);
+  take_vectors(MemoryPacking(context.kernels.memory, args.k.shape[2]), args.k, kForwardVectors, args.scratch);
+}
+
+void take_scratch(const Context& context, const MemoryNormaliserBackwardArgs& args) {
+  Arena::Scope scope(args.scratch);
+  take_vectors(MemoryPacking(context.kernels.memory, args.k.shape[2]), args.k, kBackwardVectors, args.scratch);
+}
 
 void memory_normaliser_forward(const Context& context, Stream& stream, const MemoryNormaliserForwardArgs& args) {
   check(args);
@@ -62,7 +78,7 @@ void memory_normaliser_forward(const Context& context, Stream& stream, const Mem
   const MemoryPacking packing(context.kernels.memory, D);
   const std::int64_t P = packing.dims().padded_dim;
   Arena::Scope scope(args.scratch);
-  const HeadScratch scratch(args.scratch, G, packing.tile_floats() + 3 * P);
+  const HeadScratch scratch = take_vectors(packing, args.k, kForwardVectors, args.scratch);
   parallel_items(stream, context.threads, G, [&](Worker& worker, std::int64_t g) {
     HeadScratch::Cursor arrays = scratch.of_head(g);
     SegmentWalk walk(context, worker, args.k, args.schedule, packing, g, arrays.take(packing.tile_floats()));
@@ -98,7 +114,7 @@ void memory_normaliser_backward(const Context& context, Stream& stream, const Me
   const MemoryPacking packing(context.kernels.memory, D);
   const std::int64_t P = packing.dims().padded_dim;
   Arena::Scope scope(args.scratch);
-  const HeadScratch scratch(args.scratch, G, packing.tile_floats() + 6 * P);
+  const HeadScratch scratch = take_vectors(packing, args.k, kBackwardVectors, args.scratch);
   parallel_items(stream, context.threads, G, [&](Worker& worker, std::int64_t g) {
     HeadScratch::Cursor arrays = scratch.of_head(g);
     SegmentWalk walk(context, worker, args.k, args.schedule, packing, g, arrays.take(packing.tile_floats()));

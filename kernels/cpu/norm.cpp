@@ -10,6 +10,10 @@ namespace {
 // the number of threads.
 constexpr std::int64_t kParts = 32;
 
+TensorView take_parts(const RmsNormBackwardArgs& args) {
+  return args.scratch.take(DType::Fp32, {kParts, args.x.shape[1]});
+}
+
 }  // namespace
 
 void rms_norm_forward(const Context& context, Stream& stream, const RmsNormForwardArgs& args) {
@@ -32,7 +36,7 @@ void rms_norm_backward(const Context& context, Stream& stream, const RmsNormBack
   const RowKernels& rows = context.kernels.rows;
   Arena::Scope scope(args.scratch);
   const std::int64_t tokens_per_part = (tokens + kParts - 1) / kParts;
-  float* parts = args.scratch.take(DType::Fp32, {kParts, columns}).as<float>();
+  float* parts = take_parts(args).as<float>();
   parallel_items(stream, context.threads, kParts, [&](Worker& worker, std::int64_t part) {
     float* sum = parts + part * columns;
     std::fill_n(sum, columns, 0.0F);
@@ -47,6 +51,11 @@ void rms_norm_backward(const Context& context, Stream& stream, const RmsNormBack
   for (std::int64_t part = 0; part < kParts && part * tokens_per_part < tokens; ++part) {
     rows.add(Storage::Fp32, parts + part * columns, Storage::Fp32, d_weight, columns);
   }
+}
+
+void take_scratch(const RmsNormBackwardArgs& args) {
+  Arena::Scope scope(args.scratch);
+  take_parts(args);
 }
 
 }  // namespace rondo::cpu

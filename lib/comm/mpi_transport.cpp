@@ -131,7 +131,7 @@ class MpiTransport final : public Transport {
   // Every rank sums one part of the data over all ranks, in rank order whichever message comes first.
   void reduce_own_part(const TensorView& flat, Arena& scratch) {
     const TensorView mine = part_of(flat, rank_);
-    const TensorView arrived = scratch.take(flat.dtype, {size_, std::max<std::int64_t>(1, mine.shape[0])});
+    const TensorView arrived = take_arrivals(flat, rank_, size_, scratch);
     std::vector<MPI_Request> requests = take_requests();
     const auto row = [&](int peer) {
       return arrived.rows(peer, 1).reshaped({arrived.shape[1]}).rows(0, mine.shape[0]);

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <functional>
 
-#include "core/tensor_view.hpp"
+#include "core/arena.hpp"
 
 namespace rondo {
 
@@ -30,6 +30,12 @@ inline TensorView part_of(const TensorView& slab, int part, int num_ranks) {
   const std::int64_t length = (slab.shape[0] + num_ranks - 1) / num_ranks;
   const std::int64_t first = std::min(slab.shape[0], part * length);
   return slab.rows(first, std::min(length, slab.shape[0] - first));
+}
+
+/// Room for what arrives from every rank to be summed, a row each. @pre inside a scope of the scratch
+inline TensorView take_arrivals(const TensorView& slab, int rank, int num_ranks, Arena& scratch) {
+  const std::int64_t length = part_of(slab, rank, num_ranks).shape[0];
+  return scratch.take(slab.dtype, {num_ranks, std::max<std::int64_t>(1, length)});
 }
 
 }  // namespace rondo

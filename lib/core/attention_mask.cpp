@@ -76,15 +76,82 @@ bool attends(const AttentionMaskView& mask, const TokenRuns& queries, const Toke
   return false;
 }
 
+namespace {
+
+/// sum of floor((a i + b) / m) over 0 <= i < n, by Euclid's algorithm. @pre m > 0, a >= 0, b >= 0
+std::int64_t floor_sum(std::int64_t n, std::int64_t m, std::int64_t a, std::int64_t b) {
+  std::int64_t sum = 0;
+  while (n > 0) {
+    sum += n * (n - 1) / 2 * (a / m) + n * (b / m);
+    a %= m;
+    b %= m;
+    const std::int64_t last = a * n + b;
+    if (last < m) break;
+    n = last / m;
+    b = last % m;
+    std::swap(m, a);
+  }
+  return sum;
+}
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }  // @pre a >= 0
+
+/// How many keys of a run lie before position + shift, summed over the positions of some queries.
+std::int64_t keys_before(const TokenRun& queries, std::int64_t shift, const TokenRun& keys) {
+  const std::int64_t distance = queries.global_first + shift - keys.global_first;  // of the first query
+  const std::int64_t s = queries.stride, t = keys.stride;
+  // 0 up to a distance of 0, all from (count - 1) stride + 1 on, ceil(distance / stride) between
+  const std::int64_t some = distance > 0 ? 0 : -distance / s + 1;
+  const std::int64_t most = (keys.count - 1) * t + 1 - distance;
+  const std::int64_t all = most <= 0 ? 0 : ceil_div(most, s);
+  const std::int64_t first = std::min(some, queries.count), end = std::clamp(all, first, queries.count);
+  const std::int64_t ramp = floor_sum(end - first, t, s, distance + first * s + t - 1);
+  return ramp + (queries.count - end) * keys.count;
+}
+
+/// The queries of a run at positions [begin, end).
+TokenRun part_of(const TokenRun& run, std::int64_t begin, std::int64_t end) {
+  const KeyInterval inside = clip_to_run({begin, end}, run);
+  return {run.global_of(inside.begin), run.stride, inside.end - inside.begin, run.local_first + inside.begin};
+}
+
+/// The same count for a position that does not move with the queries.
+std::int64_t keys_before(std::int64_t position, const TokenRun& keys) {
+  return clip_to_run({keys.global_first, position}, keys).end;
+}
+
+/// Pairs of queries whose intervals begin at `begin`, but for a window: the keys before their ends less those before their begins.
+std::int64_t pairs_from(const AttentionMaskView& mask, std::int64_t begin, std::int64_t document_end,
+                        const TokenRun& queries, const TokenRun& keys) {
+  if (queries.count == 0) return 0;
+  const bool ends_at_query = mask.causal || mask.window > 0;
+  const std::int64_t before_end =
+      ends_at_query ? keys_before(queries, 1, keys) : queries.count * keys_before(document_end, keys);
+  if (mask.window == 0) return before_end - queries.count * keys_before(begin, keys);
+  const TokenRun early = part_of(queries, queries.global_first, begin + mask.window);
+  const TokenRun late = part_of(queries, begin + mask.window, queries.global_last() + 1);
+  return before_end - early.count * keys_before(begin, keys) - keys_before(late, 1 - mask.window, keys);
+}
+
+}  // namespace
+
 std::int64_t count_pairs(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys) {
   std::int64_t pairs = 0;
-  for (const TokenRun& q : queries) {
-    for (std::int64_t index = 0; index < q.count; ++index) {
-      const KeyInterval visible = mask.keys_of(q.global_of(index));
-      for (const TokenRun& k : keys) {
-        const KeyInterval inside = clip_to_run(visible, k);
-        pairs += std::max<std::int64_t>(0, inside.end - inside.begin);
+  for (const TokenRun& run : queries) {
+    // piece by piece of queries whose intervals begin alike: a document, or one of its segments
+    for (std::int64_t position = run.global_first; position <= run.global_last();) {
+      const KeyInterval document = mask.document_of(position);
+      std::int64_t begin = document.begin, end = document.end;
+      if (mask.segment_tokens > 0) {
+        const std::int64_t segment = (position - document.begin) / mask.segment_tokens;
+        begin += std::max<std::int64_t>(0, segment - mask.window_segments) * mask.segment_tokens;
+        const std::int64_t whole =
+            std::max(segment, mask.window_segments) + 1;  // that all see from the document's begin on
+        end = std::min(end, document.begin + whole * mask.segment_tokens);
       }
+      const TokenRun piece = part_of(run, position, end);
+      for (const TokenRun& k : keys) pairs += pairs_from(mask, begin, document.end, piece, k);
+      position = piece.global_last() + run.stride;
     }
   }
   return pairs;

@@ -98,7 +98,7 @@ class AttentionMask {
 MaskCoverage coverage(const AttentionMaskView& mask, const TokenRun& queries, const TokenRun& keys);
 /// Does any query of one share see any key of the other? Exact.
 bool attends(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys);
-/// Number of (query, key) pairs that attend: the work of a block. Takes time linear in the queries.
+/// Number of (query, key) pairs that attend: the work of a block. Takes time linear in the documents and segments.
 std::int64_t count_pairs(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys);
 
 /// Indices [begin, end) inside a run whose positions lie in the interval.

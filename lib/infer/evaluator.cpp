@@ -27,13 +27,6 @@ std::int64_t longest_sequence(const EvaluationData& data) {
   return std::min(data.sequence_length, data.corpus.num_tokens(data.split));
 }
 
-// The most tokens of a span that any rank of the ring can get.
-std::int64_t share_capacity(const EvaluationData& data, int ring, const EvaluationOptions& options) {
-  const std::int64_t longest = longest_sequence(data);
-  if (longest < ring) return 1;
-  return SequenceSpans(longest, options.span_tokens, ring, options.layout).max_tokens();
-}
-
 }  // namespace
 
 // Plain bytes: ranks send each other theirs as they lie in memory.
@@ -59,23 +52,17 @@ Evaluator::Evaluator(Execution& execution, const ProcessGrid& grid, Transformer&
       loader_(data.corpus, data.split,
               {.sequence_length = data.sequence_length, .isolate_documents = data.isolate_documents, .shuffle = false}),
       num_sequences_(loader_.sequences_per_epoch()),
-      capacity_(share_capacity(data, grid.ring().size(), options)),
-      tokens_(execution.device, DType::Int32, {capacity_}, MemoryUse::Workspace),
-      targets_(execution.device, DType::Int32, {capacity_}, MemoryUse::Workspace),
-      losses_(execution.device, accumulator_of(model.compute_dtype()), {capacity_}, MemoryUse::Workspace),
-      host_losses_(accumulator_of(model.compute_dtype()), capacity_) {
+      buffers_(execution, model, longest_sequence(data), options.span_tokens, options.layout),
+      host_losses_(accumulator_of(model.compute_dtype()), buffers_.capacity) {
   if (options.max_sequences > 0) num_sequences_ = std::min(num_sequences_, options.max_sequences);
-  loader_.reserve(capacity_, sequence_);
-  if (options.span_tokens > 0 && options.span_tokens < longest_sequence(data)) {
-    state_ = model.make_state(longest_sequence(data));
-  }
+  loader_.reserve(buffers_.capacity, sequence_);
 }
 
 void Evaluator::rehearse() {
   const std::int64_t last = num_sequences_ - 1;
   if (last % grid_.data_size() != grid_.data_index()) return;
   if (loader_.sequence_tokens(sequence_of(last)) == data_.sequence_length) return;
-  if (state_) return;  // the first sequence takes as much for its first span
+  if (buffers_.state) return;  // the first sequence takes as much for its first span
   Totals ignored;
   evaluate(sequence_of(last), 0, ignored);
 }
@@ -119,8 +106,8 @@ TokenLosses Evaluator::evaluate(std::int64_t sequence, std::int64_t index, Total
   const TokenRuns runs = layout.runs(ring.rank());
   loader_.load_into(sequence, runs, sequence_);
   const Span span(layout, options_.rule, ring.rank(), sequence_.document_offsets, num_tokens);
-  const TensorView losses = losses_.view().rows(0, span.num_tokens());  // [T]
-  SequenceState* state = state_ ? &*state_ : nullptr;
+  const TensorView losses = buffers_.losses.view().rows(0, span.num_tokens());  // [T]
+  SequenceState* state = buffers_.state ? &*buffers_.state : nullptr;
   model_.evaluate(span, upload(span.num_tokens()), losses, {index == 0 ? nullptr : state, state});
   if (speaks_for_ring && index == 0) ++totals.num_sequences;
   const TokenLosses result{.sequence_first = sequence * data_.sequence_length,
@@ -132,7 +119,7 @@ TokenLosses Evaluator::evaluate(std::int64_t sequence, std::int64_t index, Total
 }
 
 TokenBatch Evaluator::upload(std::int64_t num_tokens) {
-  const TokenBatch batch{tokens_.view().rows(0, num_tokens), targets_.view().rows(0, num_tokens)};
+  const TokenBatch batch{buffers_.tokens.view().rows(0, num_tokens), buffers_.targets.view().rows(0, num_tokens)};
   Device& device = execution_.device;
   device.copy(execution_.compute, batch.tokens.data, sequence_.tokens.data(), batch.tokens.size_bytes());
   device.copy(execution_.compute, batch.targets.data, sequence_.targets.data(), batch.targets.size_bytes());

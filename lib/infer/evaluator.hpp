@@ -5,11 +5,10 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <span>
 #include <vector>
 
-#include "core/sequence_spans.hpp"
+#include "infer/evaluation_buffers.hpp"
 #include "infer/host_values.hpp"
 #include "io/data_loader.hpp"
 #include "model/transformer.hpp"
@@ -99,11 +98,9 @@ class Evaluator {
   EvaluationOptions options_;
   DataLoader loader_;
   std::int64_t num_sequences_;
-  std::int64_t capacity_;               // the largest share of a span: T is at most this
-  std::optional<SequenceState> state_;  // between spans; none when every sequence is one
-  LoadedSequence sequence_;             // this rank's share of the span at hand
-  Buffer tokens_, targets_, losses_;    // [T] on the device
-  HostValues host_losses_;              // [T]
+  EvaluationBuffers buffers_;
+  LoadedSequence sequence_;  // this rank's share of the span at hand
+  HostValues host_losses_;   // [T]
 };
 
 }  // namespace rondo

@@ -43,7 +43,7 @@ class Span {
   const TokenRuns& runs() const { return runs_; }
   std::int64_t num_tokens() const { return runs_.num_tokens(); }
   /// (query, key) pairs that attend under a mask of this span, over the queries of this rank: its work. Takes time linear in
-  /// its tokens.
+  /// the documents and segments of the sequence.
   double attended_pairs(const AttentionMaskView& mask) const {
     return static_cast<double>(count_pairs(mask, runs_, TokenRuns::contiguous(0, sequence_tokens_)));
   }

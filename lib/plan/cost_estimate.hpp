@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a configuration will cost, in closed form: parameters, arithmetic and the memory of a rank.
+// What a configuration will cost: parameters, arithmetic, messages and the memory of a rank.
 #pragma once
 
 #include <array>
@@ -16,19 +16,28 @@ using MemoryEstimate = std::array<std::int64_t, kNumMemoryUses>;
 struct CostEstimate {
   std::int64_t num_parameters = 0;
   std::int64_t tokens_per_step = 0;
-  double flops_per_token = 0;  ///< training, sequences of one document each; recomputation is not counted
+  /// Model FLOP of training, which MFU is a share of: sequences of one document each, nothing computed again (model_flops()).
+  double flops_per_token = 0;
+  /// What the kernels compute, with what is computed again in backward; over all ranks.
+  double computed_flops_per_token = 0;
   std::int64_t checkpoint_bytes = 0;
-  MemoryEstimate memory_bytes{};  ///< of the rank with the largest share, without what the transport takes
-
-  std::int64_t memory_total_bytes() const;
+  /// Of the rank where each is largest: peaks of each use, and of all at one time.
+  MemoryEstimate memory_bytes{};
+  std::int64_t memory_total_bytes = 0;
+  /// Sent by the rank that sends most, in a step.
+  double sent_bytes_per_step = 0;
+  double messages_per_step = 0;
 };
 
-/// @pre the configuration is resolved
-CostEstimate estimate_cost(const RunConfig& config);
+/// Where the configuration will run.
+struct CostPlace {
+  int world_size = 1;
+  int threads = 0;  ///< of a rank on a CPU; 0: parallel.threads, or the cores of this host divided among the ranks
+  /// Tokens of the validation part; it is evaluated in sequences of that many at most. 0: there is none.
+  std::int64_t validation_tokens = 0;
+};
 
-/// (query, key) pairs of a causal sequence of one document. @param window 0: none
-double causal_pairs(std::int64_t sequence_length, std::int64_t window);
-/// The same where a query sees its own segment and so many before it.
-double segment_pairs(std::int64_t sequence_length, std::int64_t segment_tokens, std::int64_t window_segments);
+/// By dry runs of the ranks that differ. @pre the configuration is resolved
+CostEstimate estimate_cost(const RunConfig& config, const CostPlace& place);
 
 }  // namespace rondo

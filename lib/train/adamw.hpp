@@ -9,6 +9,8 @@
 
 namespace rondo {
 
+inline constexpr std::int64_t kNumMoments = 2;
+
 struct Moments {
   TensorView moment_1;  // shape of the parameter, type of its master value
   TensorView moment_2;

@@ -41,7 +41,7 @@ std::string document_names(const TokenCorpus& corpus, const LoadedSequence& sequ
 }  // namespace
 
 void Trainer::stop_if_not_finite(double my_loss) {
-  const std::optional<std::string> gradient = sums_.non_finite_origin();
+  const std::optional<std::string> gradient = step_.sums().non_finite_origin();
   const bool bad = !std::isfinite(my_loss) || gradient.has_value();
   if (!runtime_.world().any(bad)) return;
   const std::int64_t step = state_.progress.step + 1;
@@ -49,8 +49,8 @@ void Trainer::stop_if_not_finite(double my_loss) {
   // All ranks run forward once more and look where the first non-finite number of each is: (depth, text).
   std::int64_t depth = std::numeric_limits<std::int64_t>::max();
   std::string found = bad && gradient ? "the gradient of " + *gradient : bad ? "the loss" : "";
-  if (bad) depth = shape_.layers + 1;
-  for (std::int64_t round = 0; round < num_rounds(); ++round) {
+  if (bad) depth = shape().layers + 1;
+  for (std::int64_t index = 0; index < num_micro_batches(); ++index) {
     std::int64_t at = 0;
     const auto look = [&](const std::string& name, const TensorView& x) {
       if (at < depth && !all_finite(execution_, x)) {
@@ -59,13 +59,15 @@ void Trainer::stop_if_not_finite(double my_loss) {
       }
       ++at;
     };
+    LossSum ignored;
+    const SequenceInput input = micro_batch(index, ignored);
     std::optional<SequenceState> state;
-    if (spans_.count() > 1) state = model_.make_state(spans_.sequence_tokens());
-    for (std::int64_t span = 0; span < spans_.count(); ++span) {
-      load(round, span);
+    if (step_.spans().count() > 1) state = step_.model().make_state(step_.spans().sequence_tokens());
+    for (std::int64_t span = 0; span < step_.spans().count(); ++span) {
+      step_.load(input, span);
       at = 0;
       SequenceState* carried = state ? &*state : nullptr;
-      model_.inspect(*span_, batch().tokens, {span == 0 ? nullptr : carried, carried}, look);
+      step_.model().inspect(step_.span(), step_.batch().tokens, {span == 0 ? nullptr : carried, carried}, look);
     }
   }
   const std::vector<std::int64_t> depths = runtime_.world().all_gather(depth);

@@ -8,7 +8,6 @@
 #include "core/log.hpp"
 #include "core/trace.hpp"
 #include "io/checkpoint_reader.hpp"
-#include "model/shape_of.hpp"
 #include "train/initial_weights.hpp"
 #include "train/schedule.hpp"
 
@@ -20,10 +19,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-Buffer token_buffer(Device& device, std::int64_t tokens, DType dtype) {
-  return Buffer(device, dtype, {tokens}, MemoryUse::Workspace);
-}
-
 }  // namespace
 
 Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& corpus, const StopSignal& stop,
@@ -33,13 +28,8 @@ Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& c
       config_(config),
       corpus_(corpus),
       stop_(stop),
-      shape_(shape_of(config)),
-      spans_(config.data.sequence_length, config.memory.span_tokens, execution_.ring.size(), *config.parallel.layout),
-      parameters_(execution_, shape_, dtype_of_compute(config.precision.compute)),
-      optimizer_(execution_, parameters_),
-      model_(execution_, shape_, parameters_, ActivationPolicy::KeepAttention),
-      sums_(execution_, parameters_),
-      state_(parameters_, optimizer_),
+      step_(execution_, runtime.world_transport(), config_),
+      state_(step_.parameters(), step_.optimizer()),
       loader_(corpus, Split::Train,
               {.sequence_length = config.data.sequence_length,
                .seed = static_cast<std::uint64_t>(config.train.seed),
@@ -49,17 +39,9 @@ Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& c
       context_{to_toml(config_), corpus.tokenizer().to_json(), corpus.tokenizer_digest(),
                corpus.tokens_digest(Split::Train), config.train.seed},
       planner_(runtime.world(), config_) {
-  const std::int64_t tokens = spans_.most_tokens(execution_.ring.rank());
-  tokens_ = token_buffer(execution_.device, tokens, DType::Int32);
-  targets_ = token_buffer(execution_.device, tokens, DType::Int32);
-  losses_ = token_buffer(execution_.device, tokens, parameters_.master_dtype());
-  if (spans_.count() > 1) {
-    span_states_ = std::make_unique<SpanStates>(execution_, model_, spans_.count(), spans_.sequence_tokens(),
-                                                config.memory.span_states_mib << 20);
-  }
   if (corpus.num_tokens(Split::Validation) > 0) {
     evaluator_ = std::make_unique<Evaluator>(
-        runtime_, model_,
+        runtime_, step_.model(),
         EvaluationData{corpus, Split::Validation, config.data.sequence_length, config.data.isolate_documents},
         EvaluationOptions{config.evaluate.sequences, *config.parallel.layout, mask_rule_of(config.model),
                           config.memory.span_tokens});
@@ -72,14 +54,14 @@ std::int64_t Trainer::begin() {
     const CheckpointReader reader = CheckpointReader::open(runtime_.world(), checkpoints_.step_folder(*newest));
     reader.read(runtime_.world(), state_.tensors());
     state_.progress = TrainingState::progress_from(reader.metadata());
-    parameters_.refresh_compute_copies();
+    parameters().refresh_compute_copies();
   } else if (!config_.train.initialise_from.empty()) {
     const StoredModelInfo origin =
-        read_initial_weights(runtime_.world(), config_, context_.tokenizer_digest, parameters_);
+        read_initial_weights(runtime_.world(), config_, context_.tokenizer_digest, parameters());
     log::info("starting with the weights of {}, step {}", origin.folder.string(), origin.step);
-    parameters_.refresh_compute_copies();
+    parameters().refresh_compute_copies();
   } else {
-    parameters_.initialise(static_cast<std::uint64_t>(config_.train.seed));
+    parameters().initialise(static_cast<std::uint64_t>(config_.train.seed));
   }
   if (evaluator_) evaluator_->rehearse();
   return state_.progress.step;
@@ -103,23 +85,19 @@ StepReport Trainer::step() {
   const double exposed_before_s = execution_.ring.transport.exposed_s();
   const std::int64_t step = state_.progress.step + 1;
 
-  parameters_.zero_gradients();
-  sums_.clear();
+  step_.begin();
   LossSum mine;
-  for (std::int64_t round = 0; round < num_rounds(); ++round) forward_backward(round, mine);
-  sums_.take_squares(StepSums::Of::ThisRank);
-  runtime_.world_transport().all_reduce(execution_.compute, parameters_.all_gradients(), execution_.scratch);
-  sums_.take_squares(StepSums::Of::AllRanks);
-  sums_.fetch();  // the one place of a step where the host waits for the device
-  mine.loss = sums_.loss();
+  for (std::int64_t i = 0; i < num_micro_batches(); ++i) step_.forward_backward(micro_batch(i, mine));
+  step_.sum_gradients();  // the one place of a step where the host waits for the device
+  mine.loss = step_.sums().loss();
   stop_if_not_finite(mine.loss);
   const double exposed_s = execution_.ring.transport.exposed_s() - exposed_before_s;
 
   // loss = sum over all ranks / all targets; so is the gradient
   const LossSum all = sum_over_ranks(mine);
   const double per_target = 1.0 / static_cast<double>(std::max<std::int64_t>(1, all.num_targets));
-  const double norm = per_target * sums_.gradient_norm();
-  optimizer_.update(config_.train, step, per_target * clip_factor(norm, config_.train.clip_norm));
+  const double norm = per_target * step_.sums().gradient_norm();
+  step_.update(step, per_target * clip_factor(norm, config_.train.clip_norm));
 
   TrainingProgress& progress = state_.progress;
   const std::int64_t tokens = config_.train.batch_sequences * config_.data.sequence_length;
@@ -137,50 +115,26 @@ StepReport Trainer::step() {
           .tokens_seen = progress.tokens_seen,
           .step_ms = 1e3 * step_s,
           .exposed_communication_ms = 1e3 * exposed_s,
-          .model_flops = model_flops(shape_, static_cast<double>(tokens), all.attended_pairs),
+          .model_flops = model_flops(shape(), static_cast<double>(tokens), all.attended_pairs),
           .eta_s = smoothed_step_s_ * static_cast<double>(config_.train.steps - step)};
 }
 
-// A span of the round-th sequence of this rank's ring in this step.
-void Trainer::load(std::int64_t round, std::int64_t span) {
-  TraceScope trace("trainer.load");
+// The tokens of a micro-batch: one sequence of this rank's ring in this step.
+SequenceInput Trainer::micro_batch(std::int64_t index, LossSum& sum) {
   const std::int64_t sequence =
-      state_.progress.loader_position + round * runtime_.grid().data_size() + runtime_.grid().data_index();
-  const SequenceLayout layout = spans_.layout(span);
-  loader_.load_into(sequence, layout.runs(execution_.ring.rank()), sequence_);
-  span_ = std::make_unique<Span>(layout, mask_rule_of(config_.model), execution_.ring.rank(),
-                                 sequence_.document_offsets, spans_.sequence_tokens());
-  const auto [tokens, targets] = batch();
-  execution_.device.copy(execution_.compute, tokens.data, sequence_.tokens.data(), tokens.size_bytes());
-  execution_.device.copy(execution_.compute, targets.data, sequence_.targets.data(), targets.size_bytes());
-}
-
-TokenBatch Trainer::batch() const {
-  return {tokens_.view().rows(0, span_->num_tokens()), targets_.view().rows(0, span_->num_tokens())};
-}
-
-void Trainer::forward_backward(std::int64_t round, LossSum& sum) {
-  if (!span_states_) return forward_backward_span(round, 0, nullptr, nullptr, sum);
-  span_states_->walk(
-      [&](std::int64_t span, SequenceFlow state) {
-        load(round, span);
-        model_.advance(*span_, batch().tokens, state);
-        enter("training");
-      },
-      [&](std::int64_t span, const SequenceState* before, SequenceState* d_state) {
-        forward_backward_span(round, span, before, d_state, sum);
-        enter("training");
-      });
-}
-
-void Trainer::forward_backward_span(std::int64_t round, std::int64_t span, const SequenceState* before,
-                                    SequenceState* d_state, LossSum& sum) {
-  load(round, span);
-  const TensorView losses = losses_.view().rows(0, span_->num_tokens());
-  model_.forward_backward(*span_, batch(), losses, before, d_state);
-  sums_.add_losses(losses);
-  sum.num_targets += sequence_.num_targets_local;
-  sum.attended_pairs += attended_pairs(shape_, *span_);
+      state_.progress.loader_position + index * runtime_.grid().data_size() + runtime_.grid().data_index();
+  const auto load = [this, sequence](const TokenRuns& runs) -> SpanInput {
+    loader_.load_into(sequence, runs, sequence_);
+    return {sequence_.tokens.data(), sequence_.targets.data(), sequence_.document_offsets};
+  };
+  const auto on_span = [this, &sum](const Span& span, SequenceInput::Pass pass) {
+    if (pass == SequenceInput::Pass::ForwardAndBackward) {
+      sum.num_targets += sequence_.num_targets_local;
+      sum.attended_pairs += attended_pairs(shape(), span);
+    }
+    if (step_.spans().count() > 1) enter("training");
+  };
+  return {load, on_span};
 }
 
 Trainer::LossSum Trainer::sum_over_ranks(const LossSum& mine) const {
@@ -207,11 +161,11 @@ void Trainer::obey(const StepActions& actions, const StepReport& report) {
 void Trainer::evaluate() {
   if (!evaluator_) return;
   enter("evaluation");
-  MemoryWatch watch(shape_.layers);
+  MemoryWatch watch(shape().layers);
   const bool has_memory = config_.model.has_memory();
-  if (has_memory) model_.watch(&watch);
+  if (has_memory) step_.model().watch(&watch);
   const EvaluationResult result = evaluator_->run();
-  model_.watch(nullptr);
+  step_.model().watch(nullptr);
   const std::int64_t step = state_.progress.step;
   log::info("step {:>7}    validation loss {:.4f} nats, {:.4f} bits per {}", step, result.loss, result.bits_per_unit(),
             corpus_.tokenizer().unit());
@@ -222,7 +176,7 @@ void Trainer::evaluate() {
 // Over all ranks.
 MemoryRecord Trainer::memory_record(const MemoryWatch& watch) {
   MemoryRecord record;
-  record.gate_histogram = gate_histogram(execution_, parameters_);
+  record.gate_histogram = gate_histogram(execution_, parameters());
   for (const double smallest : runtime_.world().all_gather(watch.smallest_normaliser())) {
     record.smallest_normaliser = std::min(record.smallest_normaliser, smallest);
   }

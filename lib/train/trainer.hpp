@@ -12,16 +12,13 @@
 
 #include "comm/stop_signal.hpp"
 #include "config/run_config.hpp"
-#include "core/sequence_spans.hpp"
 #include "infer/evaluator.hpp"
 #include "io/data_loader.hpp"
-#include "model/transformer.hpp"
 #include "runtime/runtime.hpp"
-#include "train/span_states.hpp"
 #include "train/step_actions.hpp"
 #include "train/step_report.hpp"
-#include "train/step_sums.hpp"
 #include "train/training_state.hpp"
+#include "train/training_step.hpp"
 
 namespace rondo {
 
@@ -44,9 +41,9 @@ class Trainer {
   /// One update from the next sequences; public for tests.
   StepReport step();
   TrainingState& state() { return state_; }
-  ParameterSet& parameters() { return parameters_; }
+  ParameterSet& parameters() { return step_.parameters(); }
   const RunConfig& config() const { return config_; }
-  const TransformerShape& shape() const { return shape_; }
+  const TransformerShape& shape() const { return step_.shape(); }
 
   /// Called on rank 0 after every step.
   std::function<void(const StepReport&)> on_step;
@@ -62,13 +59,9 @@ class Trainer {
     double attended_pairs = 0;
   };
   /// Sequences of a step that this rank's ring works on.
-  std::int64_t num_rounds() const { return config_.train.batch_sequences / runtime_.grid().data_size(); }
-  void load(std::int64_t round, std::int64_t span);
-  void forward_backward(std::int64_t round, LossSum& sum);
-  void forward_backward_span(std::int64_t round, std::int64_t span, const SequenceState* before, SequenceState* d_state,
-                             LossSum& sum);
-  /// This rank's tokens and targets of the span at hand.
-  TokenBatch batch() const;
+  std::int64_t num_micro_batches() const { return config_.train.batch_sequences / runtime_.grid().data_size(); }
+  /// What its targets and pairs are is added to `sum`.
+  SequenceInput micro_batch(std::int64_t index, LossSum& sum);
   LossSum sum_over_ranks(const LossSum& mine) const;
   void stop_if_not_finite(double my_loss);
   void obey(const StepActions& actions, const StepReport& report);
@@ -84,23 +77,15 @@ class Trainer {
   const TokenCorpus& corpus_;
   const StopSignal& stop_;
 
-  TransformerShape shape_;
-  SequenceSpans spans_;
-  ParameterSet parameters_;
-  AdamW optimizer_;
-  Transformer model_;
-  StepSums sums_;
+  TrainingStep step_;
   TrainingState state_;
   DataLoader loader_;
-  std::unique_ptr<SpanStates> span_states_;  // none when a sequence is one span
-  std::unique_ptr<Evaluator> evaluator_;     // none when there is no validation part
+  std::unique_ptr<Evaluator> evaluator_;  // none when there is no validation part
   CheckpointStore checkpoints_;
   CheckpointContext context_;
   StepPlanner planner_;
 
   LoadedSequence sequence_;  // this rank's share of the span at hand
-  Buffer tokens_, targets_, losses_;
-  std::unique_ptr<Span> span_;
   double smoothed_step_s_ = 0;
 };
 

@@ -128,6 +128,28 @@ TEST(AttentionMask, CoversRunsAsCountingPairsSays) {
   }
 }
 
+// A loop over the queries would take minutes.
+TEST(AttentionMask, CountsThePairsOfALongSequence) {
+  constexpr std::int64_t kTokens = std::int64_t{1} << 31;
+  const AttentionMask causal({.causal = true}, kTokens), window({.window = 1000}, kTokens);
+  const AttentionMask segments({.segment_tokens = 1 << 20, .window_segments = 1}, kTokens);
+  const TokenRuns all = TokenRuns::contiguous(0, kTokens);
+  const auto triangle = [](std::int64_t n) { return n * (n + 1) / 2; };
+  EXPECT_EQ(count_pairs(causal.view(), all, all), triangle(kTokens));
+  EXPECT_EQ(count_pairs(window.view(), all, all), 1000 * kTokens - triangle(999));
+  EXPECT_EQ(count_pairs(segments.view(), all, all), 2048 * triangle(1 << 20) + 2047 * (std::int64_t{1} << 40));
+  std::int64_t striped = 0;
+  for (const std::int64_t q : {0, 1, 2}) {
+    for (const std::int64_t k : {0, 1, 2}) {
+      TokenRuns queries, keys;
+      queries.append(q, 3, (kTokens - q + 2) / 3);
+      keys.append(k, 3, (kTokens - k + 2) / 3);
+      striped += count_pairs(causal.view(), queries, keys);
+    }
+  }
+  EXPECT_EQ(striped, triangle(kTokens));
+}
+
 TEST(AttentionMask, ClipsAnIntervalToTheIndicesOfARun) {
   const TokenRun run{.global_first = 10, .stride = 3, .count = 4, .local_first = 0};  // 10 13 16 19
   EXPECT_EQ(clip_to_run({0, 10}, run).end, 0);

@@ -40,7 +40,7 @@ ARROWS = {
     "model": ("core", "config", "comm", "kernels", "runtime"),
     "infer": ("core", "config", "comm", "kernels", "io", "runtime", "model"),
     "train": ("core", "config", "comm", "kernels", "io", "runtime", "model", "infer"),
-    "plan": ("core", "config", "comm", "kernels", "runtime", "model"),
+    "plan": ("core", "config", "comm", "kernels", "io", "runtime", "model", "infer", "train"),
     "report": ("core",),
 }
 FORBIDDEN_FOLDERS = {"utils", "util", "common", "misc", "helpers"}

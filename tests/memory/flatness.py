@@ -57,6 +57,7 @@ class Flatness(unittest.TestCase):
         (cls.folder / "run.toml").write_text(CONFIG)
         cls.run_program([PROGRAM, "prepare", "text.txt", "--output", "corpus.h5", "--tokenizer", "bytes"])
         cls.metrics = {ranks: cls.train(ranks) for ranks in RANKS}
+        cls.estimates = {ranks: cls.estimate(ranks) for ranks in RANKS}
         cls.idle = {ranks: int(cls.run_program(cls.launch(ranks, IDLE))) for ranks in RANKS}
         cls.show()
 
@@ -70,22 +71,32 @@ class Flatness(unittest.TestCase):
     def launch(ranks, *command):
         return [MPIEXEC, "-np", str(ranks), "--oversubscribe", "--bind-to", "none", *command]
 
+    @staticmethod
+    def settings(ranks, changes):
+        keys = [f"data.sequence_length={ranks * TOKENS_PER_RANK}", *changes]
+        return [word for key in keys for word in ("--set", key)]
+
     @classmethod
-    def train(cls, ranks):
-        run = f"run-{ranks}"
-        cls.run_program(cls.launch(ranks, PROGRAM, "train", "run.toml", "--run", run, "--set",
-                                   f"data.sequence_length={ranks * TOKENS_PER_RANK}"))
+    def train(cls, ranks, run=None, changes=()):
+        run = run or f"run-{ranks}"
+        cls.run_program(cls.launch(ranks, PROGRAM, "train", "run.toml", "--run", run, *cls.settings(ranks, changes)))
         lines = [json.loads(line) for line in (cls.folder / run / "metrics.jsonl").read_text().splitlines()]
         return [line for line in lines if "peak_bytes" in line][-1]
 
     @classmethod
+    def estimate(cls, ranks, changes=()):
+        """Bytes that a rank will take, by `rondo check`."""
+        done = cls.run_program([PROGRAM, "check", "run.toml", "--ranks", str(ranks), "--json", *cls.settings(ranks, changes)])
+        return json.loads(done)["memory_bytes_per_rank"]
+
+    @classmethod
     def show(cls):
         uses = [use for use in cls.metrics[1]["peak_bytes"] if any(cls.metrics[r]["peak_bytes"][use] for r in RANKS)]
-        print("ranks", *uses, "total", "resident", "idle", "resident-idle", sep="\t")
+        print("ranks", *uses, "total", "estimated", "resident", "idle", "resident-idle", sep="\t")
         for ranks in RANKS:
             line = cls.metrics[ranks]
-            print(ranks, *(line["peak_bytes"][use] for use in uses), line["peak_total_bytes"], line["peak_resident_bytes"],
-                  cls.idle[ranks], cls.own_resident(ranks), sep="\t", flush=True)
+            print(ranks, *(line["peak_bytes"][use] for use in uses), line["peak_total_bytes"], cls.estimates[ranks],
+                  line["peak_resident_bytes"], cls.idle[ranks], cls.own_resident(ranks), sep="\t", flush=True)
 
     @classmethod
     def own_resident(cls, ranks):
@@ -98,6 +109,19 @@ class Flatness(unittest.TestCase):
 
     def test_bytes_by_use_are_flat(self):
         self.expect_flat({ranks: self.metrics[ranks]["peak_total_bytes"] for ranks in RANKS}, 0.01)
+
+    def test_the_estimate_is_what_a_rank_takes(self):
+        for ranks in RANKS:
+            measured = self.metrics[ranks]["peak_total_bytes"]
+            self.assertLessEqual(abs(self.estimates[ranks] - measured), 0.03 * measured, f"{ranks} ranks")
+
+    # What the process holds beside its device memory - libraries, compiled products, MPI's own - is the same for any model. So
+    # more tokens add to the resident bytes what the estimate adds.
+    def test_resident_bytes_grow_as_the_estimate_says(self):
+        more = [f"data.sequence_length={4 * TOKENS_PER_RANK}"]  # of one rank
+        grown = self.train(1, "run-long", more)["peak_resident_bytes"] - self.metrics[1]["peak_resident_bytes"]
+        estimated = self.estimate(1, more) - self.estimates[1]
+        self.assertLessEqual(abs(grown - estimated), 0.05 * estimated, f"{grown} bytes, estimated {estimated}")
 
     def test_shares_of_other_ranks_take_the_same_for_any_ring(self):
         slots = [self.metrics[ranks]["peak_bytes"]["key_value_slots"] for ranks in RANKS if ranks > 1]

@@ -2,11 +2,9 @@
 // What the memory of a rank depends on, by the ledger of its device: its own tokens, linearly, and no product of them with the
 // sequence, the vocabulary or the feed-forward dimension; and nothing of training when a model is only used.
 #include <gtest/gtest.h>
-#include <utility>
 
 #include "kernels/cpu/backend.hpp"
 #include "model/transformer.hpp"
-#include "plan/cost_estimate.hpp"
 #include "tests/support/execution.hpp"
 #include "tests/support/guarded_device.hpp"
 
@@ -38,9 +36,9 @@ class Rank {
     parameters_.initialise(3);
   }
 
-  void train(std::int64_t tokens, std::int64_t segment_tokens = 0) {
+  void train(std::int64_t tokens) {
     const Buffers b(execution_.device(), tokens);
-    model_.forward_backward(span_of(tokens, segment_tokens), {b.tokens.view(), b.targets.view()}, b.losses.view());
+    model_.forward_backward(span_of(tokens), {b.tokens.view(), b.targets.view()}, b.losses.view());
   }
   void evaluate(std::int64_t tokens) {
     const Buffers b(execution_.device(), tokens);
@@ -63,10 +61,8 @@ class Rank {
       for (const Buffer* buffer : {&tokens, &targets}) device.fill_zero(stream, buffer->data(), buffer->size_bytes());
     }
   };
-  static Span span_of(std::int64_t tokens, std::int64_t segment_tokens = 0) {
-    const AttentionMask::Rule window{.causal = true, .window = 32};
-    const AttentionMask::Rule segments{.causal = true, .segment_tokens = segment_tokens};
-    return Span(SequenceLayout(tokens, 1, LayoutKind::Contiguous), segment_tokens > 0 ? segments : window, 0);
+  static Span span_of(std::int64_t tokens) {
+    return Span(SequenceLayout(tokens, 1, LayoutKind::Contiguous), {.causal = true, .window = 32}, 0);
   }
 
   test::TestExecution execution_;
@@ -76,7 +72,7 @@ class Rank {
 
 std::int64_t workspace_of_training(const TransformerShape& shape, DType compute, std::int64_t tokens) {
   Rank rank(shape, compute, ParameterUse::Training);
-  rank.train(tokens, shape.segments.segment_tokens);
+  rank.train(tokens);
   return rank.workspace();
 }
 
@@ -118,50 +114,6 @@ TEST_P(WorkspaceOfTraining, GrowsByAtMostFiveRowsOfTheModelForEveryToken) {
   const std::int64_t of_64_columns = growth(128) - growth(64);
   EXPECT_GT(of_64_columns, 0);
   EXPECT_LE(of_64_columns, 5 * 64 * static_cast<std::int64_t>(size_of(GetParam())));
-}
-
-/// What the plan says of a token is what it takes, within what the CPU's kernels take themselves.
-void expect_growth_as_planned(const TransformerShape& shape, ModelConfig model, DType compute) {
-  RunConfig config;
-  config.model = std::move(model);
-  config.model.vocabulary_size = 256;
-  config.memory = {.ffn_chunk_tokens = kChunk, .head_chunk_tokens = kChunk};
-  config.precision.compute = compute == DType::Bf16 ? ComputePrecision::Bf16 : ComputePrecision::Fp32;
-  config.parallel = {.ring = 1, .layout = LayoutKind::Contiguous, .device = DeviceChoice::Cpu};
-  const auto planned = [&](std::int64_t tokens) {
-    config.data.sequence_length = tokens;
-    return estimate_cost(config).memory_bytes[static_cast<std::size_t>(MemoryUse::Workspace)];
-  };
-  const auto slope = static_cast<double>((planned(2 * kTokens) - planned(kTokens)) / kTokens);
-  const auto measured = static_cast<double>(growth_per_token(shape, compute));
-  EXPECT_GE(slope, 0.95 * measured) << "d_model " << shape.d_model;
-  EXPECT_LE(slope, 1.1 * measured) << "d_model " << shape.d_model;
-}
-
-ModelConfig config_of(std::int64_t d_model, std::int64_t d_ff) {
-  return {.layers = 2, .d_model = d_model, .heads = 2, .kv_heads = 1, .head_dim = 16, .d_ff = d_ff};
-}
-
-TEST_P(WorkspaceOfTraining, GrowsAsThePlanSays) {
-  struct Case {
-    std::int64_t d_model, d_ff;
-  };
-  for (const auto [d_model, d_ff] : {Case{64, 96}, Case{128, 32}, Case{16, 512}}) {
-    expect_growth_as_planned(shape_with(d_model, d_ff, 256), config_of(d_model, d_ff), GetParam());
-  }
-}
-
-// The same for a model with a memory, in whose backward pass attention takes most.
-TEST_P(WorkspaceOfTraining, GrowsWithAMemoryAsThePlanSays) {
-  constexpr std::int64_t kSegment = 256;
-  TransformerShape shape = shape_with(64, 96, 256);
-  shape.attention = {LayerAttention::Infini};
-  shape.segments = {.segment_tokens = kSegment, .memory_rule = MemoryRule::Delta};
-  ModelConfig model = config_of(64, 96);
-  model.attention = {AttentionKind::Infini};
-  model.segment_tokens = kSegment;
-  model.memory_rule = MemoryRuleChoice::Delta;
-  expect_growth_as_planned(shape, model, GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, WorkspaceOfTraining, testing::Values(DType::Fp32, DType::Bf16),

@@ -81,12 +81,13 @@ class TrainingWorld {
       : config_(tiny_config(folder / "corpus.h5", group.size(), changes)),
         corpus_(config_.data.corpus),
         stop_(group),
-        runtime_(group, {.device = DeviceChoice::Reference, .ring = config_.parallel.ring, .threads = 1}),
+        runtime_(group, {.device = config_.parallel.device, .ring = config_.parallel.ring, .threads = 1}),
         trainer_(runtime_, config_, corpus_, stop_, checkpoints) {
     trainer_.begin();
   }
 
   Trainer& trainer() { return trainer_; }
+  Runtime& runtime() { return runtime_; }
   const RunConfig& config() const { return config_; }
   /// The losses of the next steps.
   std::vector<double> losses(int steps) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "train/attention_kernels.hpp"
+#include "plan/attention_kernels.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one rank computes in a training step, and all the device memory that it takes: model, optimizer, sums. It knows neither
+// corpus, files nor the control plane, so that a plan can run it on a device without memory.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "config/run_config.hpp"
+#include "core/sequence_spans.hpp"
+#include "model/transformer.hpp"
+#include "train/adamw.hpp"
+#include "train/span_states.hpp"
+#include "train/step_sums.hpp"
+
+namespace rondo {
+
+/// This rank's tokens of a span, in host memory, and the documents of the whole sequence.
+struct SpanInput {
+  const std::int32_t* tokens = nullptr;   // in the local order of the runs
+  const std::int32_t* targets = nullptr;  // what follows each
+  std::span<const std::int64_t> document_offsets = {};
+};
+
+/// Where the tokens of one sequence come from.
+struct SequenceInput {
+  /// The tokens at some positions. They stay until the next call.
+  std::function<SpanInput(const TokenRuns& runs)> load;
+  /// Called where the device has been given a pass over a span; the second kind counts in the loss.
+  enum class Pass { Forward, ForwardAndBackward };
+  std::function<void(const Span& span, Pass pass)> on_span;
+};
+
+class TrainingStep {
+ public:
+  /// @param world   between all ranks, which hold the same parameters
+  /// @param config  resolved. All references outlive this.
+  TrainingStep(Execution& execution, Transport& world, const RunConfig& config);
+
+  /// A step begins: gradients and sums are 0.
+  void begin();
+  /// Adds the gradients and losses of one sequence of this rank's ring: span by span, or all at once.
+  void forward_backward(const SequenceInput& input);
+  /// Sums the gradients over all ranks. Waits for the device, the one time in a step: sums() can be read from then on.
+  void sum_gradients();
+  /// @param step 1 for the first update
+  void update(std::int64_t step, double gradient_scale) { optimizer_.update(config_.train, step, gradient_scale); }
+
+  /// Brings a span of a sequence to the device: span() and batch() from now on.
+  void load(const SequenceInput& input, std::int64_t span);
+  const Span& span() const { return *span_; }
+  TokenBatch batch() const;
+
+  const StepSums& sums() const { return sums_; }
+  const TransformerShape& shape() const { return shape_; }
+  const SequenceSpans& spans() const { return spans_; }
+  ParameterSet& parameters() { return parameters_; }
+  AdamW& optimizer() { return optimizer_; }
+  Transformer& model() { return model_; }
+
+ private:
+  void forward_backward_span(const SequenceInput& input, std::int64_t span, const SequenceState* before,
+                             SequenceState* d_state);
+
+  Execution& execution_;
+  Transport& world_;
+  const RunConfig& config_;
+  TransformerShape shape_;
+  SequenceSpans spans_;
+  ParameterSet parameters_;
+  AdamW optimizer_;
+  Transformer model_;
+  StepSums sums_;
+  Buffer tokens_, targets_, losses_;         // [T] of the largest span
+  std::unique_ptr<SpanStates> span_states_;  // none when a sequence is one span
+  std::unique_ptr<Span> span_;
+};
+
+}  // namespace rondo
