@@ -11,6 +11,10 @@ namespace rondo {
 
 namespace {
 
+constexpr Activation kOut{"attention_out", true}, kLse{"attention_lse", true};
+// States are small and always kept: without them the scan over ranks would be done again.
+constexpr Activation kMatrix{"memory_matrix"}, kNormaliser{"memory_normaliser"}, kDecay{"memory_decay"};
+
 const std::vector<double> kNotTurned;  // no frequencies
 
 TensorView rows_at(const MemoryChain& chain, const TensorView& all, const KeyTransfer& transfer) {
@@ -31,78 +35,83 @@ InfiniAttention::InfiniAttention(Execution& execution, const TransformerShape& s
       inverse_frequencies_(rope_inverse_frequencies(shape)),
       memory_(execution, shape.segments.memory_rule) {}
 
-AttentionTape InfiniAttention::forward(const Span& span, const LayerWeights& w, const TensorView& qkv, StateFlow state,
-                                       const LayerActivations& kept) {
+const AttentionTape& InfiniAttention::forward(const AttentionInput& in, LayerState* state_after,
+                                              const LayerActivations& kept) {
   TraceScope trace("infini_attention.forward");
-  const auto* before = dynamic_cast<const InfiniState*>(state.before);
-  auto* after = dynamic_cast<InfiniState*>(state.after);
+  const Span& span = in.span;
+  const auto* before = dynamic_cast<const InfiniState*>(in.before);
+  auto* after = dynamic_cast<InfiniState*>(state_after);
   const std::int64_t T = span.num_tokens(), N = shape_.heads, G = shape_.kv_heads, D = shape_.head_dim;
   const DType sum = accumulator_of(compute_);
-  const auto mine = static_cast<std::int64_t>(span.memory().mine().size());
-  const auto runs = static_cast<std::int64_t>(span.memory().runs().size());
-  AttentionTape tape;
-  tape.carry = {kept.place(Activation::AttentionOut, sum, {T, N, D}),
-                kept.place(Activation::AttentionLse, sum, {N, T})};
-  tape.before.m = kept.place(Activation::MemoryMatrix, DType::Fp64, {mine, G, D, D});
-  tape.before.z = kept.place(Activation::MemoryNormaliser, DType::Fp64, {mine, G, D});
-  if (memory_.has_decays()) tape.before.decays = kept.place(Activation::MemoryDecay, sum, {runs, G, D, D});
+  const auto mine = static_cast<std::int64_t>(chain_of(span).mine().size());
+  const auto runs = static_cast<std::int64_t>(chain_of(span).runs().size());
+  Tape& tape = tape_;
+  tape.carry = {kept.place(kOut, sum, {T, N, D}), kept.place(kLse, sum, {N, T})};
+  tape.before.m = kept.place(kMatrix, DType::Fp64, {mine, G, D, D});
+  tape.before.z = kept.place(kNormaliser, DType::Fp64, {mine, G, D});
+  if (memory_.has_decays()) tape.before.decays = kept.place(kDecay, sum, {runs, G, D, D});
   tape.read = {execution_.scratch.take(sum, {T, N, D}), execution_.scratch.take(sum, {N, T})};
-  tape.sight = split(span, qkv, before);
+  tape.sight = split(span, in.qkv, before);
   {
     Arena::Scope scope(execution_.scratch);
     const MemoryTokens tokens = tokens_of(span, tape.sight);
     MemoryState behind = memory_of(after);
-    if (watch_ != nullptr && !behind.m) {
+    if (observer_ != nullptr && !behind.m) {
       behind = {execution_.scratch.take(DType::Fp64, {G, D, D}), execution_.scratch.take(DType::Fp64, {G, D})};
     }
     CompressiveMemory::Scan scan = memory_.start(tokens, memory_of(before), tape.before, behind);
     attend(span, tape.sight, tape.carry);  // while the states of the runs travel
     memory_.finish(tokens, scan, memory_of(before), tape.before, tape.read, behind);
-    if (watch_ != nullptr) watch_->look(execution_, kept.layer(), tape.read.normaliser, behind.m);
+    if (observer_ != nullptr) {
+      observer_->observe(execution_, kept.layer(), kReadNormaliser, tape.read.normaliser);
+      observer_->observe(execution_, kept.layer(), kMemory, behind.m);
+    }
     if (after != nullptr) carry_on(span, tape.sight, before, *after);
   }
-  tape.heads_out = mix(w, tape);
+  tape.heads_out = mix(in.weights, tape);
   return tape;
 }
 
-AttentionTape InfiniAttention::rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv,
-                                             const LayerState* before, const LayerActivations& kept) {
+const AttentionTape& InfiniAttention::rematerialize(const AttentionInput& in, const LayerActivations& kept) {
   TraceScope trace("infini_attention.rematerialize");
-  const std::int64_t T = span.num_tokens(), N = shape_.heads, D = shape_.head_dim;
+  const std::int64_t T = in.span.num_tokens(), N = shape_.heads, D = shape_.head_dim;
   const DType sum = accumulator_of(compute_);
-  const auto out = kept.fetch(Activation::AttentionOut), lse = kept.fetch(Activation::AttentionLse);
-  if (!out || !lse) return forward(span, w, qkv, {before, nullptr}, kept);
-  AttentionTape tape;
+  const auto out = kept.fetch(kOut), lse = kept.fetch(kLse);
+  if (!out || !lse) return forward(in, nullptr, kept);
+  Tape& tape = tape_;
   tape.carry = {*out, *lse};
-  tape.before.m = *kept.fetch(Activation::MemoryMatrix);
-  tape.before.z = *kept.fetch(Activation::MemoryNormaliser);
-  if (memory_.has_decays()) tape.before.decays = *kept.fetch(Activation::MemoryDecay);
+  tape.before.m = *kept.fetch(kMatrix);
+  tape.before.z = *kept.fetch(kNormaliser);
+  if (memory_.has_decays()) tape.before.decays = *kept.fetch(kDecay);
   tape.read = {execution_.scratch.take(sum, {T, N, D}), execution_.scratch.take(sum, {N, T})};
-  tape.sight = split(span, qkv, dynamic_cast<const InfiniState*>(before));
+  tape.sight = split(in.span, in.qkv, dynamic_cast<const InfiniState*>(in.before));
   {
     Arena::Scope scope(execution_.scratch);
-    memory_.read_again(tokens_of(span, tape.sight), tape.before, tape.read);
+    memory_.read_again(tokens_of(in.span, tape.sight), tape.before, tape.read);
   }
-  tape.heads_out = mix(w, tape);
+  tape.heads_out = mix(in.weights, tape);
   return tape;
 }
 
 // heads_out = g read + (1 - g) local, in the compute type.
-TensorView InfiniAttention::mix(const LayerWeights& w, const AttentionTape& tape) {
+TensorView InfiniAttention::mix(const LayerWeights& w, const Tape& tape) {
   const TensorView& local = tape.carry.out;
   const TensorView out = execution_.scratch.take(compute_, local.shape);
   execution_.backend.memory_gate_forward(execution_.compute, {local, tape.read, w.memory_gate.value, out});
   return out.reshaped({local.shape[0], shape_.attention_columns()});
 }
 
-void InfiniAttention::backward(const Span& span, const LayerWeights& w, const TensorView&, const AttentionTape& tape,
-                               const LayerState* state_before, LayerState* state_gradient, const TensorView& d_out,
-                               const TensorView& d_qkv) {
+void InfiniAttention::backward(const AttentionInput& in, const AttentionTape& of_forward,
+                               const AttentionGradients& gradients) {
   TraceScope trace("infini_attention.backward");
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(scratch);
-  const auto* before = dynamic_cast<const InfiniState*>(state_before);
-  auto* d_state = dynamic_cast<InfiniState*>(state_gradient);
+  const Span& span = in.span;
+  const LayerWeights& w = in.weights;
+  const auto& tape = dynamic_cast<const Tape&>(of_forward);
+  const TensorView &d_out = gradients.d_out, &d_qkv = gradients.d_qkv;
+  const auto* before = dynamic_cast<const InfiniState*>(in.before);
+  auto* d_state = dynamic_cast<InfiniState*>(gradients.d_state);
   const DType sum = accumulator_of(compute_);
   const Sight& sight = tape.sight;
   const MemoryTokens tokens = tokens_of(span, sight);
@@ -121,11 +130,11 @@ void InfiniAttention::backward(const Span& span, const LayerWeights& w, const Te
   const TensorView delta = scratch.take(sum, tape.carry.lse.shape);  // [N, T]
   backend.attention_delta(compute, {tape.carry.out, d_local, delta});
   backend.block_attention_backward(compute, {sight.q_turned, sight.keys.k_turned, sight.keys.v, d_local, tape.carry.lse,
-                                             delta, span.runs(), span.memory().keys(), span.segment_mask(), scale_,
-                                             d.q_turned, d.keys.k_turned, d.keys.v, scratch, tape.carry.out});
+                                             delta, span.runs(), chain_of(span).keys(), mask(span), scale_, d.q_turned,
+                                             d.keys.k_turned, d.keys.v, scratch, tape.carry.out});
   memory_.finish_backward(tokens, scan, tape.before, tape.read, d_read, memory_of(d_state), d.q, d.keys.k, d.keys.v);
   if (d_state != nullptr) carry_back(span, d, before, *d_state);
-  return_gradients(span.memory(), d.keys);
+  return_gradients(chain_of(span), d.keys);
 
   // d_qkv = split^T of what was turned and of what was not; values count once
   const TensorView turned = sum == d_qkv.dtype ? d_qkv : scratch.take(sum, d_qkv.shape);
@@ -148,7 +157,7 @@ Sight InfiniAttention::split(const Span& span, const TensorView& qkv, const Infi
   backend.qkv_split_forward(compute, {qkv, own.q, own.keys.k, own.keys.v, span.runs(), kNotTurned});
   backend.qkv_split_forward(compute,
                             {qkv, own.q_turned, own.keys.k_turned, own.keys.v, span.runs(), inverse_frequencies_});
-  const MemoryChain& chain = span.memory();
+  const MemoryChain& chain = chain_of(span);
   if (chain.keys() == span.runs() && chain.transfers().empty()) return own;
   const Sight all{own.q,
                   own.q_turned,
@@ -163,10 +172,10 @@ Sight InfiniAttention::split(const Span& span, const TensorView& qkv, const Infi
 
 void InfiniAttention::carry_on(const Span& span, const Sight& sight, const InfiniState* before, InfiniState& after) {
   auto& [device, backend, compute, scratch, ring] = execution_;
-  const MemoryChain& chain = span.memory();
+  const MemoryChain& chain = chain_of(span);
   const KeyInterval next = chain.next_sight();
   const std::int64_t count = next.end - next.begin;
-  if (count == 0) return after.see(next);
+  if (count == 0) return after.set_key_range(next);
   Arena::Scope scope(scratch);
   const KeyRows keys = take_keys(count, compute_);  // `after` may be `before`
   if (const std::int64_t old = span.layout().first_position() - next.begin; old > 0) {
@@ -182,23 +191,23 @@ void InfiniAttention::carry_on(const Span& span, const Sight& sight, const Infin
     if (ring.size() == 1) continue;
     for (const TensorView& view : to.each()) ring.transport.broadcast(compute, view, run.rank);
   }
-  after.see(next);
+  after.set_key_range(next);
   copy(keys, after.rows(next));
 }
 
 void InfiniAttention::carry_back(const Span& span, const Sight& d, const InfiniState* before, InfiniState& d_state) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(scratch);
-  const MemoryChain& chain = span.memory();
+  const MemoryChain& chain = chain_of(span);
   const std::int64_t first = span.layout().first_position();
-  const KeyInterval behind = d_state.sight();
+  const KeyInterval behind = d_state.key_range();
   for (const std::size_t mine : chain.mine()) {
     const KeyInterval part = intersection(chain.runs()[mine], behind);
     if (part.begin >= part.end) continue;
     add(d_state.rows(part), d.keys.rows(index_of(chain.keys(), part.begin), part.end - part.begin));
   }
-  const KeyInterval sight = before != nullptr ? before->sight() : KeyInterval{};
-  if (sight.begin == sight.end) return d_state.see(sight);
+  const KeyInterval sight = before != nullptr ? before->key_range() : KeyInterval{};
+  if (sight.begin == sight.end) return d_state.set_key_range(sight);
   // each rank's share of the gradient of what was carried into the span, and what went by the span
   const KeyRows sums = take_keys(sight.end - sight.begin, accumulator_of(compute_));
   for (const TensorView& view : sums.each()) device.fill_zero(compute, view.data, view.size_bytes());
@@ -212,15 +221,15 @@ void InfiniAttention::carry_back(const Span& span, const Sight& d, const InfiniS
     const KeyInterval passed{behind.begin, first};
     add(d_state.rows(passed), sums.rows(passed.begin - sight.begin, passed.end - passed.begin));
   }
-  d_state.see(sight);
+  d_state.set_key_range(sight);
   copy(sums, d_state.rows(sight));
 }
 
 void InfiniAttention::attend(const Span& span, const Sight& sight, const SoftmaxCarry& carry) {
   RingAttention::empty_carry(execution_, carry);
   execution_.backend.block_attention_forward(
-      execution_.compute, {sight.q_turned, sight.keys.k_turned, sight.keys.v, span.runs(), span.memory().keys(),
-                           span.segment_mask(), scale_, carry, execution_.scratch});
+      execution_.compute, {sight.q_turned, sight.keys.k_turned, sight.keys.v, span.runs(), chain_of(span).keys(),
+                           mask(span), scale_, carry, execution_.scratch});
 }
 
 KeyRows InfiniAttention::take_keys(std::int64_t count, DType dtype) {
@@ -240,7 +249,7 @@ void InfiniAttention::add(const KeyRows& from, const KeyRows& to) {
 }
 
 TensorView InfiniAttention::among_all(const Span& span, const TensorView& own) {
-  const TokenRuns& keys = span.memory().keys();
+  const TokenRuns& keys = chain_of(span).keys();
   const TensorView all = execution_.scratch.take(own.dtype, {keys.num_tokens(), own.shape[1], own.shape[2]});
   for (const TokenRun& run : span.runs()) {
     const TensorView from = own.rows(run.local_first, run.count);
@@ -251,7 +260,7 @@ TensorView InfiniAttention::among_all(const Span& span, const TensorView& own) {
 }
 
 TensorView InfiniAttention::own_of(const Span& span, const TensorView& all) {
-  const TokenRuns& keys = span.memory().keys();
+  const TokenRuns& keys = chain_of(span).keys();
   if (keys == span.runs()) return all;
   const TensorView own = execution_.scratch.take(all.dtype, {span.num_tokens(), all.shape[1], all.shape[2]});
   for (const TokenRun& run : span.runs()) {

@@ -8,29 +8,33 @@
 
 #include "model/attention_layer.hpp"
 #include "model/infini_state.hpp"
-#include "model/memory_watch.hpp"
 #include "model/transformer_shape.hpp"
 
 namespace rondo {
+
+/// What layers of Infini-attention show to an observer: sigma(q) z [N, T], 0 where nothing is read; M [G, D, D] after the span.
+inline constexpr std::string_view kReadNormaliser = "read_normaliser", kMemory = "memory";
 
 class InfiniAttention final : public AttentionLayer {
  public:
   InfiniAttention(Execution& execution, const TransformerShape& shape, DType compute);
 
-  AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, StateFlow state,
-                        const LayerActivations& kept) override;
-  AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv, const LayerState* before,
-                              const LayerActivations& kept) override;
-  void backward(const Span& span, const LayerWeights& w, const TensorView& qkv, const AttentionTape& tape,
-                const LayerState* before, LayerState* d_state, const TensorView& d_out,
-                const TensorView& d_qkv) override;
+  const AttentionTape& forward(const AttentionInput& in, LayerState* after, const LayerActivations& kept) override;
+  const AttentionTape& rematerialize(const AttentionInput& in, const LayerActivations& kept) override;
+  void backward(const AttentionInput& in, const AttentionTape& tape, const AttentionGradients& gradients) override;
+
+  AttentionMaskView mask(const Span& span) const override { return span.mask(shape_.segments.mask_rule()); }
   std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) override;
   std::unique_ptr<LayerState> make_state_gradient(std::int64_t capacity_tokens) override;
 
-  /// Shows it every forward pass from now on; null: no more.
-  void watch(MemoryWatch* watch) { watch_ = watch; }
-
  private:
+  struct Tape final : AttentionTape {
+    SoftmaxCarry carry;  // final, of the keys in the window
+    Sight sight;
+    MemoryRead read;
+    MemoryBefore before;
+  };
+  const MemoryChain& chain_of(const Span& span) const { return span.plan<MemoryChain>(shape_.segments.mask_rule()); }
   std::unique_ptr<LayerState> make_state_of(DType dtype, std::int64_t capacity_tokens);
 
   Sight split(const Span& span, const TensorView& qkv, const InfiniState* before);
@@ -39,9 +43,9 @@ class InfiniAttention final : public AttentionLayer {
   /// The same backwards: d += gradients of what was carried on; d_state becomes the gradient of what came before the span.
   void carry_back(const Span& span, const Sight& d, const InfiniState* before, InfiniState& d_state);
   void attend(const Span& span, const Sight& sight, const SoftmaxCarry& carry);
-  TensorView mix(const LayerWeights& w, const AttentionTape& tape);
+  TensorView mix(const LayerWeights& w, const Tape& tape);
   MemoryTokens tokens_of(const Span& span, const Sight& sight) const {
-    return {span.memory(), sight.q, sight.keys.k, sight.keys.v};
+    return {chain_of(span), sight.q, sight.keys.k, sight.keys.v};
   }
 
   KeyRows take_keys(std::int64_t count, DType dtype);
@@ -67,7 +71,7 @@ class InfiniAttention final : public AttentionLayer {
   double scale_;
   std::vector<double> inverse_frequencies_;
   CompressiveMemory memory_;
-  MemoryWatch* watch_ = nullptr;
+  Tape tape_;
 };
 
 }  // namespace rondo

@@ -46,9 +46,9 @@ class InfiniState final : public LayerState {
                                                                 positions.end - positions.begin);
   }
 
-  KeyInterval sight() const override { return sight_; }
+  KeyInterval key_range() const override { return sight_; }
   std::int64_t capacity_tokens() const override { return k_.view().shape[0]; }
-  void see(const KeyInterval& positions) override {
+  void set_key_range(const KeyInterval& positions) override {
     ensure(positions.end - positions.begin <= capacity_tokens(), "what is in sight fits the state");
     sight_ = positions;
   }
@@ -63,7 +63,7 @@ class InfiniState final : public LayerState {
   std::int64_t size_bytes() const override {
     return static_cast<std::int64_t>(m_.size_bytes() + z_.size_bytes() + 3 * k_.size_bytes());
   }
-  void forget(Device& device, Stream& stream) override {
+  void reset_memory(Device& device, Stream& stream) override {
     for (const Buffer* buffer : {&m_, &z_}) device.fill_zero(stream, buffer->data(), buffer->size_bytes());
   }
 

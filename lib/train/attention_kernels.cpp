@@ -6,6 +6,7 @@
 #include <set>
 #include <sstream>
 
+#include "model/memory_chain.hpp"
 #include "model/shape_of.hpp"
 #include "model/span.hpp"
 
@@ -24,9 +25,13 @@ class Questions {
     for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
       (shape_.has_memory(layer) ? has_any_memory : is_any_exact) = true;
     }
-    if (has_any_memory) ask_about(span.runs(), span.memory().keys(), span.segment_mask());
+    if (has_any_memory) {
+      const AttentionMask::Rule segments = shape_.segments.mask_rule();
+      ask_about(span.runs(), span.plan<MemoryChain>(segments).keys(), span.mask(segments));
+    }
+    if (!is_any_exact) return;
     for (const Hop& hop : span.schedule().hops()) {
-      if (is_any_exact && hop.work) ask_about(span.runs(), span.layout().runs(hop.share), span.mask());
+      if (hop.work) ask_about(span.runs(), span.layout().runs(hop.shard), span.mask());
     }
   }
   const std::set<std::string>& answers() const { return answers_; }

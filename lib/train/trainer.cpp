@@ -180,7 +180,7 @@ void Trainer::forward_backward_span(std::int64_t round, std::int64_t span, const
   model_.forward_backward(*span_, batch(), losses, before, d_state);
   sums_.add_losses(losses);
   sum.num_targets += sequence_.num_targets_local;
-  sum.attended_pairs += attended_pairs(shape_, *span_);
+  sum.attended_pairs += model_.attended_pairs(*span_);
 }
 
 Trainer::LossSum Trainer::sum_over_ranks(const LossSum& mine) const {

@@ -15,6 +15,7 @@
 #include "core/sequence_spans.hpp"
 #include "infer/evaluator.hpp"
 #include "io/data_loader.hpp"
+#include "model/memory_watch.hpp"
 #include "model/transformer.hpp"
 #include "runtime/runtime.hpp"
 #include "train/span_states.hpp"
