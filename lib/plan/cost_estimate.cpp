@@ -66,6 +66,10 @@ MemoryLayerWorkspace memory_layer_workspace(const RunConfig& config, const Trans
   // z and u before every step, and their gradients
   const auto vectors =
       4 * (tokens / s.segments.segment_tokens + 2) * s.kv_heads * s.head_dim * std::int64_t{sizeof(double)};
+  // two maps of states for each own run, in the scan over the ranks
+  const std::int64_t matrices = s.segments.memory_rule == MemoryRule::Linear ? 2 : 4;
+  const std::int64_t scan = spans_of(config).layout(0).runs(0).num_runs() * matrices * s.kv_heads * s.head_dim *
+                            s.head_dim * std::int64_t{sizeof(double)};
   // d_heads_out, d_qkv, d_local
   const std::int64_t stored = queries + qkv + queries;
   // the gradients of what was read, of q and k with and without turning, of v; delta
@@ -76,7 +80,7 @@ MemoryLayerWorkspace memory_layer_workspace(const RunConfig& config, const Trans
   const std::int64_t kernels =
       on_gpu ? std::max(attention_workspace(s, tokens), memory_kernels_workspace(s, tokens)) : 0;
   return {(2 * queries + 3 * keys + copies) * storage + (queries + normaliser) * accumulator,
-          stored * storage + summed * accumulator + vectors + std::max(at_the_end, kernels)};
+          stored * storage + summed * accumulator + vectors + scan + std::max(at_the_end, kernels)};
 }
 
 /// The scratch of a step at its height, in the backward pass of a block. On CPUs without that of the kernels themselves.
@@ -112,14 +116,14 @@ std::int64_t estimate_workspace(const RunConfig& config, const TransformerShape&
 }
 
 /// What a layer with a memory keeps for its backward pass: M and z before each of the rank's runs and, for delta rules, the decays of
-/// all runs of the ring.
+/// these runs.
 std::int64_t kept_states(const RunConfig& config, const TransformerShape& s, std::int64_t runs_of_rank) {
   const std::int64_t matrix = s.kv_heads * s.head_dim * s.head_dim, vector = s.kv_heads * s.head_dim;
   const auto accumulator =
       static_cast<std::int64_t>(size_of(accumulator_of(dtype_of_compute(config.precision.compute))));
   const std::int64_t states = runs_of_rank * (matrix + vector) * std::int64_t{sizeof(double)};
   if (s.segments.memory_rule == MemoryRule::Linear) return states;
-  return states + runs_of_rank * config.parallel.ring * matrix * accumulator;
+  return states + runs_of_rank * matrix * accumulator;
 }
 
 /// Of one layer: the memory, and what is in sight at the end of a span.
