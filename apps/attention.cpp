@@ -157,8 +157,9 @@ Figures compute(Runtime& runtime, const AttentionOptions& options, const Setting
     io.write_heads(*results.lse, b, share.lse.view());
     if (!options.backward) continue;
     io.read_tokens(input.open_dataset("d_out"), b, share.d_out.view());
-    figures.backward_ms += time_of(
-        runtime, [&] { ring.backward(span, q, own, share.carry(), share.d_out.view(), share.d_q.view(), d_own); });
+    figures.backward_ms += time_of(runtime, [&] {
+      ring.backward(span, q, own, {share.carry(), share.d_out.view(), share.d_q.view(), d_own});
+    });
     io.write_tokens(*results.d_q, b, share.d_q.view());
     io.write_tokens(*results.d_k, b, d_own.k);
     io.write_tokens(*results.d_v, b, d_own.v);

@@ -52,15 +52,15 @@ class Transfers {
 
   void forward() {
     const std::vector<Hop>& hops = span_.schedule().hops();
-    for (std::size_t h = 0; h + 1 < hops.size(); ++h) move_keys(hops[h], hops[h + 1]);
+    for (std::size_t h = 0; h + 1 < hops.size(); ++h) move_keys(hops[h]);
   }
   void backward() {
     const std::vector<Hop>& hops = span_.schedule().hops();
     for (std::size_t h = 0; h < hops.size(); ++h) {
-      if (h + 1 < hops.size()) move_keys(hops[h], hops[h + 1]);
+      if (h + 1 < hops.size()) move_keys(hops[h]);
       move_gradients(hops[h]);
     }
-    move_gradients(span_.schedule().homecoming());
+    move_gradients(span_.schedule().last_gradients());
   }
 
  private:
@@ -72,17 +72,17 @@ class Transfers {
   void list(std::vector<Message>& messages, int peer, const Buffer& slot, int share) const {
     if (peer != Hop::kNobody) messages.push_back({peer, slot.view().rows(0, 2 * span_.layout().num_tokens(share))});
   }
-  void move_keys(const Hop& hop, const Hop& next) {
+  void move_keys(const Hop& hop) {
     std::vector<Message> sends, receives;
-    list(sends, hop.send_to, out_, hop.share);
-    list(receives, hop.receive_from, in_, next.share);
+    list(sends, hop.send_to, out_, hop.shard);
+    list(receives, hop.receive_from, in_, hop.receive_shard);
     exchange(sends, receives);
   }
   void move_gradients(const Hop& hop) {
     std::vector<Message> sends, receives;
-    list(sends, hop.send_gradient_to, sum_out_, hop.gradient_share);
-    list(receives, hop.receive_gradient_from, sum_in_, hop.share);
-    list(receives, hop.receive_home_from, home_, execution_.ring.rank());
+    list(sends, hop.send_gradient_to, sum_out_, hop.gradient_shard);
+    list(receives, hop.receive_gradient_from, sum_in_, hop.shard);
+    list(receives, hop.receive_own_gradient_from, home_, execution_.ring.rank());
     exchange(sends, receives);
   }
   void exchange(std::span<const Message> sends, std::span<const Message> receives) {
@@ -198,7 +198,9 @@ int run(MpiSession& session, const RingOptions& options) {
     const std::vector<Pass> passes{
         {"forward", 1, [&](RingAttention& r) { r.forward(span, share.q, own, carry); }, [&] { transfers.forward(); }},
         {"backward", 2.5,
-         [&](RingAttention& r) { r.backward(span, share.q, own, carry, share.d_out, share.d_q, d_own); },
+         [&](RingAttention& r) {
+           r.backward(span, share.q, own, {carry, share.d_out, share.d_q, d_own});
+         },
          [&] { transfers.backward(); }}};
     for (const Pass& pass : passes) {
       if (options.pass != "both" && options.pass != pass.name) continue;

@@ -76,7 +76,7 @@ class VirtualRing {
     const std::vector<AttentionShare>& shares = sequence_.shares();
     for (std::size_t rank = 0; rank < shares.size(); ++rank) {
       for (const Hop& hop : schedules_[rank].hops()) {
-        if (hop.work) action(shares[rank], shares[static_cast<std::size_t>(hop.share)], hop.distance == 0);
+        if (hop.work) action(shares[rank], shares[static_cast<std::size_t>(hop.shard)], hop.distance == 0);
       }
     }
   }

@@ -75,7 +75,7 @@ void SequenceStream::reset() {
   num_tokens_ = 0;
 }
 
-void SequenceStream::forget_memory() { state_.forget(execution_.device, execution_.compute); }
+void SequenceStream::forget_memory() { state_.reset_memory(execution_.device, execution_.compute); }
 
 SequenceStream SequenceStream::fork() const {
   SequenceStream other(execution_, model_, options_);

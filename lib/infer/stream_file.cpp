@@ -118,8 +118,8 @@ void StreamFile::write(OutputFile& output, const SequenceStream& stream, const s
       if (part.values.count() == 0) continue;  // nothing in sight
       write_values(file, group_of(layer) + "/" + part.name, part.values, stream.execution_);
     }
-    file.write_attribute(group_of(layer), "first_in_sight", state.sight().begin);
-    file.write_attribute(group_of(layer), "end_of_sight", state.sight().end);
+    file.write_attribute(group_of(layer), "first_in_sight", state.key_range().begin);
+    file.write_attribute(group_of(layer), "end_of_sight", state.key_range().end);
   }
   write_values(file, "logits", stream.logits_.view(), stream.execution_);
   file.close();
@@ -141,7 +141,7 @@ StreamFile::Record StreamFile::read(const fs::path& path, const std::string& mod
                             std::to_string(state.capacity_tokens()),
                         path.string(), "the file belongs to a model of other segments, or is damaged");
       }
-      state.see(sight);
+      state.set_key_range(sight);
       for (const StatePart& part : state.parts()) {
         if (part.values.count() == 0) continue;
         read_values(file, group_of(layer) + "/" + part.name, part.values, stream.execution_);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the forward pass leaves for the backward pass, by layer and name. This place alone decides what is
-// kept and what is computed again.
+// What the forward pass leaves for the backward pass, by layer and name. This place alone decides what is kept and what is
+// computed again.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "core/arena.hpp"
@@ -13,14 +13,15 @@
 
 namespace rondo {
 
-/// The tensors that a block may leave behind.
-enum class Activation : std::uint8_t { Input, AttentionOut, AttentionLse, MemoryMatrix, MemoryNormaliser, MemoryDecay };
-inline constexpr std::size_t kNumActivations = 6;
+/// A tensor that a layer may leave behind, declared by the layer. The name is unique within a layer.
+struct Activation {
+  std::string_view name;
+  bool is_recomputable = false;  ///< backward can compute it again: a policy may leave it out
+};
 
 enum class ActivationPolicy {
-  KeepAttention,  ///< layer inputs, attention output and log-sum-exp: the ring goes round once in forward
-  KeepInputs,     ///< layer inputs only: attention is computed again in backward
-  // The states of a compressive memory are small and always kept: without them its scan would be done again.
+  KeepAttention,  ///< all: the ring goes round once in forward
+  KeepInputs,     ///< only what is not recomputable: attention is computed again in backward
 };
 
 class Activations {
@@ -28,21 +29,23 @@ class Activations {
   Activations(Device& device, std::int64_t layers, ActivationPolicy policy)
       : device_(device), policy_(policy), kept_(static_cast<std::size_t>(layers)) {}
 
-  /// Where to write a tensor that is kept until backward, or nothing if it is not kept. Memory is used again
-  /// step by step.
-  std::optional<TensorView> keep(std::int64_t layer, Activation name, DType dtype, const Shape& shape);
+  /// Where to write a tensor that is kept until backward, or nothing if it is not kept. Memory is reused from step to step.
+  std::optional<TensorView> keep(std::int64_t layer, const Activation& activation, DType dtype, const Shape& shape);
   /// What forward kept, or nothing: then it must be computed again.
-  std::optional<TensorView> fetch(std::int64_t layer, Activation name) const;
+  std::optional<TensorView> fetch(std::int64_t layer, const Activation& activation) const;
 
  private:
-  bool keeps(Activation name) const {
-    const bool is_attention = name == Activation::AttentionOut || name == Activation::AttentionLse;
-    return !is_attention || policy_ == ActivationPolicy::KeepAttention;
+  struct Kept {
+    std::string_view name;
+    Buffer buffer;
+  };
+  bool keeps(const Activation& activation) const {
+    return !activation.is_recomputable || policy_ == ActivationPolicy::KeepAttention;
   }
 
   Device& device_;
   ActivationPolicy policy_;
-  std::vector<std::array<Buffer, kNumActivations>> kept_;
+  std::vector<std::vector<Kept>> kept_;  // a few of each layer
 };
 
 /// Where one layer puts what backward needs: kept, or in scratch when it is not.
@@ -54,13 +57,15 @@ class LayerActivations {
 
   std::int64_t layer() const { return layer_; }
 
-  TensorView place(Activation name, DType dtype, const Shape& shape) const {
+  TensorView place(const Activation& activation, DType dtype, const Shape& shape) const {
     if (activations_ != nullptr) {
-      if (const auto kept = activations_->keep(layer_, name, dtype, shape)) return *kept;
+      if (const auto kept = activations_->keep(layer_, activation, dtype, shape)) return *kept;
     }
     return scratch_.take(dtype, shape);
   }
-  std::optional<TensorView> fetch(Activation name) const { return activations_->fetch(layer_, name); }
+  std::optional<TensorView> fetch(const Activation& activation) const {
+    return activations_->fetch(layer_, activation);
+  }
 
  private:
   Activations* activations_;

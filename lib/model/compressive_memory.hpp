@@ -1,100 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compressive memory of a layer over a span that is spread over a ring: what every run does to the state is found from
-// nothing, exchanged, and folded in order of positions, so that all ranks work at once. The gradients go the same way back.
+// The compressive memory of a layer over a span that is spread over a ring: a parallel prefix scan. Each rank finds what its runs
+// do to a state, the ranks compose that in order of positions (ExclusiveScan), and each rank reads the state before its runs.
+// Backward is the same scan in reverse.
 #pragma once
 
+#include <optional>
 #include <vector>
 
-#include "model/memory_chain.hpp"
-#include "runtime/execution.hpp"
+#include "model/exclusive_scan.hpp"
+#include "model/infini_state.hpp"
+#include "model/normaliser_scan.hpp"
 
 namespace rondo {
 
-/// Queries [T, N, D] of this rank, keys and values [U, G, D] of chain.keys(), all before rotary turning.
-struct MemoryTokens {
-  const MemoryChain& chain;
-  TensorView q, k, v;
-};
-
-/// The state before each of this rank's runs and, for delta rules, what each run of the ring takes away of a state: what
-/// backward needs of forward.
+/// What backward needs of forward: the state before each of this rank's runs and, for delta rules, what each of them takes away of
+/// a state.
 struct MemoryBefore {
-  TensorView m;       // [runs of this rank, G, D, D] fp64
-  TensorView z;       // [runs of this rank, G, D] fp64
-  TensorView decays;  // [runs of all ranks, G, D, D] accumulator type; empty for the linear rule
+  TensorView m;       // [own runs, G, D, D] fp64
+  TensorView z;       // [own runs, G, D] fp64
+  TensorView decays;  // [own runs, G, D, D] accumulator type; empty for the linear rule
 };
 
-/// The state between spans, or its gradient: the same on all ranks. Empty views: nothing was before, or nothing is asked for.
-struct MemoryState {
-  TensorView m;  // [G, D, D] fp64
-  TensorView z;  // [G, D] fp64
+/// Of queries, keys and values before RoPE, accumulator types, += ...
+struct MemoryTokenGradients {
+  TensorView d_q;       // [T, N, D]
+  TensorView d_k, d_v;  // [U, G, D]
 };
 
+inline bool has_decays(MemoryRule rule) { return rule != MemoryRule::Linear; }
+
+/// Of one pass over a span; its memory is scratch of the caller's scope. Between start() and finish() the caller does work of its
+/// own, such as local attention, while states travel.
 class CompressiveMemory {
  public:
-  CompressiveMemory(Execution& execution, MemoryRule rule) : execution_(execution), rule_(rule) {}
+  CompressiveMemory(Execution& execution, MemoryRule rule, const MemoryTokens& tokens, const MemoryBefore& before);
 
-  /// What lives from the start of an exchange to its end, in scratch of the caller's scope.
-  struct Scan {
-    std::vector<MemoryNormalisers> normalisers;  // of each of this rank's runs
-    TensorView growths;                          // of z: [runs of all ranks, G, D] accumulator type
-    TensorView summaries;                        // [runs of all ranks, G, D, D] accumulator type
-    Pending growths_arrive, summaries_arrive, decays_arrive;
-  };
+  /// Forward: starts the scan. @param initial  before the span  @param after  the span, overwritten by finish(). They may be one.
+  void start(const MemoryState& initial, const MemoryState& after);
+  /// Fills `before` and reads for all queries.
+  void finish(const MemoryRead& read);
+  /// Reads once more, from a `before` that is known.
+  void read_again(const MemoryRead& read);
 
-  /// Starts the exchange of what every run writes.
-  /// @param initial  before the span  @param after  behind it, overwritten
-  Scan start(const MemoryTokens& tokens, const MemoryState& initial, const MemoryBefore& before,
-             const MemoryState& after);
-  /// Finds the normalisers, before.z and before.m, and reads for all queries. May overwrite `initial` with `after`.
-  void finish(const MemoryTokens& tokens, Scan& scan, const MemoryState& initial, const MemoryBefore& before,
-              const MemoryRead& read, const MemoryState& after);
-  /// Reads once more, from a state that is known.
-  void read_again(const MemoryTokens& tokens, const MemoryBefore& before, const MemoryRead& read);
+  /// Backward: starts the reverse scan, of what the reads take from the states. @param d_state  the gradient of the state after
+  /// the span; finish_backward() makes it that of the state before it
+  void start_backward(const MemoryRead& read, const TensorView& d_read, const MemoryState& d_state);
+  void finish_backward(const MemoryTokenGradients& gradients);
 
-  /// Starts the exchange of what every run's reads want of the state before it.
-  Scan start_backward(const MemoryTokens& tokens, const MemoryBefore& before, const MemoryRead& read,
-                      const TensorView& d_read);
-  /// d_q [T, N, D], d_k, d_v [U, G, D] += ..., accumulator types; d_state, the gradient of the state behind the span, becomes that
-  /// of the state before it.
-  void finish_backward(const MemoryTokens& tokens, Scan& scan, const MemoryBefore& before, const MemoryRead& read,
-                       const TensorView& d_read, const MemoryState& d_state, const TensorView& d_q,
-                       const TensorView& d_k, const TensorView& d_v);
-
-  bool has_decays() const { return rule_ != MemoryRule::Linear; }
+  /// Rounds of messages between a start and its finish: work before the first advance(), and between two of them, overlaps with
+  /// one each.
+  int num_rounds() const { return scan_->num_rounds(); }
+  void advance();
 
  private:
-  enum class Direction { ToLaterRuns, ToEarlierRuns, ToAll };
-  Pending exchange(const MemoryChain& chain, const TensorView& all, Direction direction);
-  void hand_on(const MemoryChain& chain, std::size_t run, Direction direction, const TensorView& state);
-  void take_over(const MemoryChain& chain, std::size_t run, Direction direction, const TensorView& state);
-
-  void fill_normalisers(const MemoryTokens& tokens, const TensorView& z_before, const TensorView& z_final,
-                        const std::vector<MemoryNormalisers>& normalisers);
-  std::vector<MemoryNormalisers> normalisers_from(const MemoryTokens& tokens, const TensorView& z_before);
-  void run_normalisers(const MemoryTokens& tokens, std::size_t mine, const TensorView& z,
-                       const MemoryNormalisers& normalisers);
-  void start_z(const MemoryTokens& tokens, Scan& scan);
-  void finish_z(const MemoryTokens& tokens, Scan& scan, const TensorView& z_before, const TensorView& z_final);
-  void find_z_in_turn(const MemoryTokens& tokens, const Scan& scan, const TensorView& z_before);
-  /// Every row of `rows` = state, or 0 where there is none.
-  void begin_with(const TensorView& rows, const TensorView& state);
-  /// What the owner of a run has found becomes the state of all ranks.
-  void share(const MemoryChain& chain, std::size_t run, const TensorView& state);
-  void go_back_through_z(const MemoryTokens& tokens, const Scan& scan, const std::vector<MemoryNormalisers>& gradients,
-                         const TensorView& d_state, const TensorView& d_k);
-  void forward(const MemoryTokens& tokens, std::size_t mine, const MemoryNormalisers& normalisers, const TensorView& m,
-               const TensorView& decay, const MemoryRead& read);
-  void backward(const MemoryTokens& tokens, std::size_t mine, const Scan& scan, const MemoryBefore& before,
-                const MemoryRead& read, const TensorView& d_read, const TensorView& d_m,
-                const MemoryNormalisers& d_normalisers, const TensorView& d_q, const TensorView& d_k,
-                const TensorView& d_v);
-
-  MemoryNormalisers take_normalisers(const MemoryTokens& tokens, std::size_t mine);
-  TensorView take_zeros(DType dtype, const Shape& shape);
+  void run_forward(std::size_t own, const AffineMap& m, const MemoryRead& read);
+  void run_backward(std::size_t own, const TensorView& d_m, const MemoryNormalisers& d_normalisers,
+                    const MemoryTokenGradients& gradients);
+  TensorView copy_of(const TensorView& state);
 
   Execution& execution_;
   MemoryRule rule_;
+  MemoryTokens tokens_;
+  MemoryBefore before_;
+  Shape shape_;  // [G, D, D]
+  NormaliserScan normalisers_;
+  std::optional<ExclusiveScan> scan_;
+  MemoryState after_;
+  // of backward
+  MemoryRead read_;
+  TensorView d_read_;
+  MemoryState d_state_;
 };
 
 }  // namespace rondo

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exact attention: rotary positions, then the ring; with a state, one rank's key/value cache.
+// Exact attention: RoPE, then the ring; with a state, one rank's key/value cache.
 #pragma once
 
 #include <memory>
@@ -13,32 +13,35 @@ namespace rondo {
 
 class ExactAttention final : public AttentionLayer {
  public:
-  ExactAttention(Execution& execution, RingAttention& ring_attention, const TransformerShape& shape, DType compute);
+  ExactAttention(Execution& execution, const TransformerShape& shape, DType compute);
 
-  AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, StateFlow state,
-                        const LayerActivations& kept) override;
-  AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv, const LayerState* before,
-                              const LayerActivations& kept) override;
-  void backward(const Span& span, const LayerWeights& w, const TensorView& qkv, const AttentionTape& tape,
-                const LayerState* before, LayerState* d_state, const TensorView& d_out,
-                const TensorView& d_qkv) override;
+  const AttentionTape& forward(const AttentionInput& in, LayerState* after, const LayerActivations& kept) override;
+  const AttentionTape& rematerialize(const AttentionInput& in, const LayerActivations& kept) override;
+  void backward(const AttentionInput& in, const AttentionTape& tape, const AttentionGradients& gradients) override;
+
+  AttentionMaskView mask(const Span& span) const override { return span.mask(); }
   std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) override;
   std::unique_ptr<LayerState> make_state_gradient(std::int64_t) override { return nullptr; }
 
  private:
-  struct Turned {
+  struct Tape final : AttentionTape {
+    SoftmaxCarry carry;  // final, of the keys of all ranks
+  };
+  struct Rotated {
     TensorView q;  // [T, N, D]
     KeyValue kv;   // [T, G, D] each
   };
-  Turned split(const TokenRuns& positions, const TensorView& qkv);
-  AttentionTape with_heads_out(const SoftmaxCarry& carry);
-  void forward_cached(const Span& span, const TensorView& qkv, LayerState& state, const SoftmaxCarry& carry);
+  Rotated split(const TokenRuns& positions, const TensorView& qkv);
+  const AttentionTape& fill_tape(const SoftmaxCarry& carry);
+  void forward_cached(const AttentionInput& in, LayerState& state, const SoftmaxCarry& carry);
 
   Execution& execution_;
-  RingAttention& ring_attention_;
   TransformerShape shape_;
   DType compute_;
+  double scale_;
+  RingAttention ring_attention_;
   std::vector<double> inverse_frequencies_;
+  Tape tape_;
 };
 
 }  // namespace rondo

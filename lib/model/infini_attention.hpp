@@ -1,73 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
-// Infini-attention (Munkhdalai et al., arXiv 2404.07143): exact attention to the segments in sight, a read of the compressive
-// memory for all that is older, and a gate a head that mixes the two. Queries and keys of the memory are not turned.
+// Infini-attention (Munkhdalai et al., arXiv 2404.07143): exact attention to the segments of a window, a read of the compressive
+// memory for all that is older, and a gate per head that mixes the two. Queries and keys of the memory are those before RoPE.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "model/attention_layer.hpp"
-#include "model/infini_state.hpp"
-#include "model/memory_watch.hpp"
+#include "model/compressive_memory.hpp"
+#include "model/key_halo.hpp"
 #include "model/transformer_shape.hpp"
 
 namespace rondo {
+
+/// What layers of Infini-attention show to an observer: sigma(q) z [N, T], 0 where nothing is read; M [G, D, D] after the span.
+inline constexpr std::string_view kReadNormaliser = "read_normaliser", kMemory = "memory";
 
 class InfiniAttention final : public AttentionLayer {
  public:
   InfiniAttention(Execution& execution, const TransformerShape& shape, DType compute);
 
-  AttentionTape forward(const Span& span, const LayerWeights& w, const TensorView& qkv, StateFlow state,
-                        const LayerActivations& kept) override;
-  AttentionTape rematerialize(const Span& span, const LayerWeights& w, const TensorView& qkv, const LayerState* before,
-                              const LayerActivations& kept) override;
-  void backward(const Span& span, const LayerWeights& w, const TensorView& qkv, const AttentionTape& tape,
-                const LayerState* before, LayerState* d_state, const TensorView& d_out,
-                const TensorView& d_qkv) override;
+  const AttentionTape& forward(const AttentionInput& in, LayerState* after, const LayerActivations& kept) override;
+  const AttentionTape& rematerialize(const AttentionInput& in, const LayerActivations& kept) override;
+  void backward(const AttentionInput& in, const AttentionTape& tape, const AttentionGradients& gradients) override;
+
+  AttentionMaskView mask(const Span& span) const override { return span.mask(shape_.segments.mask_rule()); }
   std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) override;
   std::unique_ptr<LayerState> make_state_gradient(std::int64_t capacity_tokens) override;
 
-  /// Shows it every forward pass from now on; null: no more.
-  void watch(MemoryWatch* watch) { watch_ = watch; }
-
  private:
-  std::unique_ptr<LayerState> make_state_of(DType dtype, std::int64_t capacity_tokens);
+  /// A rank's queries [T, N, D] before and after RoPE, and all keys and values [U, G, D] that they attend to. Or the gradients.
+  struct Window {
+    TensorView q, q_rotated;
+    KeyRows keys;
+  };
+  struct Tape final : AttentionTape {
+    SoftmaxCarry carry;  // final, of the keys of the window
+    Window window;
+    MemoryRead read;
+    MemoryBefore before;
+  };
 
-  Sight split(const Span& span, const TensorView& qkv, const InfiniState* before);
-  /// What the next span will see of this one and of what came before it.
-  void carry_on(const Span& span, const Sight& sight, const InfiniState* before, InfiniState& after);
-  /// The same backwards: d += gradients of what was carried on; d_state becomes the gradient of what came before the span.
-  void carry_back(const Span& span, const Sight& d, const InfiniState* before, InfiniState& d_state);
-  void attend(const Span& span, const Sight& sight, const SoftmaxCarry& carry);
-  TensorView mix(const LayerWeights& w, const AttentionTape& tape);
-  MemoryTokens tokens_of(const Span& span, const Sight& sight) const {
-    return {span.memory(), sight.q, sight.keys.k, sight.keys.v};
+  const MemoryChain& chain_of(const Span& span) const { return span.plan<MemoryChain>(shape_.segments.mask_rule()); }
+  KeyHalo halo_of(const Span& span) const { return {execution_, span, chain_of(span), inverse_frequencies_}; }
+  MemoryTokens memory_tokens(const Span& span, const Window& window) const {
+    return {chain_of(span), window.q, window.keys.k, window.keys.v};
   }
-
-  KeyRows take_keys(std::int64_t count, DType dtype);
-  void copy(const KeyRows& from, const KeyRows& to);
-  /// to += from
-  void add(const KeyRows& from, const KeyRows& to);
-
-  /// keys [U, G, D] with the rows of this rank's own [T, G, D] in their places, and back.
-  TensorView among_all(const Span& span, const TensorView& own);
-  TensorView own_of(const Span& span, const TensorView& all);
-  /// turned [rows, G, D] = the rotary turn of k, rows of keys of consecutive positions; and the transposed map, added to d_k.
-  void turn(const TensorView& k, const TensorView& turned, std::int64_t first_position);
-  void turn_back(const TensorView& d_turned, const TensorView& d_k, std::int64_t first_position);
-  /// Rows that other ranks need go there, and come from there: keys and values, w N (d_k + d_v) numbers a key head where a rank's
-  /// queries see w segments of N tokens before its own. What is turned is turned again here.
-  void exchange_keys(const MemoryChain& chain, const KeyRows& keys);
-  /// The other way round: gradients of borrowed rows go home and are added.
-  void return_gradients(const MemoryChain& chain, const KeyRows& gradients);
+  Window split(const AttentionInput& in);
+  void join(const Span& span, const Window& d, const TensorView& d_qkv);
+  void attend(const Span& span, CompressiveMemory& memory);
+  void attend_backward(const Span& span, const TensorView& d_local, const Window& d, CompressiveMemory& memory);
+  void mix(const LayerWeights& w);
+  MemoryRead take_read(std::int64_t tokens);
+  TensorView take_zeros(const Shape& shape);
+  std::unique_ptr<LayerState> make_state_of(DType dtype, std::int64_t capacity_tokens);
 
   Execution& execution_;
   TransformerShape shape_;
   DType compute_;
   double scale_;
   std::vector<double> inverse_frequencies_;
-  CompressiveMemory memory_;
-  MemoryWatch* watch_ = nullptr;
+  Tape tape_;
 };
 
 }  // namespace rondo

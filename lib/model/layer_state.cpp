@@ -4,14 +4,14 @@
 namespace rondo {
 
 void LayerState::clear(Device& device, Stream& stream) {
-  see({});
+  set_key_range({});
   for (const StatePart& part : parts()) {
     if (part.values.count() > 0) device.fill_zero(stream, part.values.data, part.values.size_bytes());
   }
 }
 
 void LayerState::copy_from(Device& device, Stream& stream, const LayerState& other) {
-  see(other.sight());
+  set_key_range(other.key_range());
   const std::vector<StatePart> mine = parts(), theirs = other.parts();
   for (std::size_t i = 0; i < mine.size(); ++i) {
     if (mine[i].values.count() == 0) continue;
@@ -29,8 +29,8 @@ void SequenceState::clear(Device& device, Stream& stream) {
   for (const auto& layer : layers_) layer->clear(device, stream);
 }
 
-void SequenceState::forget(Device& device, Stream& stream) {
-  for (const auto& layer : layers_) layer->forget(device, stream);
+void SequenceState::reset_memory(Device& device, Stream& stream) {
+  for (const auto& layer : layers_) layer->reset_memory(device, stream);
 }
 
 void SequenceState::copy_from(Device& device, Stream& stream, const SequenceState& other) {

@@ -18,35 +18,29 @@ struct StatePart {
   TensorView values;
 };
 
-/// Of one layer: a memory and the keys in sight; of exact attention nothing in training, and all keys and values when
-/// generating. Or the gradient of that.
+/// The recurrent state of one attention layer. Infini-attention: memory, normaliser, and keys and values of the window. Exact
+/// attention: the key/value cache, in generation only. Also used for the gradient of a state.
 class LayerState {
  public:
   virtual ~LayerState() = default;
 
   /// Positions whose keys it holds.
-  virtual KeyInterval sight() const = 0;
-  /// The most that fit.
+  virtual KeyInterval key_range() const = 0;
+  /// The most keys that fit.
   virtual std::int64_t capacity_tokens() const = 0;
-  /// It holds those of other positions from now on, with undefined values.
-  virtual void see(const KeyInterval& positions) = 0;
-  /// All that it is: the rows in sight, and what has one size always.
+  /// Re-targets the key storage to other positions; its contents become undefined.
+  virtual void set_key_range(const KeyInterval& positions) = 0;
+  /// All tensors of the state: the rows of its key range, and what has one size always.
   virtual std::vector<StatePart> parts() const = 0;
-  /// Of the memory that it has taken, for any sight.
+  /// The memory that it takes, for any key range.
   virtual std::int64_t size_bytes() const = 0;
 
-  /// Nothing came before; of a gradient, 0.
+  /// Makes it the state before the first token; a gradient becomes 0.
   void clear(Device& device, Stream& stream);
-  /// Empties the memory and keeps what is in sight.
-  virtual void forget(Device& device, Stream& stream) = 0;
-  /// @pre made by the same layer, with no less capacity than is in the other's sight
+  /// Empties a memory of older tokens and keeps the keys.
+  virtual void reset_memory(Device& device, Stream& stream) = 0;
+  /// @pre made by the same layer, and the other's key range fits
   void copy_from(Device& device, Stream& stream, const LayerState& other);
-};
-
-/// Where a span stands in its sequence, for one layer.
-struct StateFlow {
-  const LayerState* before = nullptr;  // null: nothing comes before the span
-  LayerState* after = nullptr;  // becomes the state behind the span; null: nobody asks. May be the state before it.
 };
 
 /// Of every layer, in order of the layers.
@@ -59,7 +53,7 @@ class SequenceState {
   std::int64_t size_bytes() const;
 
   void clear(Device& device, Stream& stream);
-  void forget(Device& device, Stream& stream);
+  void reset_memory(Device& device, Stream& stream);
   /// @pre as of LayerState, and of the same model
   void copy_from(Device& device, Stream& stream, const SequenceState& other);
 
@@ -67,10 +61,17 @@ class SequenceState {
   std::vector<std::unique_ptr<LayerState>> layers_;
 };
 
-/// StateFlow of all layers.
+/// The states between which a span stands.
 struct SequenceFlow {
-  const SequenceState* before = nullptr;
-  SequenceState* after = nullptr;
+  const SequenceState* before = nullptr;  // null: nothing comes before the span
+  SequenceState* after =
+      nullptr;  // becomes the state after the span; null: it is not needed. May be the state before it.
+};
+
+/// A span's place in a backward pass.
+struct SequenceGradient {
+  const SequenceState* before = nullptr;  // the state before the span; null: nothing comes before it
+  SequenceState* d_state = nullptr;       // as in AttentionGradients
 };
 
 }  // namespace rondo

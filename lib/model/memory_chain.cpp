@@ -19,7 +19,7 @@ bool starts_document(const AttentionMaskView& mask, const TokenRun& tokens) {
   return mask.document_of(tokens.global_last()).begin >= tokens.global_first;
 }
 
-/// What the queries of a rank see: its runs, each with what lies before it, joined where they touch.
+/// The keys that the queries of a rank attend to: its runs, each with the window before it, joined where they touch.
 TokenRuns keys_of(const TokenRuns& queries, const AttentionMaskView& mask) {
   TokenRuns keys;
   KeyInterval joined{0, 0};
@@ -76,9 +76,10 @@ MemoryChain::MemoryChain(const SequenceLayout& layout, const AttentionMaskView& 
     }
   }
   std::ranges::sort(runs_, {}, [](const MemoryRun& run) { return run.tokens.global_first; });
+  for (const MemoryRun& run : runs_) scan_elements_.push_back({run.rank, run.is_reset});
   keys_ = keys_of(layout.runs(rank), mask);
   num_carried_keys_ = std::max<std::int64_t>(0, layout.first_position() - keys_[0].global_first);
-  next_sight_ = {mask.keys_of(layout.end_position()).begin, layout.end_position()};
+  next_window_ = {mask.keys_of(layout.end_position()).begin, layout.end_position()};
   for (std::size_t i = 0; i < runs_.size(); ++i) {
     if (runs_[i].rank != rank) continue;
     mine_.push_back(i);

@@ -3,8 +3,8 @@
 // the keys that a rank needs beside its own. A pure function of layout and mask that every rank computes alike.
 //
 // Segments are counted from the start of each document. The rank that owns the last token of segment s writes segment
-// s - window_segments, the oldest that goes out of sight: so every whole segment is written once, by a rank that has all of it,
-// since its queries see it.
+// s - window_segments, the oldest that leaves the window: so every whole segment is written once, by a rank that has all of it,
+// since its queries attend to it.
 #pragma once
 
 #include <vector>
@@ -12,6 +12,7 @@
 #include "core/attention_mask.hpp"
 #include "core/sequence_layout.hpp"
 #include "kernels/compressive_memory.hpp"
+#include "model/exclusive_scan.hpp"
 
 namespace rondo {
 
@@ -31,32 +32,35 @@ struct KeyTransfer {
 
 class MemoryChain {
  public:
-  /// @param mask with segments: what queries see without the memory. Throws ConfigError for a layout whose shares are not made
+  /// @param mask with segments: what queries attend to exactly. Throws ConfigError for a layout whose shards are not made
   /// of consecutive positions.
   MemoryChain(const SequenceLayout& layout, const AttentionMaskView& mask, int rank);
 
   /// Of all ranks, in order of positions.
   const std::vector<MemoryRun>& runs() const { return runs_; }
+  /// The same as elements of a scan over ranks.
+  const std::vector<ScanElement>& scan_elements() const { return scan_elements_; }
   /// Which of them are this rank's, and the steps of each: queries by local index, keys by their index in keys().
   const std::vector<std::size_t>& mine() const { return mine_; }
   const std::vector<MemorySchedule>& schedules() const { return schedules_; }
 
-  /// All keys that this rank's queries see: its own, those before its runs, and first those before the span.
+  /// All keys that this rank's queries attend to: its own, those before its runs, and first those before the span.
   const TokenRuns& keys() const { return keys_; }
   /// How many of them lie before the span.
   std::int64_t num_carried_keys() const { return num_carried_keys_; }
-  /// What a query behind the span will see of the sequence so far.
-  const KeyInterval& next_sight() const { return next_sight_; }
+  /// Keys of the sequence so far that a query after the span will attend to exactly.
+  const KeyInterval& next_window() const { return next_window_; }
   /// Between any two ranks of the ring, in one order for all.
   const std::vector<KeyTransfer>& transfers() const { return transfers_; }
 
  private:
   std::vector<MemoryRun> runs_;
+  std::vector<ScanElement> scan_elements_;
   std::vector<std::size_t> mine_;
   std::vector<MemorySchedule> schedules_;
   TokenRuns keys_;
   std::int64_t num_carried_keys_ = 0;
-  KeyInterval next_sight_;
+  KeyInterval next_window_;
   std::vector<KeyTransfer> transfers_;
 };
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/infini_attention.hpp"
+
 namespace rondo {
 
 namespace {
@@ -20,10 +22,18 @@ std::vector<double> on_host(Execution& e, const TensorView& view) {
 
 }  // namespace
 
-void MemoryWatch::look(Execution& execution, std::int64_t layer, const TensorView& normaliser, const TensorView& m) {
+void MemoryWatch::observe(Execution& execution, std::int64_t layer, std::string_view name, const TensorView& values) {
+  if (name == kReadNormaliser) observe_read(execution, values);
+  if (name == kMemory) observe_memory(execution, layer, values);
+}
+
+void MemoryWatch::observe_read(Execution& execution, const TensorView& normaliser) {
   for (const double value : on_host(execution, normaliser)) {
     if (value > 0) smallest_normaliser_ = std::min(smallest_normaliser_, value);
   }
+}
+
+void MemoryWatch::observe_memory(Execution& execution, std::int64_t layer, const TensorView& m) {
   const std::vector<double> values = on_host(execution, m);
   const auto head = static_cast<std::size_t>(m.shape.row_count());
   double& largest = norms_[static_cast<std::size_t>(layer)];

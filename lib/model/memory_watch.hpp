@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What memories and their gates are like: for records, where a memory that overflows, starves or is never asked shows first.
+// Statistics of compressive memories and their gates, for records: a memory that overflows, starves or is never read shows there
+// first.
 #pragma once
 
 #include <array>
@@ -7,24 +8,28 @@
 #include <limits>
 #include <vector>
 
+#include "model/attention_layer.hpp"
 #include "model/parameter_set.hpp"
 
 namespace rondo {
 
-/// Looks on during forward passes. Each look waits for the device, so it is for evaluations, not for every step.
-class MemoryWatch {
+/// Observes the memories in forward passes. Each observation waits for the device, so it is for evaluations, not for every step.
+class MemoryWatch final : public AttentionObserver {
  public:
   explicit MemoryWatch(std::int64_t layers) : norms_(static_cast<std::size_t>(layers)) {}
 
-  /// @param normaliser  [N, T] accumulator type, 0 where nothing is read  @param m  [G, D, D] fp64 behind the span
-  void look(Execution& execution, std::int64_t layer, const TensorView& normaliser, const TensorView& m);
+  /// Understands kReadNormaliser and kMemory.
+  void observe(Execution& execution, std::int64_t layer, std::string_view name, const TensorView& values) override;
 
   /// sigma(q) z, the smallest of this rank's that was divided by; infinity if none was.
   double smallest_normaliser() const { return smallest_normaliser_; }
-  /// The largest Frobenius norm of a head's M behind any span, by layer; 0 where there is no memory.
+  /// The largest Frobenius norm of a head's M after any span, by layer; 0 where there is no memory.
   const std::vector<double>& norms() const { return norms_; }
 
  private:
+  void observe_read(Execution& execution, const TensorView& normaliser);
+  void observe_memory(Execution& execution, std::int64_t layer, const TensorView& m);
+
   double smallest_normaliser_ = std::numeric_limits<double>::infinity();
   std::vector<double> norms_;
 };

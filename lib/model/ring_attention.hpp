@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exact attention over a sequence that is spread over a ring of ranks (Ring Attention, arXiv 2310.01889):
-// queries stay, key/value shares go round while blocks are computed. No parameters, no position embedding: q,
-// k, v in, carry out.
+// Exact attention over a sequence that is spread over a ring of ranks (Ring Attention, arXiv 2310.01889): queries stay, key/value
+// shards go round while blocks are computed. No parameters, no position embedding: q, k, v in, carry out.
 #pragma once
 
 #include "kernels/attention.hpp"
+#include "model/kv_exchange.hpp"
 #include "model/span.hpp"
 #include "runtime/execution.hpp"
 
 namespace rondo {
 
-/// Keys and values of one share, or their gradients.
-struct KeyValue {
-  TensorView k;  // [T, G, D]
-  TensorView v;  // [T, G, D]
+/// What the backward pass of attention is given beside q, k and v: the final carry of forward, the gradient of its output, and
+/// where the gradients of this rank's q, k and v are added (accumulator types).
+struct AttentionBackward {
+  SoftmaxCarry carry;
+  TensorView d_out;  // [T, N, D]
+  TensorView d_q;    // [T, N, D]
+  KeyValue d_own;    // [T, G, D]
 };
 
 class RingAttention {
@@ -22,14 +25,11 @@ class RingAttention {
   RingAttention(Execution& execution, double scale)
       : execution_(execution), scale_(scale), slots_(execution.device, MemoryUse::KeyValueSlots) {}
 
-  /// carry <- attention of q to the keys of all ranks. On entry the carry is empty, see empty_carry().
-  /// q [T,N,D], own [T,G,D] each. At most two remote shares live on this rank.
+  /// carry <- attention of q [T,N,D] to the keys of all ranks; `own` are those of this rank. On entry the carry is empty, see
+  /// empty_carry(). At most two remote shards live on this rank.
   void forward(const Span& span, const TensorView& q, const KeyValue& own, const SoftmaxCarry& carry);
-
-  /// d_q += ..., d_own += ... (accumulator types), given the final carry and the gradient of its output
-  /// [T,N,D].
-  void backward(const Span& span, const TensorView& q, const KeyValue& own, const SoftmaxCarry& carry,
-                const TensorView& d_out, const TensorView& d_q, const KeyValue& d_own);
+  /// d_q += ..., d_own += ...
+  void backward(const Span& span, const TensorView& q, const KeyValue& own, const AttentionBackward& grad);
 
   /// Sets a carry to (0, -inf).
   static void empty_carry(Execution& execution, const SoftmaxCarry& carry);
@@ -37,7 +37,7 @@ class RingAttention {
  private:
   Execution& execution_;
   double scale_;
-  Arena slots_;  // key/value shares of other ranks and their gradients
+  Arena slots_;  // key/value shards of other ranks and their gradients
 };
 
 }  // namespace rondo

@@ -69,7 +69,7 @@ template <typename T> Results solve(Execution& execution, const Span& span, cons
   RingAttention attention(execution, 1 / std::sqrt(static_cast<double>(c.head_dim)));
   RingAttention::empty_carry(execution, carry);
   attention.forward(span, q.view(), {k.view(), v.view()}, carry);
-  attention.backward(span, q.view(), {k.view(), v.view()}, carry, d_out.view(), d_q.view(), {d_k.view(), d_v.view()});
+  attention.backward(span, q.view(), {k.view(), v.view()}, {carry, d_out.view(), d_q.view(), {d_k.view(), d_v.view()}});
   return {download<Sum>(execution, out), download<Sum>(execution, d_q), download<Sum>(execution, d_k),
           download<Sum>(execution, d_v)};
 }

@@ -7,14 +7,14 @@ namespace rondo {
 
 namespace {
 
-// For every share: at which of the distances that anybody needs it is worked on.
+// For every shard: at which of the distances that anybody needs it is worked on.
 class Needs {
  public:
   Needs(const SequenceLayout& layout, const AttentionMaskView& mask) : ring_(layout.ring()) {
     for (int distance = 0; distance < ring_; ++distance) {
       std::vector<bool> worked(static_cast<std::size_t>(ring_));
-      for (int share = 0; share < ring_; ++share) {
-        worked[static_cast<std::size_t>(share)] = attends(mask, layout.runs(at(share, distance)), layout.runs(share));
+      for (int shard = 0; shard < ring_; ++shard) {
+        worked[static_cast<std::size_t>(shard)] = attends(mask, layout.runs(at(shard, distance)), layout.runs(shard));
       }
       if (distance == 0 || std::find(worked.begin(), worked.end(), true) != worked.end()) {
         distances_.push_back(distance);
@@ -25,25 +25,25 @@ class Needs {
 
   int num_hops() const { return static_cast<int>(distances_.size()); }
   int distance(int hop) const { return distances_[static_cast<std::size_t>(hop)]; }
-  /// The rank that holds a share when it has gone `distance`; negative distances lead back to the owner.
-  int at(int share, int distance) const { return ((share + distance) % ring_ + ring_) % ring_; }
-  int holder(int share, int hop) const { return at(share, distance(hop)); }
+  /// The rank that holds a shard when it has gone `distance`; negative distances lead back to the owner.
+  int at(int shard, int distance) const { return ((shard + distance) % ring_ + ring_) % ring_; }
+  int holder(int shard, int hop) const { return at(shard, distance(hop)); }
 
-  bool worked(int share, int hop) const {
-    return hop < num_hops() && worked_[static_cast<std::size_t>(hop)][static_cast<std::size_t>(share)];
+  bool worked(int shard, int hop) const {
+    return hop < num_hops() && worked_[static_cast<std::size_t>(hop)][static_cast<std::size_t>(shard)];
   }
-  /// Is the share worked on at this hop or later? Until then it travels on, also through ranks that only pass
+  /// Is the shard worked on at this hop or later? Until then it travels on, also through ranks that only pass
   /// it on.
-  bool travels_to(int share, int hop) const {
+  bool travels_to(int shard, int hop) const {
     for (int later = hop; later < num_hops(); ++later) {
-      if (worked(share, later)) return true;
+      if (worked(shard, later)) return true;
     }
     return false;
   }
-  /// Has a remote rank added to the share's gradient in hops 1 to `hop`?
-  bool has_gradient(int share, int hop) const {
+  /// Has a remote rank added to the shard's gradient in hops 1 to `hop`?
+  bool has_gradient(int shard, int hop) const {
     for (int earlier = 1; earlier <= hop; ++earlier) {
-      if (worked(share, earlier)) return true;
+      if (worked(shard, earlier)) return true;
     }
     return false;
   }
@@ -55,14 +55,16 @@ class Needs {
 };
 
 void plan_keys(const Needs& needs, int rank, int hop, Hop& plan) {
-  const int share = needs.at(rank, -needs.distance(hop));
+  const int shard = needs.at(rank, -needs.distance(hop));
   plan.distance = needs.distance(hop);
-  if (needs.travels_to(share, hop)) plan.share = share;
-  plan.work = needs.worked(share, hop);
+  if (needs.travels_to(shard, hop)) plan.shard = shard;
+  plan.work = needs.worked(shard, hop);
   if (hop + 1 == needs.num_hops()) return;
-  if (needs.travels_to(share, hop + 1)) plan.send_to = needs.holder(share, hop + 1);
-  const int next_share = needs.at(rank, -needs.distance(hop + 1));
-  if (needs.travels_to(next_share, hop + 1)) plan.receive_from = needs.holder(next_share, hop);
+  if (needs.travels_to(shard, hop + 1)) plan.send_to = needs.holder(shard, hop + 1);
+  const int next_shard = needs.at(rank, -needs.distance(hop + 1));
+  if (!needs.travels_to(next_shard, hop + 1)) return;
+  plan.receive_from = needs.holder(next_shard, hop);
+  plan.receive_shard = next_shard;
 }
 
 // `hop` may be num_hops(): what moves after the last one.
@@ -70,24 +72,24 @@ void plan_gradients(const Needs& needs, int rank, int hop, Hop& plan) {
   if (hop < 2) {  // before hop 2 no remote rank has finished anything
     return;
   }
-  const int previous_share = needs.at(rank, -needs.distance(hop - 1));
-  if (needs.has_gradient(previous_share, hop - 1)) {
-    const bool goes_on = needs.travels_to(previous_share, hop);
-    if (goes_on) {
-      plan.send_gradient_to = needs.holder(previous_share, hop);
-    } else if (needs.travels_to(previous_share, hop - 1)) {  // the hop before was its last: home
-      plan.send_gradient_to = previous_share;
+  const int previous_shard = needs.at(rank, -needs.distance(hop - 1));
+  if (needs.has_gradient(previous_shard, hop - 1)) {
+    const bool moves_on = needs.travels_to(previous_shard, hop);
+    if (moves_on) {
+      plan.send_gradient_to = needs.holder(previous_shard, hop);
+    } else if (needs.travels_to(previous_shard, hop - 1)) {  // the hop before was its last: back to the owner
+      plan.send_gradient_to = previous_shard;
     }
-    if (plan.send_gradient_to != Hop::kNobody) plan.gradient_share = previous_share;
+    if (plan.send_gradient_to != Hop::kNobody) plan.gradient_shard = previous_shard;
   }
   if (hop < needs.num_hops()) {
-    const int share = needs.at(rank, -needs.distance(hop));
-    if (needs.has_gradient(share, hop - 1) && needs.travels_to(share, hop)) {
-      plan.receive_gradient_from = needs.holder(share, hop - 1);
+    const int shard = needs.at(rank, -needs.distance(hop));
+    if (needs.has_gradient(shard, hop - 1) && needs.travels_to(shard, hop)) {
+      plan.receive_gradient_from = needs.holder(shard, hop - 1);
     }
   }
-  const bool came_home = needs.travels_to(rank, hop - 1) && !needs.travels_to(rank, hop);
-  if (came_home && needs.has_gradient(rank, hop - 1)) plan.receive_home_from = needs.holder(rank, hop - 1);
+  const bool has_returned = needs.travels_to(rank, hop - 1) && !needs.travels_to(rank, hop);
+  if (has_returned && needs.has_gradient(rank, hop - 1)) plan.receive_own_gradient_from = needs.holder(rank, hop - 1);
 }
 
 }  // namespace
@@ -100,7 +102,7 @@ RingSchedule::RingSchedule(const SequenceLayout& layout, const AttentionMaskView
     plan_gradients(needs, rank, hop, plan);
     hops_.push_back(plan);
   }
-  plan_gradients(needs, rank, needs.num_hops(), homecoming_);
+  plan_gradients(needs, rank, needs.num_hops(), last_gradients_);
 }
 
 }  // namespace rondo

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which key/value share each rank works on, hop by hop, and what it sends and receives meanwhile. A pure
-// function of layout and mask that every rank computes alike; hops that no rank needs are absent.
+// Which key/value shard each rank works on, hop by hop, and what it sends and receives meanwhile. A pure function of layout and
+// mask that every rank computes alike; hops that no rank needs are absent.
 #pragma once
 
 #include <vector>
@@ -10,40 +10,40 @@
 
 namespace rondo {
 
-/// One hop of one rank. Ranks are ring ranks; kNobody where nothing moves.
+/// One hop of one rank: what it computes and what it sends and receives meanwhile. Ranks are ring ranks; kNobody where
+/// nothing moves.
 struct Hop {
   static constexpr int kNobody = -1;
 
-  int distance = 0;     ///< the share held is that of rank (this - distance) mod R
-  int share = kNobody;  ///< owner of the key/value share held, kNobody: none came
-  bool work = false;    ///< does any query of this rank see any key of the share
+  int distance = 0;     ///< the shard held is that of rank (this - distance) mod R
+  int shard = kNobody;  ///< owner of the key/value shard held, kNobody: none came
+  bool work = false;    ///< does any query of this rank attend to any key of the shard
 
-  // Keys and values that move while this hop is computed: this hop's share onwards, the next hop's share
-  // hither.
+  // Key/value transfers that overlap this hop: forward the current shard, receive the shard of the next hop.
   int send_to = kNobody;
   int receive_from = kNobody;
+  int receive_shard = kNobody;  ///< whose keys and values arrive
 
-  // Gradients that move while this hop is computed (backward): the partial sum of the share of the hop before
-  // goes on to its next holder or home; the partial sum of this hop's share arrives; this rank's own share
-  // comes home.
+  // Gradient transfers that overlap this hop in backward: send the partial sum of the shard of the hop before to its next
+  // holder or its owner; receive the partial sum of this hop's shard; receive the finished sum of this rank's own shard.
   int send_gradient_to = kNobody;
-  int gradient_share = kNobody;  ///< whose gradient is sent
+  int gradient_shard = kNobody;  ///< whose gradient is sent
   int receive_gradient_from = kNobody;
-  int receive_home_from = kNobody;
+  int receive_own_gradient_from = kNobody;
 };
 
 class RingSchedule {
  public:
   RingSchedule(const SequenceLayout& layout, const AttentionMaskView& mask, int rank);
 
-  /// Hop 0 is this rank's own share.
+  /// Hop 0 is this rank's own shard.
   const std::vector<Hop>& hops() const { return hops_; }
   /// Gradients that move after the last hop has been computed.
-  const Hop& homecoming() const { return homecoming_; }
+  const Hop& last_gradients() const { return last_gradients_; }
 
  private:
   std::vector<Hop> hops_;
-  Hop homecoming_;
+  Hop last_gradients_;
 };
 
 }  // namespace rondo

@@ -23,20 +23,9 @@ MemoryRule rule_of(MemoryRuleChoice choice) {
   return MemoryRule::Linear;
 }
 
-std::vector<LayerAttention> kinds_of(const ModelConfig& model) {
-  std::vector<LayerAttention> kinds;
-  for (const AttentionKind kind : model.attention) {
-    kinds.push_back(kind == AttentionKind::Infini ? LayerAttention::Infini : LayerAttention::Exact);
-  }
-  return kinds;
-}
-
 }  // namespace
 
-AttentionMask::Rule mask_rule_of(const ModelConfig& model) {
-  if (!model.has_memory()) return {.causal = true, .window = model.window};
-  return {.causal = true, .segment_tokens = model.segment_tokens, .window_segments = model.window_segments};
-}
+AttentionMask::Rule mask_rule_of(const ModelConfig& model) { return {.causal = true, .window = model.window}; }
 
 TransformerShape shape_of(const RunConfig& config) {
   const ModelConfig& model = config.model;
@@ -58,7 +47,7 @@ TransformerShape shape_of(const RunConfig& config) {
                            .original_tokens = model.rope_original_tokens},
           .norm_epsilon = model.norm_epsilon,
           .tie_embeddings = model.tie_embeddings,
-          .attention = kinds_of(model),
+          .attention = model.attention,
           .segments = {.segment_tokens = model.has_memory() ? model.segment_tokens : 0,
                        .window_segments = model.window_segments,
                        .memory_rule = rule_of(model.memory_rule),

@@ -1,47 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
-// The interval of positions that the ring processes at once: who owns which position, who sees whom, who
-// sends what when.
+// The interval of positions that the ring processes at once: which rank owns which position, and which documents there are.
+// Layers ask it for the masks and plans that they need.
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <span>
+#include <typeindex>
 #include <vector>
 
 #include "core/attention_mask.hpp"
 #include "core/sequence_layout.hpp"
-#include "model/memory_chain.hpp"
 #include "model/ring_schedule.hpp"
 
 namespace rondo {
 
 class Span {
  public:
-  /// @param document_offsets packed documents that do not see each other, read as long as the span lives; empty: one
-  /// With segments in the rule, layers with a memory see by segments, and all others as if there were none.
-  /// @param sequence_tokens  of the whole sequence, which the document offsets belong to; 0: it ends with the span
-  Span(const SequenceLayout& layout, AttentionMask::Rule rule, int ring_rank,
+  /// @param rule  of exact attention  @param document_offsets  packed documents that do not see each other, read as long as the
+  /// span lives; empty: one  @param sequence_tokens  of the whole sequence, which the document offsets belong to; 0: it ends with
+  /// the span
+  Span(const SequenceLayout& layout, const AttentionMask::Rule& rule, int ring_rank,
        std::span<const std::int64_t> document_offsets = {}, std::int64_t sequence_tokens = 0)
       : layout_(layout),
+        rule_(rule),
+        ring_rank_(ring_rank),
+        document_offsets_(document_offsets),
         sequence_tokens_(sequence_tokens > 0 ? sequence_tokens : layout.end_position()),
-        mask_(
-            AttentionMask::view_of({.causal = rule.causal, .window = rule.window}, sequence_tokens_, document_offsets)),
-        schedule_(layout, mask_, ring_rank),
-        runs_(layout.runs(ring_rank)) {
-    if (rule.segment_tokens == 0) return;
-    segment_mask_ = AttentionMask::view_of(rule, sequence_tokens_, document_offsets);
-    memory_.emplace(layout, segment_mask_, ring_rank);
-  }
-  Span(const SequenceLayout&, AttentionMask::Rule, int, std::vector<std::int64_t>&&) = delete;  // would not live on
+        mask_(mask(rule)),
+        runs_(layout.runs(ring_rank)) {}
+  Span(const SequenceLayout&, const AttentionMask::Rule&, int,
+       std::vector<std::int64_t>&&) = delete;  // would not live on
 
   const SequenceLayout& layout() const { return layout_; }
-  const AttentionMaskView& mask() const { return mask_; }
-  const RingSchedule& schedule() const { return schedule_; }
-  /// Of layers with a memory. @pre the rule has segments
-  const AttentionMaskView& segment_mask() const { return segment_mask_; }
-  const MemoryChain& memory() const { return *memory_; }
   /// This rank's positions.
   const TokenRuns& runs() const { return runs_; }
   std::int64_t num_tokens() const { return runs_.num_tokens(); }
+
+  /// Which keys a query sees under any rule, over the documents of the sequence.
+  AttentionMaskView mask(const AttentionMask::Rule& rule) const {
+    return AttentionMask::view_of(rule, sequence_tokens_, document_offsets_);
+  }
+  /// Something that follows from layout and mask alone, such as RingSchedule: made at the first call, which all ranks make alike,
+  /// and kept as long as the span lives.
+  template <typename Plan> const Plan& plan(const AttentionMask::Rule& rule) const {
+    for (const CachedPlan& cached : plans_) {
+      if (cached.type == typeid(Plan) && is_same(cached.rule, rule))
+        return *static_cast<const Plan*>(cached.plan.get());
+    }
+    plans_.push_back({typeid(Plan), rule, std::make_shared<const Plan>(layout_, mask(rule), ring_rank_)});
+    return *static_cast<const Plan*>(plans_.back().plan.get());
+  }
+
+  // of exact attention
+  const AttentionMaskView& mask() const { return mask_; }
+  const RingSchedule& schedule() const { return plan<RingSchedule>(rule_); }
+
   /// (query, key) pairs that attend under a mask of this span, over the queries of this rank: its work. Takes time linear in
   /// the documents and segments of the sequence.
   double attended_pairs(const AttentionMaskView& mask) const {
@@ -49,13 +62,25 @@ class Span {
   }
 
  private:
+  struct CachedPlan {
+    std::type_index type;
+    AttentionMask::Rule rule;
+    std::shared_ptr<const void> plan;
+  };
+
+  static bool is_same(const AttentionMask::Rule& a, const AttentionMask::Rule& b) {
+    return a.causal == b.causal && a.window == b.window && a.segment_tokens == b.segment_tokens &&
+           a.window_segments == b.window_segments;
+  }
+
   SequenceLayout layout_;
+  AttentionMask::Rule rule_;
+  int ring_rank_;
+  std::span<const std::int64_t> document_offsets_;
   std::int64_t sequence_tokens_;
   AttentionMaskView mask_;
-  RingSchedule schedule_;
   TokenRuns runs_;
-  AttentionMaskView segment_mask_;
-  std::optional<MemoryChain> memory_;
+  mutable std::vector<CachedPlan> plans_;
 };
 
 }  // namespace rondo

@@ -1,47 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/transformer.hpp"
 
-#include <cmath>
 #include <string>
 
 #include "core/trace.hpp"
+#include "model/attention_factory.hpp"
 
 namespace rondo {
-
-double attended_pairs(const TransformerShape& shape, const Span& span) {
-  std::int64_t with_memory = 0;
-  for (std::int64_t layer = 0; layer < shape.layers; ++layer) with_memory += shape.has_memory(layer) ? 1 : 0;
-  const double share = static_cast<double>(with_memory) / static_cast<double>(shape.layers);
-  const double exact = share < 1 ? (1 - share) * span.attended_pairs(span.mask()) : 0;
-  return exact + (share > 0 ? share * span.attended_pairs(span.segment_mask()) : 0);
-}
-
-namespace {
-
-LayerState* layer_of(const SequenceState* state, std::size_t layer) {
-  return state != nullptr ? state->of(layer) : nullptr;
-}
-
-}  // namespace
 
 Transformer::Transformer(Execution& execution, const TransformerShape& shape, ParameterSet& parameters,
                          ActivationPolicy policy)
     : execution_(execution),
       shape_(shape),
       parameters_(parameters),
-      ring_attention_(execution, 1.0 / std::sqrt(static_cast<double>(shape.head_dim))),
-      exact_attention_(execution, ring_attention_, shape, parameters.compute_dtype()),
-      infini_attention_(execution, shape, parameters.compute_dtype()),
       head_(execution, shape),
       activations_(execution.device, shape.layers, policy) {
   for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
-    blocks_.emplace_back(execution, shape, layer, attention_of(layer));
+    std::unique_ptr<AttentionLayer>& attention = attention_[shape.attention_of(layer)];
+    if (!attention) attention = make_attention(shape.attention_of(layer), execution, shape, compute_dtype());
+    blocks_.emplace_back(execution, shape, layer, *attention);
   }
 }
 
-AttentionLayer& Transformer::attention_of(std::int64_t layer) {
-  if (shape_.has_memory(layer)) return infini_attention_;
-  return exact_attention_;
+AttentionLayer& Transformer::attention_of(std::int64_t layer) const {
+  return *attention_.at(shape_.attention_of(layer));
+}
+
+void Transformer::watch(AttentionObserver* observer) {
+  for (const auto& [kind, attention] : attention_) attention->set_observer(observer);
+}
+
+double Transformer::attended_pairs(const Span& span) const {
+  double pairs = 0;
+  for (const auto& [kind, attention] : attention_) {
+    std::int64_t layers = 0;
+    for (std::int64_t layer = 0; layer < shape_.layers; ++layer) layers += shape_.attention_of(layer) == kind ? 1 : 0;
+    pairs += static_cast<double>(layers) * span.attended_pairs(attention->mask(span));
+  }
+  return pairs / static_cast<double>(shape_.layers);
 }
 
 void Transformer::embed(const TensorView& tokens, const TensorView& x) {
@@ -49,15 +45,12 @@ void Transformer::embed(const TensorView& tokens, const TensorView& x) {
   execution_.backend.embedding_forward(execution_.compute, {tokens, outer.embedding.value, x});
 }
 
-// The residual stream [T, C] behind the last block, in scratch. @pre inside a scope of the caller
+// The residual stream [T, C] after the last block, in scratch. @pre inside a scope of the caller
 TensorView Transformer::forward(const Span& span, const TensorView& tokens, SequenceFlow state,
                                 Activations* activations) {
   const TensorView x = execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});
   embed(tokens, x);
-  for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
-    blocks_[layer].forward(span, parameters_, x, {layer_of(state.before, layer), layer_of(state.after, layer)},
-                           activations);
-  }
+  for (TransformerBlock& block : blocks_) block.forward(span, parameters_, x, state, activations);
   return x;
 }
 
@@ -70,7 +63,7 @@ void Transformer::forward_backward(const Span& span, const TokenBatch& batch, co
   const OuterWeights outer = parameters_.acquire_outer();
   head_.losses(outer, x, batch.targets, losses, d_x);
   for (std::size_t layer = blocks_.size(); layer-- > 0;) {
-    blocks_[layer].backward(span, parameters_, d_x, layer_of(before, layer), layer_of(d_state, layer), activations_);
+    blocks_[layer].backward(span, parameters_, d_x, {before, d_state}, activations_);
   }
   execution_.backend.embedding_backward(execution_.compute, {batch.tokens, d_x, outer.embedding.gradient});
 }
@@ -119,8 +112,7 @@ void Transformer::inspect(const Span& span, const TensorView& tokens, SequenceFl
   embed(tokens, x);
   look("the embedding", x);
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
-    blocks_[layer].forward(span, parameters_, x, {layer_of(state.before, layer), layer_of(state.after, layer)},
-                           nullptr);
+    blocks_[layer].forward(span, parameters_, x, state, nullptr);
     look("layer " + std::to_string(layer), x);
   }
 }

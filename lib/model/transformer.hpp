@@ -4,12 +4,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
+#include "model/attention_layer.hpp"
 #include "model/blockwise_head.hpp"
-#include "model/exact_attention.hpp"
-#include "model/infini_attention.hpp"
 #include "model/transformer_block.hpp"
 
 namespace rondo {
@@ -20,27 +20,23 @@ struct TokenBatch {
   TensorView targets;  // [T] int32, CrossEntropyArgs::kNoTarget where there is none
 };
 
-/// (query, key) pairs that attend, of this rank's queries, in the mean over the layers.
-double attended_pairs(const TransformerShape& shape, const Span& span);
-
 class Transformer {
  public:
   Transformer(Execution& execution, const TransformerShape& shape, ParameterSet& parameters, ActivationPolicy policy);
 
   /// Adds the gradient of the summed loss to the parameters' sinks and writes each token's loss. [T]
   /// accumulator type.
-  /// @param before   what came before the span; null: nothing
-  /// @param d_state  the gradient of what comes after it, which becomes that of what came before; null: nothing comes after
+  /// @param before   what came before the span; null: nothing  @param d_state  as in AttentionGradients
   void forward_backward(const Span& span, const TokenBatch& batch, const TensorView& losses,
                         const SequenceState* before = nullptr, SequenceState* d_state = nullptr);
   /// Each token's loss in nats, without gradients. losses [T] accumulator type.
   void evaluate(const Span& span, const TokenBatch& batch, const TensorView& losses, SequenceFlow state = {});
-  /// The state behind the span, and nothing else.
+  /// The state after the span, and nothing else.
   void advance(const Span& span, const TensorView& tokens, SequenceFlow state);
   /// Logits [V] (accumulator type) of what follows the span's last token; the state goes over the span.
   /// @pre the last token is this rank's
   void next_logits(const Span& span, const TensorView& tokens, SequenceState& state, const TensorView& logits);
-  /// A state of nothing. @param capacity_tokens the most tokens that all spans together will have
+  /// An empty state. @param capacity_tokens the most tokens that all spans together will have
   SequenceState make_state(std::int64_t capacity_tokens);
   /// A gradient of 0. @pre every layer has a memory: others are trained in one span
   SequenceState make_state_gradient(std::int64_t capacity_tokens);
@@ -50,23 +46,23 @@ class Transformer {
   void inspect(const Span& span, const TensorView& tokens, SequenceFlow state,
                const std::function<void(const std::string& name, const TensorView& x)>& look);
 
-  /// Shows it the memories in every forward pass from now on; null: no more.
-  void watch(MemoryWatch* watch) { infini_attention_.watch(watch); }
+  /// Shows it the attention of all layers in every forward pass from now on; null: no more.
+  void watch(AttentionObserver* observer);
+  /// (query, key) pairs that attend, of this rank's queries, in the mean over the layers.
+  double attended_pairs(const Span& span) const;
 
   const TransformerShape& shape() const { return shape_; }
   DType compute_dtype() const { return parameters_.compute_dtype(); }
 
  private:
-  AttentionLayer& attention_of(std::int64_t layer);
+  AttentionLayer& attention_of(std::int64_t layer) const;
   TensorView forward(const Span& span, const TensorView& tokens, SequenceFlow state, Activations* activations);
   void embed(const TensorView& tokens, const TensorView& x);
 
   Execution& execution_;
   TransformerShape shape_;
   ParameterSet& parameters_;
-  RingAttention ring_attention_;
-  ExactAttention exact_attention_;
-  InfiniAttention infini_attention_;
+  std::map<LayerAttention, std::unique_ptr<AttentionLayer>> attention_;  // one of each kind serves all layers
   std::vector<TransformerBlock> blocks_;
   BlockwiseHead head_;
   Activations activations_;

@@ -16,11 +16,11 @@ class TransformerBlock {
       : execution_(execution), shape_(shape), layer_(layer), attention_(attention), feed_forward_(execution, shape) {}
 
   /// x [T, C] in and out. `activations` is null when no backward follows.
-  void forward(const Span& span, const ParameterSet& parameters, const TensorView& x, StateFlow state,
+  void forward(const Span& span, const ParameterSet& parameters, const TensorView& x, SequenceFlow state,
                Activations* activations);
-  /// d_x [T, C] in and out; gradients of the weights are added to their sinks. d_state as in AttentionLayer::backward().
-  void backward(const Span& span, const ParameterSet& parameters, const TensorView& d_x, const LayerState* before,
-                LayerState* d_state, Activations& activations);
+  /// d_x [T, C] in and out; gradients of the weights are added to their sinks. d_state as in AttentionGradients.
+  void backward(const Span& span, const ParameterSet& parameters, const TensorView& d_x, SequenceGradient state,
+                Activations& activations);
 
  private:
   /// What backward needs of the attention half, kept or computed again.
@@ -28,11 +28,15 @@ class TransformerBlock {
     TensorView x;       // [T, C] input
     TensorView normed;  // [T, C]
     TensorView qkv;     // [T, (N+2G)*D]
-    AttentionTape attention;
+    const AttentionTape* attention;
     TensorView middle;  // [T, C] x + attention
   };
   Rematerialized rematerialize(const Span& span, const LayerWeights& weights, const LayerState* before,
                                Activations& activations);
+  /// The state of this layer.
+  LayerState* of(const SequenceState* state) const {
+    return state != nullptr ? state->of(static_cast<std::size_t>(layer_)) : nullptr;
+  }
   void project_in(const LayerWeights& weights, const TensorView& x, const TensorView& normed, const TensorView& qkv);
   void add_attention(const LayerWeights& weights, const AttentionTape& tape, const TensorView& x);
 

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "config/model_config.hpp"
+#include "core/attention_mask.hpp"
 #include "kernels/compressive_memory.hpp"
 
 namespace rondo {
@@ -20,8 +22,8 @@ struct RopeScalingRule {
   std::int64_t original_tokens = 8192;  // llama3: the length that the frequencies were trained for
 };
 
-/// How a layer attends.
-enum class LayerAttention { Exact, Infini };
+/// How a layer attends: the kinds are listed in config/model_config.hpp alone.
+using LayerAttention = AttentionKind;
 
 /// Segments and memory of Infini-attention, arXiv 2404.07143.
 struct SegmentRule {
@@ -29,6 +31,11 @@ struct SegmentRule {
   std::int64_t window_segments = 0;  // exact attention to so many segments before a query's own
   MemoryRule memory_rule = MemoryRule::Linear;
   double gate_initial = 0;  // sigmoid of it is the share of what is read
+
+  /// Which keys a query attends to exactly.
+  AttentionMask::Rule mask_rule() const {
+    return {.causal = true, .segment_tokens = segment_tokens, .window_segments = window_segments};
+  }
 };
 
 struct TransformerShape {

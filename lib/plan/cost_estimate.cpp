@@ -6,7 +6,6 @@
 #include <thread>
 
 #include "model/shape_of.hpp"
-#include "model/transformer.hpp"
 #include "plan/dry_run.hpp"
 #include "train/adamw.hpp"
 
@@ -38,13 +37,6 @@ int threads_of(const RunConfig& config, const CostPlace& place) {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / place.world_size);
 }
 
-// Of one document, by the convention of MFU.
-double model_flops_of_sequence(const RunConfig& config, const TransformerShape& shape) {
-  const std::int64_t tokens = config.data.sequence_length;
-  const Span whole(SequenceLayout(tokens, 1, LayoutKind::Contiguous), mask_rule_of(config.model), 0);
-  return model_flops(shape, static_cast<double>(tokens), attended_pairs(shape, whole));
-}
-
 }  // namespace
 
 CostEstimate estimate_cost(const RunConfig& config, const CostPlace& place) {
@@ -55,7 +47,9 @@ CostEstimate estimate_cost(const RunConfig& config, const CostPlace& place) {
   CostEstimate cost;
   cost.num_parameters = num_parameters(shape);
   cost.tokens_per_step = config.train.batch_sequences * tokens;
-  cost.flops_per_token = model_flops_of_sequence(config, shape) / static_cast<double>(tokens);
+  // by the convention of MFU: sequences of one document each
+  const double model_flops_of_sequence = model_flops(shape, static_cast<double>(tokens), attended_pairs_of_sequence(config));
+  cost.flops_per_token = model_flops_of_sequence / static_cast<double>(tokens);
   cost.checkpoint_bytes = cost.num_parameters * (1 + kNumMoments) * master;
 
   const std::set<int> ranks = ranks_to_run(config.parallel.ring, tokens);

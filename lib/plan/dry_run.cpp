@@ -114,6 +114,17 @@ void evaluate(Execution& execution, Transformer& model, EvaluationBuffers& buffe
 
 }  // namespace
 
+double attended_pairs_of_sequence(const RunConfig& config) {
+  RunConfig alone = config;
+  alone.parallel.ring = 1;
+  DryRank rank(alone, {.world_size = 1});
+  const TransformerShape shape = shape_of(config);
+  ParameterSet parameters(rank.execution(), shape, dtype_of_compute(config.precision.compute));
+  const Transformer model(rank.execution(), shape, parameters, ActivationPolicy::KeepAttention);
+  const SequenceLayout whole(config.data.sequence_length, 1, LayoutKind::Contiguous);
+  return model.attended_pairs(Span(whole, mask_rule_of(config.model), 0));
+}
+
 RankCost dry_run(const RunConfig& config, const DryRunInput& input) {
   ensure(config.parallel.ring > 0 && input.world_size % config.parallel.ring == 0, "the world is made of whole rings");
   const KeptRegions regions;

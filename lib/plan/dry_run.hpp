@@ -39,4 +39,8 @@ struct RankCost {
 /// @pre the configuration is resolved, and world_size is a multiple of its ring
 RankCost dry_run(const RunConfig& config, const DryRunInput& input);
 
+/// (query, key) pairs that attend in a sequence of one document, over all ranks and in the mean over the layers.
+/// @pre the configuration is resolved
+double attended_pairs_of_sequence(const RunConfig& config);
+
 }  // namespace rondo

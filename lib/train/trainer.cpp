@@ -130,7 +130,7 @@ SequenceInput Trainer::micro_batch(std::int64_t index, LossSum& sum) {
   const auto on_span = [this, &sum](const Span& span, SequenceInput::Pass pass) {
     if (pass == SequenceInput::Pass::ForwardAndBackward) {
       sum.num_targets += sequence_.num_targets_local;
-      sum.attended_pairs += attended_pairs(shape(), span);
+      sum.attended_pairs += step_.model().attended_pairs(span);
     }
     if (step_.spans().count() > 1) enter("training");
   };

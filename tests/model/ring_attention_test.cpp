@@ -81,7 +81,8 @@ Result run(Execution& execution, const Case& c, LayoutKind kind) {
   RingAttention ring(execution, 1.0 / std::sqrt(static_cast<double>(c.head_dim)));
   RingAttention::empty_carry(execution, carry);
   ring.forward(span, q.view(), {k.view(), v.view()}, carry);
-  ring.backward(span, q.view(), {k.view(), v.view()}, carry, d_out.view(), r.d_q.view(), {r.d_k.view(), r.d_v.view()});
+  ring.backward(span, q.view(), {k.view(), v.view()},
+                {carry, d_out.view(), r.d_q.view(), {r.d_k.view(), r.d_v.view()}});
   return r;
 }
 

@@ -20,12 +20,12 @@ struct World {
   std::size_t num_hops() const { return ranks[0].hops().size(); }
   const Hop& hop(int rank, std::size_t index) const {
     const RingSchedule& schedule = ranks[static_cast<std::size_t>(rank)];
-    return index < schedule.hops().size() ? schedule.hops()[index] : schedule.homecoming();
+    return index < schedule.hops().size() ? schedule.hops()[index] : schedule.last_gradients();
   }
   int size() const { return layout.ring(); }
 };
 
-// Every message that one rank sends in a hop is received by its peer in the same hop, and carries the share
+// Every message that one rank sends in a hop is received by its peer in the same hop, and carries the shard
 // it expects.
 void expect_messages_match(const World& world) {
   for (std::size_t h = 0; h < world.num_hops(); ++h) {
@@ -33,22 +33,23 @@ void expect_messages_match(const World& world) {
       const Hop& hop = world.hop(rank, h);
       if (hop.send_to != Hop::kNobody) {
         EXPECT_EQ(world.hop(hop.send_to, h).receive_from, rank);
-        EXPECT_EQ(world.hop(hop.send_to, h + 1).share, hop.share);
+        EXPECT_EQ(world.hop(hop.send_to, h + 1).shard, hop.shard);
       }
       if (hop.receive_from != Hop::kNobody) {
         EXPECT_EQ(world.hop(hop.receive_from, h).send_to, rank);
+        EXPECT_EQ(world.hop(rank, h + 1).shard, hop.receive_shard);
       }
       if (hop.work) {
-        EXPECT_NE(hop.share, Hop::kNobody);
+        EXPECT_NE(hop.shard, Hop::kNobody);
       }
     }
   }
 }
 
-// Follows the gradient of every share: it ends at home and holds each remote contribution exactly once.
-void expect_gradients_come_home(const World& world) {
+// Follows the gradient of every shard: it ends at its owner and holds each remote contribution exactly once.
+void expect_gradients_return_to_their_owners(const World& world) {
   std::map<int, std::set<int>> held,
-      home;  // by rank: contributors of the partial sum held; by share: come home
+      returned;  // by rank: contributors of the partial sum held; by shard: returned
   for (std::size_t h = 1; h <= world.num_hops(); ++h) {
     std::map<int, std::set<int>> arrived;
     for (int rank = 0; rank < world.size(); ++rank) {
@@ -56,12 +57,12 @@ void expect_gradients_come_home(const World& world) {
       if (hop.send_gradient_to == Hop::kNobody) continue;
       const Hop& peer = world.hop(hop.send_gradient_to, h);
       if (peer.receive_gradient_from == rank) {
-        EXPECT_EQ(peer.share, hop.gradient_share);
+        EXPECT_EQ(peer.shard, hop.gradient_shard);
         arrived[hop.send_gradient_to] = held[rank];
       } else {
-        EXPECT_EQ(peer.receive_home_from, rank);
-        EXPECT_EQ(hop.send_gradient_to, hop.gradient_share);
-        EXPECT_TRUE(home.emplace(hop.gradient_share, held[rank]).second) << "a gradient comes home once";
+        EXPECT_EQ(peer.receive_own_gradient_from, rank);
+        EXPECT_EQ(hop.send_gradient_to, hop.gradient_shard);
+        EXPECT_TRUE(returned.emplace(hop.gradient_shard, held[rank]).second) << "a gradient returns once";
       }
     }
     for (int rank = 0; rank < world.size(); ++rank) {
@@ -73,14 +74,14 @@ void expect_gradients_come_home(const World& world) {
       }
     }
   }
-  for (int share = 0; share < world.size(); ++share) {
+  for (int shard = 0; shard < world.size(); ++shard) {
     std::set<int> expected;
     for (int rank = 0; rank < world.size(); ++rank) {
       for (std::size_t h = 1; h < world.num_hops(); ++h) {
-        if (world.hop(rank, h).work && world.hop(rank, h).share == share) expected.insert(rank);
+        if (world.hop(rank, h).work && world.hop(rank, h).shard == shard) expected.insert(rank);
       }
     }
-    EXPECT_EQ(home[share], expected) << "share " << share;
+    EXPECT_EQ(returned[shard], expected) << "shard " << shard;
   }
 }
 
@@ -89,11 +90,11 @@ void expect_every_needed_pair_is_worked_on_once(const World& world, const Attent
     std::set<int> worked;
     for (const Hop& hop : world.ranks[static_cast<std::size_t>(rank)].hops()) {
       if (hop.work) {
-        EXPECT_TRUE(worked.insert(hop.share).second);
+        EXPECT_TRUE(worked.insert(hop.shard).second);
       }
     }
-    for (int share = 0; share < world.size(); ++share) {
-      EXPECT_EQ(worked.contains(share), attends(mask.view(), world.layout.runs(rank), world.layout.runs(share)));
+    for (int shard = 0; shard < world.size(); ++shard) {
+      EXPECT_EQ(worked.contains(shard), attends(mask.view(), world.layout.runs(rank), world.layout.runs(shard)));
     }
   }
 }
@@ -118,7 +119,7 @@ TEST(RingSchedule, FitsTogetherOnAllRanksForEveryLayoutAndMask) {
                        std::to_string(tokens));
           const World world(tokens, ring, kind, mask);
           expect_messages_match(world);
-          expect_gradients_come_home(world);
+          expect_gradients_return_to_their_owners(world);
           expect_every_needed_pair_is_worked_on_once(world, mask);
         }
       }
@@ -128,7 +129,7 @@ TEST(RingSchedule, FitsTogetherOnAllRanksForEveryLayoutAndMask) {
 
 TEST(RingSchedule, HasNoHopBeyondTheWindow) {
   const AttentionMask mask({.causal = true, .window = 10}, 80);
-  const World world(80, 8, LayoutKind::Contiguous, mask);  // shares of 10: only the share before is seen
+  const World world(80, 8, LayoutKind::Contiguous, mask);  // shards of 10: only the shard before is seen
   EXPECT_EQ(world.num_hops(), 2U);
 }
 

@@ -188,8 +188,8 @@ TEST(NcclTransport, CarriesRingAttentionInEveryLayout) {
           RingAttention attention(execution, 0.5);
           RingAttention::empty_carry(execution, carry);
           attention.forward(span, shaped(q), {shaped(k), shaped(v)}, carry);
-          attention.backward(span, shaped(q), {shaped(k), shaped(v)}, carry, shaped(d_out), shaped(d_q),
-                             {shaped(d_k), shaped(d_v)});
+          attention.backward(span, shaped(q), {shaped(k), shaped(v)},
+                             {carry, shaped(d_out), shaped(d_q), {shaped(d_k), shaped(d_v)}});
           rank.device.synchronize(*rank.compute);
           for (const float value : rank.download(d_k)) ASSERT_TRUE(std::isfinite(value));
         });

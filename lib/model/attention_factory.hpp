@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of attention kinds.
+#pragma once
+
+#include <memory>
+
+#include "model/attention_layer.hpp"
+#include "model/transformer_shape.hpp"
+
+namespace rondo {
+
+/// One layer object serves all layers of its kind: it holds no weights.
+std::unique_ptr<AttentionLayer> make_attention(LayerAttention kind, Execution& execution, const TransformerShape& shape,
+                                               DType compute);
+
+}  // namespace rondo

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exclusive prefix scan over the ranks of a ring: every run of positions gets the state before it, given what each run does to a
+// state. For sums and for affine maps, which do not commute. In log2 of the number of runs many rounds of messages (Hillis and
+// Steele, Data parallel algorithms, CACM 29(12), 1986), with two maps per own run in memory, whatever the number of ranks.
+//
+// Round 0 moves every map one run on; then run i holds the composition of the d runs before it, and in rounds d = 1, 2, 4, ... it
+// receives that of run i - d and puts it before its own. A composition that reaches the start of the scan or of a document is
+// constant: it needs nothing more, and is sent without its linear part. The order of combination depends on the runs alone, so
+// results do not depend on timing. All is fp64: what is sent is not rounded, however many rounds there are.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "runtime/execution.hpp"
+
+namespace rondo {
+
+/// One run of positions, of any rank.
+struct ScanElement {
+  int rank = 0;
+  bool is_reset = false;  ///< a document starts in it: the state after it does not depend on the state before it
+};
+
+/// A map of states: x -> (1 - decay) x + added, or of gradients of states: x -> (1 - decay)^T x + added.
+struct AffineMap {
+  TensorView added;  // [G, D, D] or [G, D] fp64
+  TensorView decay;  // [G, D, D] fp64, or empty: x -> x + added
+};
+
+enum class ScanDirection {
+  Forward,  ///< the state before each run, from earlier runs
+  Reverse,  ///< the gradient of the state after each run, from later runs, with transposed maps
+};
+
+enum class ScanMap { Sum, Affine };
+
+class ExclusiveScan {
+ public:
+  /// Takes its memory from scratch, in a scope of the caller.
+  /// @param elements  of all ranks, in order of positions, the same on all ranks; they live as long as the scan
+  ExclusiveScan(Execution& execution, const std::vector<ScanElement>& elements, ScanDirection direction, ScanMap map,
+                const Shape& state);
+
+  /// This rank's runs, in order of positions.
+  std::size_t num_own() const { return own_.size(); }
+  /// What an own run does to a state: to be filled by the caller before start(). Undefined from then on.
+  const AffineMap& map(std::size_t own) const { return own_[own].sent; }
+
+  /// Starts round 0. @param initial  before the first element, in the direction of the scan; empty: 0
+  void start(const TensorView& initial);
+  /// Rounds of messages. Work between start() and the first advance(), and between two of them, overlaps with one each.
+  int num_rounds() const { return static_cast<int>(rounds_.size()); }
+  /// Completes the round under way and starts the next one; nothing if there is none.
+  void advance();
+  void finish() {
+    while (next_round_ <= num_rounds()) advance();
+  }
+  /// The result, after finish(), which the caller may overwrite.
+  const TensorView& state(std::size_t own) const { return own_[own].held.added; }
+
+ private:
+  struct Own {
+    std::size_t place;  // in the direction of the scan
+    AffineMap sent;     // the own map, later what arrives
+    AffineMap held;     // the composition of the runs before
+  };
+  /// Which places receive in a round, from the place `distance` before, and which of the senders' maps are constant.
+  struct Round {
+    std::size_t distance;
+    std::vector<bool> receives, is_constant;
+  };
+  void list_rounds();
+  void start_round(const Round& round);
+  void combine(Own& own, bool is_constant);
+  const ScanElement& at(std::size_t place) const {
+    return elements_[direction_ == ScanDirection::Forward ? place : elements_.size() - 1 - place];
+  }
+  Own* own_at(std::size_t place);
+
+  Execution& execution_;
+  const std::vector<ScanElement>& elements_;
+  ScanDirection direction_;
+  std::vector<Own> own_;
+  std::vector<Round> rounds_;
+  int next_round_ = 1;
+  Pending arrival_;
+};
+
+}  // namespace rondo

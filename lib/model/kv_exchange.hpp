@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// What travels round the ring in Ring Attention: key/value shards, and in backward the partial sums of their gradients.
+// RingSchedule says who sends what when; the classes here own the memory and start the transfers.
+#pragma once
+
+#include <array>
+
+#include "model/span.hpp"
+#include "runtime/execution.hpp"
+
+namespace rondo {
+
+/// Keys and values of one shard, or their gradients.
+struct KeyValue {
+  TensorView k;  // [T, G, D]
+  TensorView v;  // [T, G, D]
+};
+
+/// The two slots for key/value shards of other ranks: one is computed with while the next shard arrives in the other.
+class KvSlots {
+ public:
+  /// Takes the slots from `memory`, in a scope of the caller. @param own  this rank's shard, which stays where it is
+  KvSlots(Execution& execution, Arena& memory, const SequenceLayout& layout, const RingSchedule& schedule,
+          const KeyValue& own);
+
+  /// The shard that this hop computes with: this rank's own in hop 0.
+  KeyValue current(const Hop& hop) const;
+  /// Starts to forward this hop's shard to the next rank and to receive the shard of the next hop.
+  Pending rotate(const Hop& hop);
+  /// Makes the shard that was received the current one; call when the transfer has been waited for.
+  void swap() { current_ = 1 - current_; }
+
+ private:
+  Execution& execution_;
+  const SequenceLayout& layout_;
+  KeyValue own_;
+  std::array<KeyValue, 2> slots_;
+  std::size_t current_ = 0;
+};
+
+/// Gradients of remote shards on their way back to their owners. Each rank adds its contribution to the partial sum that
+/// arrives for the shard it works on; the sum moves on to the next rank, or to its owner, while the next hop is computed.
+class TravellingGradients {
+ public:
+  /// @param d_own  where the gradient of this rank's own shard is added
+  TravellingGradients(Execution& execution, Arena& memory, const SequenceLayout& layout, const RingSchedule& schedule,
+                      const KeyValue& d_own);
+
+  /// Starts to send the partial sum of the hop before and to receive that of this hop.
+  Pending rotate(const Hop& hop);
+  /// Where the block kernel adds this hop's gradients: zeroed memory, or the sink of this rank's own shard in hop 0.
+  KeyValue sink(const Hop& hop);
+  /// Adds the contribution of this hop to the sum that arrived, and what returned to this rank to its own gradient; call when
+  /// the transfer has been waited for.
+  void accumulate(const Hop& hop);
+
+ private:
+  KeyValue sized(const KeyValue& slot, int shard) const;
+  void add(const KeyValue& from, const KeyValue& to);
+
+  Execution& execution_;
+  const SequenceLayout& layout_;
+  KeyValue d_own_, contribution_, returned_;
+  std::array<KeyValue, 2> sums_;
+  std::size_t current_ = 0;
+};
+
+}  // namespace rondo
