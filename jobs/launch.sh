@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Starts ranks of a program on this machine with whichever MPI launcher is there: the one place that knows their options.
-# Known are Open MPI 4 and 5, MPICH and others with Hydra (Intel MPI), and SLURM's srun inside an allocation.
+# Known are Open MPI 4 and 5, MPICH and others with Hydra (Intel MPI), and SLURM's srun inside an allocation; others are given -n alone.
 #
 # usage: jobs/launch.sh [--mpiexec LAUNCHER] [--tcp] [--quiet] [--print] -n RANKS PROGRAM [ARGUMENT...] [: -n RANKS PROGRAM [ARGUMENT...]]...
 #
@@ -47,10 +47,9 @@ case "$version" in
     [ "$(id -u)" -ne 0 ] || options+=(--allow-run-as-root) ;;
   *HYDRA*|*"Intel(R) MPI"*) options=(-bind-to none) ;;
   slurm*) options=(--cpu-bind=none --overcommit --overlap) ;;
-  *)
-    echo "launch: the launcher $mpiexec is not known: ${version%%$'\n'*}" >&2
-    echo "launch: known are Open MPI 4 and 5, MPICH, Intel MPI and srun; start the ranks by hand, or name another with --mpiexec" >&2
-    exit 4 ;;
+  *)  # the MPI standard suggests mpiexec -n, so most others understand that
+    options=()
+    echo "launch: $mpiexec is of no MPI known here (${version%%$'\n'*}): it is given -n and nothing else" >&2 ;;
 esac
 if [ $tcp = yes ]; then
   case "$version" in

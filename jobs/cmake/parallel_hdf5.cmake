@@ -75,9 +75,8 @@ function(rondo_write_collectively variable)
     return()
   endif()
   execute_process(
-    COMMAND ${CMAKE_COMMAND} -E env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-      OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
-      ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} 2 ${folder}/parallel_hdf5 ${folder}/written.h5
+    COMMAND ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../launch.sh --mpiexec ${MPIEXEC_EXECUTABLE} -n 2 ${folder}/parallel_hdf5
+      ${folder}/written.h5
     RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output TIMEOUT 60)
   if(status EQUAL 0)
     set(${variable} "" PARENT_SCOPE)

@@ -12,6 +12,7 @@ import importlib.util
 import itertools
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,9 @@ import unittest
 
 import h5py
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+from launch_ranks import on_ranks  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RANKS = [1, 2, 3, 4, 5, 8]
@@ -81,10 +85,8 @@ CASES = [
 
 
 def run(ranks, *arguments):
-    environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1",
-                       OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    launcher = [OPTIONS.mpiexec, "-np", str(ranks), "--oversubscribe", "--bind-to", "none"]
-    return subprocess.run([*launcher, OPTIONS.program, "attention", *arguments], env=environment, timeout=600,
+    command = on_ranks(OPTIONS.mpiexec, ranks, [OPTIONS.program, "attention", *arguments])
+    return subprocess.run(command, env=dict(os.environ, OMP_NUM_THREADS="1"), timeout=600,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
 
 

@@ -6,9 +6,13 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 import unittest
 import unittest.mock
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+from launch_ranks import on_ranks  # noqa: E402
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--program", required=True)
@@ -21,9 +25,8 @@ QUICK = ["--warm-ups", "1", "--runs", "2", "--threads", "1", "--json"]
 
 
 def bench(ranks, *arguments, libraries=None):
-    launcher = [OPTIONS.mpiexec, "-n", str(ranks), "--bind-to", "none"] if ranks else []
     environment = {**os.environ, **({"LD_LIBRARY_PATH": libraries} if libraries else {})}
-    return subprocess.run([*launcher, OPTIONS.program, "bench", *arguments], capture_output=True, text=True, timeout=600,
+    return subprocess.run(on_ranks(OPTIONS.mpiexec, ranks, [OPTIONS.program, "bench", *arguments]), capture_output=True, text=True, timeout=600,
                           env=environment)
 
 

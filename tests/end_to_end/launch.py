@@ -7,9 +7,13 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+from launch_ranks import RANK_VARIABLES, on_ranks  # noqa: E402
 
 CONFIG = """
 [model]
@@ -84,11 +88,10 @@ class Launcher:
         common = ["--set", f"data.corpus={self.corpus}", "--run", run]
         for setting in settings:
             common += ["--set", setting]
-        line = [self.mpiexec, "--oversubscribe", "--bind-to", "none"]
         train = [*every_rank, self.program, "train", "run.toml", *common]
         if not last_rank:
-            return [*line, "-n", str(ranks), *train]
-        return [*line, "-n", str(ranks - 1), *train, ":", "-n", "1", *last_rank, *train]
+            return on_ranks(self.mpiexec, ranks, train)
+        return on_ranks(self.mpiexec, ranks - 1, [*train, ":", "-n", "1", *last_rank, *train])
 
     def train(self, run, **options):
         return subprocess.run(self.command(run, **options), capture_output=True, text=True, timeout=300, cwd=self.folder)
@@ -126,8 +129,9 @@ class Launcher:
             except OSError:
                 continue
             for variable in environment:
-                if program == self.program and variable.startswith("OMPI_COMM_WORLD_RANK="):
-                    found[int(variable.split("=")[1])] = int(pid)
+                name, _, value = variable.partition("=")
+                if program == self.program and name in RANK_VARIABLES:
+                    found[int(value)] = int(pid)
         return [found[rank] for rank in sorted(found)]
 
     def wait_for_step(self, run, step, process):

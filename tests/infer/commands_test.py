@@ -5,6 +5,7 @@ usage: commands_test.py RONDO MPIEXEC CONFIG
 """
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -13,13 +14,15 @@ import unittest
 import h5py
 import numpy as np
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+from launch_ranks import on_ranks  # noqa: E402
+
 RONDO, MPIEXEC, CONFIG = sys.argv[1:4]
 TEXT = "".join(f"{i} bottles of ale on the wall, {i} bottles of ale; take {i % 7} down.\n" for i in range(900))
 
 
 def run(*arguments, ranks=0, code=0):
-    launcher = [MPIEXEC, "-np", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
-    done = subprocess.run([*launcher, RONDO, *arguments], capture_output=True, timeout=240, check=False)
+    done = subprocess.run(on_ranks(MPIEXEC, ranks, [RONDO, *arguments]), capture_output=True, timeout=240, check=False)
     if done.returncode != code:
         raise AssertionError(f"{arguments} ended with {done.returncode}, not {code}:\n{done.stderr.decode()}")
     return done

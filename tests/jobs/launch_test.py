@@ -99,10 +99,10 @@ class OtherLaunchers(unittest.TestCase):
             words = [word for word in done.stdout.split() if word != "--allow-run-as-root"]
             self.assertEqual(words, [str(self.mpiexec), *options, "-n", "3", "rondo", "train"], version)
 
-    def test_an_unknown_one_is_refused(self):
+    def test_an_unknown_one_is_given_the_standards_option_and_named(self):
         self.pretend("pretend-mpi 1.0")
-        done = launch("--mpiexec", self.mpiexec, "-n", 1, "true")
-        self.assertEqual(done.returncode, 4)
+        done = launch("--mpiexec", self.mpiexec, "--print", "-n", 1, "true")
+        self.assertEqual(done.stdout.split(), [str(self.mpiexec), "-n", "1", "true"])
         self.assertIn("pretend-mpi 1.0", done.stderr)
 
     def test_srun_is_not_given_several_programs(self):

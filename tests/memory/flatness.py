@@ -12,6 +12,9 @@ import sys
 import tempfile
 import unittest
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+from launch_ranks import on_ranks  # noqa: E402
+
 PROGRAM, IDLE, MPIEXEC = sys.argv[1:4]
 RANKS = (1, 2, 4, 8, 16)
 TOKENS_PER_RANK = 1024
@@ -69,7 +72,7 @@ class Flatness(unittest.TestCase):
 
     @staticmethod
     def launch(ranks, *command):
-        return [MPIEXEC, "-np", str(ranks), "--oversubscribe", "--bind-to", "none", *command]
+        return on_ranks(MPIEXEC, ranks, command)
 
     @staticmethod
     def settings(ranks, changes):

@@ -6,6 +6,8 @@ import subprocess
 import tempfile
 import unittest
 
+from launch_ranks import on_ranks
+
 OPTIONS = argparse.Namespace()
 
 
@@ -35,8 +37,7 @@ class ProgramTest(unittest.TestCase):
 
     @classmethod
     def rondo(cls, *arguments, ranks=0, code=0, **options):
-        launcher = [OPTIONS.mpiexec, "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
-        done = subprocess.run([*launcher, OPTIONS.program, *arguments], capture_output=True, text=True, errors="replace",
+        done = subprocess.run(on_ranks(OPTIONS.mpiexec, ranks, [OPTIONS.program, *arguments]), capture_output=True, text=True, errors="replace",
                               timeout=600, cwd=cls.folder, **options)
         if done.returncode != code:
             raise AssertionError(f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}")

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# rondo_add_test(NAME SOURCES file... [RANKS n] [LABELS label...] [LAYERS layer...] [LINKS library...] [TIMEOUT s] [SANITIZE] [GPU] [ISA])
+# rondo_add_test(NAME SOURCES file... [RANKS n] [LABELS label...] [LAYERS layer...] [LINKS library...] [TIMEOUT s] [SANITIZE | SANITIZE_ONLY] [GPU] [ISA])
 #
-# Makes the GoogleTest program NAME and the ctest entry of the same name, labelled `unit` unless LABELS says otherwise.
-#   RANKS     starts it under mpirun with that many ranks, label ranks_<n>; tests/support/mpi_main.cpp is its main
+# Makes the GoogleTest program NAME and the ctest entry of the same name. Its label is `mpi` with RANKS and `unit` without, unless
+# LABELS says otherwise: `unit` starts no MPI and takes less than half a minute in all, `slow` is of one process and takes longer.
+#   RANKS     starts so many ranks (jobs/launch.sh), label ranks_<n>; tests/support/mpi_main.cpp is its main
 #   LAYERS    whose headers it may include; all layers if not given
 #   LINKS     further libraries, e.g. HDF5::HDF5
 #   TIMEOUT   seconds until a test counts as hanging, 600 if not given; six times as many under a sanitizer. A busy machine may take
 #             long: no limit judges speed
 #   SANITIZE  also runs under the sanitizers: label `sanitize`, built by the target rondo_sanitize_tests
+#   SANITIZE_ONLY  the same, and in no other build: the program of another test on fewer ranks, which that one has too
 #   GPU       has cases for a GPU, which are skipped where there is none: goes into the bundle for jobs/gpu-check.sh
 #   ISA       depends on the instruction set of the CPU: also runs once for each level below the machine's, label `isa`, as
 #             name_LEVEL_test; rondo_add_isa_levels(name command...) does the same for any other test
@@ -29,7 +31,7 @@ set_target_properties(rondo_at_isa PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_B
 target_link_libraries(rondo_at_isa PRIVATE rondo_isa_limit rondo_headers_cpu rondo)
 rondo_warnings(rondo_at_isa)
 
-# The variables that a test program finds: launcher rules for containers and root, one thread a rank, suppressions.
+# The variables that a test program finds: one thread per rank, suppressions.
 function(rondo_test_environment name ranks)
   set(support ${CMAKE_SOURCE_DIR}/tests/support)
   set(environment
@@ -39,8 +41,7 @@ function(rondo_test_environment name ranks)
   if(ranks)
     # Open MPI unloads plugins whose blocks then have no owner; leaks are looked for in the tests of one process.
     list(APPEND environment ASAN_OPTIONS=detect_leaks=0)
-    list(APPEND environment OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-      OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none)
+    list(APPEND environment OMP_NUM_THREADS=1)
   elseif(RONDO_SANITIZE MATCHES thread)
     list(APPEND environment OMP_NUM_THREADS=1)  # libgomp is not instrumented: its barriers look like races
   endif()
@@ -67,14 +68,22 @@ function(rondo_add_isa_levels name)
 endfunction()
 
 function(rondo_add_test name)
-  cmake_parse_arguments(TEST "SANITIZE;GPU;ISA" "RANKS;TIMEOUT" "SOURCES;LABELS;LAYERS;LINKS" ${ARGN})
+  cmake_parse_arguments(TEST "SANITIZE;SANITIZE_ONLY;GPU;ISA" "RANKS;TIMEOUT" "SOURCES;LABELS;LAYERS;LINKS" ${ARGN})
   if(TEST_UNPARSED_ARGUMENTS OR NOT TEST_SOURCES)
     message(FATAL_ERROR "rondo_add_test(${name}): no SOURCES, or unknown arguments: ${TEST_UNPARSED_ARGUMENTS}")
   endif()
   if(NOT TEST_LAYERS)
     get_property(TEST_LAYERS GLOBAL PROPERTY RONDO_LAYERS)
   endif()
-  if(NOT TEST_LABELS)
+  if(TEST_SANITIZE_ONLY)
+    if(NOT RONDO_SANITIZE)
+      return()
+    endif()
+    set(TEST_SANITIZE ON)
+  endif()
+  if(NOT TEST_LABELS AND TEST_RANKS)
+    set(TEST_LABELS mpi)
+  elseif(NOT TEST_LABELS)
     set(TEST_LABELS unit)
   endif()
   if(NOT TEST_TIMEOUT)
@@ -96,7 +105,7 @@ function(rondo_add_test name)
 
   if(TEST_RANKS)
     target_link_libraries(${name} PRIVATE rondo_mpi_main)
-    set(command ${MPIEXEC_EXECUTABLE} -np ${TEST_RANKS} --oversubscribe --bind-to none $<TARGET_FILE:${name}>)
+    set(command ${CMAKE_SOURCE_DIR}/jobs/launch.sh --mpiexec ${MPIEXEC_EXECUTABLE} -n ${TEST_RANKS} $<TARGET_FILE:${name}>)
     add_test(NAME ${name} COMMAND ${command})
     set_tests_properties(${name} PROPERTIES PROCESSORS ${TEST_RANKS})
     list(APPEND TEST_LABELS ranks_${TEST_RANKS})
