@@ -53,6 +53,8 @@ BASES = {
 }
 # The matmul peak of a real machine, which takes seconds; `bench ring` has the option to make it small.
 SLOW = {("bench step", "--peak")}
+# Not wrong, but long: a prompt of all bytes of a corpus.
+LONG_WORK = {("generate", "--prompt-file", "corpus")}
 # What is replaced when it is named so: a command's output of its own kind, and the run that `rondo train` goes on with.
 REPLACED = {("prepare", "--output", "corpus"), ("train", "--run", "run")}
 # Values of --set, which takes any key of the configuration, that name files.
@@ -213,7 +215,7 @@ class CommandLine(unittest.TestCase):
         for base in self.bases_with(command, option):
             takes_names = True
             for kind, value in {**number_values(), **Scene.file_values(self.device)}.items():
-                if kind in Scene.file_values(self.device) and not takes_names:
+                if (kind in Scene.file_values(self.device) and not takes_names) or (command, option, kind) in LONG_WORK:
                     continue
                 found, done = self.attempt(command, option, kind, self.line(command, base, option, value))
                 wrong += found
