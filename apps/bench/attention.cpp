@@ -114,7 +114,10 @@ void add_attention(Program& program, CLI::App& group) {
                                    "rondo bench attention --dtype bf16 --head-dim 64,128 --tokens 8192"},
                                   [options] { return run(*options); });
   add_dtype_option(*command, options->dtypes);
-  command->add_option("--head-dim", options->head_dims, "dimensions of a head")->delimiter(',')->type_name("D");
+  command->add_option("--head-dim", options->head_dims, "dimensions of a head")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024))
+      ->type_name("D");
   command->add_option("--tokens", options->tokens, "queries and keys")->delimiter(',')->check(CLI::Range(1, 1 << 24));
   add_head_options(*command, options->heads);
   add_device_options(*command, options->run);

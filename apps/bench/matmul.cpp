@@ -88,9 +88,11 @@ void add_matmul(Program& program, CLI::App& group) {
                                    "rondo bench matmul --dtype bf16 -m 2048 -n 2048 -k 768"},
                                   [options] { return run(*options); });
   add_dtype_option(*command, options->dtypes);
-  command->add_option("-m", options->m, "rows of the result, one for each product")->delimiter(',');
-  command->add_option("-n", options->n, "columns of the result")->delimiter(',');
-  command->add_option("-k", options->k, "terms of each sum")->delimiter(',');
+  command->add_option("-m", options->m, "rows of the result, one for each product")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 24));
+  command->add_option("-n", options->n, "columns of the result")->delimiter(',')->check(CLI::Range(1, 1 << 24));
+  command->add_option("-k", options->k, "terms of each sum")->delimiter(',')->check(CLI::Range(1, 1 << 24));
   add_device_options(*command, options->run);
   add_run_options(*command, options->run);
   add_check_option(*command, options->run);

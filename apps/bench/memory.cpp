@@ -225,7 +225,10 @@ void add_memory(Program& program, CLI::App& group) {
   command->add_option("--rule", options->rules, "how a segment enters the memory")
       ->delimiter(',')
       ->check(CLI::IsMember({"linear", "delta", "delta_corrected"}));
-  command->add_option("--head-dim", options->head_dims, "dimensions of a head")->delimiter(',')->type_name("D");
+  command->add_option("--head-dim", options->head_dims, "dimensions of a head")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024))
+      ->type_name("D");
   command->add_option("--tokens", options->tokens, "queries and keys")->delimiter(',')->check(CLI::Range(1, 1 << 24));
   command->add_option("--segment-tokens", options->segment_tokens, "tokens of a segment")
       ->check(CLI::Range(1, 1 << 24));

@@ -39,6 +39,7 @@ void check_pairs(const TaskOptions& options) {
                           ", so not " + std::to_string(options.queries) + " questions",
                       "--queries", "set it to at most " + std::to_string(options.pairs));
   }
+  require_range(options.question_tokens, 0, kMostTokens, "--question-tokens");
   if (options.question_tokens != 0 && options.question_tokens < kPairTokens * options.num_queries()) {
     throw ConfigError(std::to_string(options.num_queries()) + " questions take 2 tokens each, more than " +
                           std::to_string(options.question_tokens),

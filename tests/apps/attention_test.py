@@ -211,7 +211,7 @@ class Behaviour(Attention):
         missing = os.path.join(os.path.dirname(self.input), "nowhere", "out.h5")
         done = run(2, "--input", self.input, "--output", missing)
         self.assertEqual(done.returncode, 3, done.stderr)
-        self.assertIn("there is no folder of this name", done.stderr)
+        self.assertIn("the folder does not exist", done.stderr)
 
 
 if __name__ == "__main__":
