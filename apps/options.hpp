@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -36,5 +37,7 @@ void add_config_options(CLI::App& command, ConfigOptions& options);
 /// --set alone.
 void add_overrides(CLI::App& command, std::vector<std::string>& overrides);
 void add_json_option(CLI::App& command, bool& json);
+/// --seed with the range of train.seed, so that a seed of one command is one of all. @param text what it draws, and the default
+CLI::Option* add_seed_option(CLI::App& command, std::uint64_t& seed, const std::string& text);
 
 }  // namespace rondo
