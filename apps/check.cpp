@@ -16,6 +16,7 @@
 #include "config/resolve.hpp"
 #include "plan/cost_estimate.hpp"
 #include "runtime/runtime.hpp"
+#include "train/validation.hpp"
 
 namespace rondo {
 
@@ -53,9 +54,11 @@ nlohmann::ordered_json memory_by_use(const MemoryEstimate& memory) {
   return by_use;
 }
 
-void print_json(const RunConfig& config, const CostEstimate& cost, const CheckOptions& options) {
+void print_json(const RunConfig& config, const CostEstimate& cost, const std::vector<std::string>& warnings,
+                const CheckOptions& options) {
   const nlohmann::ordered_json document{
       {"valid", true},
+      {"warnings", warnings},
       {"ranks", options.ranks},
       {"parameters", cost.num_parameters},
       {"tokens_per_step", cost.tokens_per_step},
@@ -72,27 +75,27 @@ void print_json(const RunConfig& config, const CostEstimate& cost, const CheckOp
   std::printf("%s\n", document.dump(2).c_str());
 }
 
-// What the corpus would tell; a configuration may be checked before its corpus is prepared.
-struct CorpusFigures {
-  std::int64_t vocabulary_size = 0;
-  std::int64_t train_tokens = 0;
-  std::optional<std::int64_t> validation_tokens;  // nothing: it is not known
-};
-
-CorpusFigures read_corpus(const DataConfig& data) {
-  const std::string& path = data.corpus;
-  if (!std::filesystem::exists(path)) {
+// Nothing where a configuration is checked before its corpus is prepared.
+std::unique_ptr<TokenCorpus> open_corpus(const DataConfig& data) {
+  if (!std::filesystem::exists(data.corpus)) {
     std::fprintf(stderr, "note: there is no corpus %s yet, so its vocabulary and length are not checked\n",
-                 path.c_str());
-    return {};
+                 data.corpus.c_str());
+    return nullptr;
   }
-  const TokenCorpus corpus(path);
-  require_training_data(corpus, data);
-  return {corpus.vocabulary_size(), corpus.num_tokens(Split::Train), corpus.num_tokens(Split::Validation)};
+  auto corpus = std::make_unique<TokenCorpus>(data.corpus);
+  require_training_data(*corpus, data);
+  return corpus;
+}
+
+// What a run would say and go on all the same.
+std::vector<std::string> warnings_about(const RunConfig& config, const TokenCorpus& corpus) {
+  const auto problem = validation_problem(corpus, config);
+  if (!problem) return {};
+  return {std::string("a run trains without validation: ") + problem->what()};
 }
 
 // The resolved configuration, itself a configuration file, with the figures as comments.
-void print_text(const RunConfig& config, const CostEstimate& cost, const CorpusFigures& corpus,
+void print_text(const RunConfig& config, const CostEstimate& cost, const TokenCorpus* corpus,
                 const CheckOptions& options) {
   const auto tokens = static_cast<double>(cost.tokens_per_step);
   const int ring = config.parallel.ring;
@@ -105,9 +108,10 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const CorpusF
   line("parameters", figure_text(static_cast<double>(cost.num_parameters)));
   line("tokens a step", fmt::format("{}", cost.tokens_per_step));
   line("tokens in all", figure_text(tokens * static_cast<double>(config.train.steps)));
-  if (corpus.train_tokens > 0) {
-    const double passes = tokens * static_cast<double>(config.train.steps) / static_cast<double>(corpus.train_tokens);
-    line("corpus", fmt::format("{} tokens, read {:.3g} times", corpus.train_tokens, passes));
+  if (corpus != nullptr) {
+    const std::int64_t train_tokens = corpus->num_tokens(Split::Train);
+    const double passes = tokens * static_cast<double>(config.train.steps) / static_cast<double>(train_tokens);
+    line("corpus", fmt::format("{} tokens, read {:.3g} times", train_tokens, passes));
   }
   line("arithmetic", figure_text(cost.flops_per_token, "FLOP") + " per token, " +
                          figure_text(cost.flops_per_token * tokens, "FLOP") + " per step");
@@ -126,18 +130,20 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const CorpusF
 
 // What `rondo train` would refuse, it refuses here.
 void print_cost(const ConfigDraft& draft, const CheckOptions& options) {
-  const CorpusFigures corpus = read_corpus(draft.config.data);
+  const std::unique_ptr<TokenCorpus> corpus = open_corpus(draft.config.data);
   const RunConfig config = resolve(draft.config, {.world_size = options.ranks,
-                                                  .vocabulary_size = corpus.vocabulary_size,
+                                                  .vocabulary_size = corpus ? corpus->vocabulary_size() : 0,
                                                   .has_bf16_units = cpu_has_bf16_matrix_units()});
   require_transport({.device = config.parallel.device, .transport = config.parallel.transport});
   if (config.model.vocabulary_size == 0) {
     std::fprintf(stderr, "note: model.vocabulary_size is not known, so the figures leave out embedding and head\n");
   }
-  const CostEstimate cost =
-      estimate_cost(config, {.world_size = options.ranks,
-                             .validation_tokens = corpus.validation_tokens.value_or(config.data.sequence_length)});
-  options.json ? print_json(config, cost, options) : print_text(config, cost, corpus, options);
+  std::vector<std::string> warnings;
+  if (corpus) warnings = warnings_about(config, *corpus);
+  for (const std::string& warning : warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  const std::int64_t validation_tokens = corpus ? corpus->num_tokens(Split::Validation) : config.data.sequence_length;
+  const CostEstimate cost = estimate_cost(config, {.world_size = options.ranks, .validation_tokens = validation_tokens});
+  options.json ? print_json(config, cost, warnings, options) : print_text(config, cost, corpus.get(), options);
 }
 
 int check(const CheckOptions& options) {

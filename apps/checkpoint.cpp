@@ -34,8 +34,7 @@ std::vector<fs::path> step_folders(const fs::path& given) {
     throw CheckpointError("there is no such folder", given.string(),
                           "name a run, its checkpoints folder, or one step-N in it");
   }
-  // state.h5 counts as well, so that a checkpoint whose record is lost is named as such.
-  if (fs::exists(folder / "commit.json") || fs::exists(folder / "state.h5")) return {folder};
+  if (is_checkpoint_folder(folder)) return {folder};
   const CheckpointStore store(checkpoints_of(folder));
   std::vector<fs::path> found;
   for (std::int64_t step : store.steps()) found.push_back(store.step_folder(step));

@@ -211,7 +211,7 @@ void add_corpus(Program& program) {
   sample_command->add_option("--offset", options->offset, "first token in the document, 0 if not given")
       ->type_name("N");
   sample_command->add_option("--tokens", options->num_tokens, "how many, 400 if not given")->type_name("N");
-  sample_command->add_option("--seed", options->seed, "draws the document, 0 if not given")->type_name("N");
+  add_seed_option(*sample_command, options->seed, "draws the document, 0 if not given");
   add_action(program, *group,
              {"verify", "Read everything and compare it with the recorded digests.", "rondo corpus verify corpus.h5"},
              options, verify);

@@ -122,18 +122,20 @@ int evaluate(const Communicator& world, const EvalOptions& options) {
   const EvalInput input = open_input(world, options);
   const EvaluationData data = data_of(options, input);
   RuntimeOptions machine{.ring = options.ring, .threads = options.threads};
+  const EvaluationOptions evaluation{.max_sequences = options.sequences,
+                                     .layout = layout_of(options, input.model),
+                                     .rule = input.model.mask_rule(),
+                                     .span_tokens = input.model.config.memory.span_tokens};
+  agree_on(world, [&] {
+    const int ring = options.ring > 0 ? options.ring : world.size();
+    if (const auto problem = evaluation_problem(data, evaluation, ring)) throw Error(*problem);
+  });
   agree_on(world, [&] { machine.device = device_for(options.device, input.model); });
   Runtime runtime(world, machine);
   log::info("{} at step {}, {}", input.model.folder.string(), input.model.step, runtime.description());
   StoredModel model(runtime.execution(), world, input.model);
   std::optional<Evaluator> evaluator;
-  agree_on(world, [&] {
-    evaluator.emplace(runtime, model.transformer(), data,
-                      EvaluationOptions{.max_sequences = options.sequences,
-                                        .layout = layout_of(options, input.model),
-                                        .rule = input.model.mask_rule(),
-                                        .span_tokens = input.model.config.memory.span_tokens});
-  });
+  agree_on(world, [&] { evaluator.emplace(runtime, model.transformer(), data, evaluation); });
 
   const auto start = std::chrono::steady_clock::now();
   std::optional<TokenLossFile> file;

@@ -31,7 +31,7 @@ Subject open_subject(const Communicator& world, const CLI::App& command, EvalTas
   Subject subject;
   agree_on(world, [&] {
     subject.model = read_model_info(folder);
-    options.arguments.options.seed = static_cast<std::uint64_t>(options.seed);
+    options.arguments.options.seed = options.seed;
     if (command.get_option("--tokens")->count() == 0) {
       options.arguments.options.tokens = subject.model.config.data.sequence_length;
     }
@@ -182,7 +182,9 @@ CLI::Option* add_eval_task_options(CLI::App& command, EvalTaskOptions& options) 
     command.add_option(name, value, text)->needs(task)->check(CLI::Range(least, std::int64_t{1} << 40))->type_name("N");
   };
   add("--samples", options.samples, 1, "with --task: how many to ask, 200 if not given");
-  add("--seed", options.seed, 0, "with --task: draws the samples, 0 if not given; never those of `rondo prepare`");
+  add_seed_option(command, options.seed,
+                  "with --task: draws the samples, 0 if not given; never those of `rondo prepare`")
+      ->needs(task);
   add("--train-samples", options.train_samples, 1,
       "with --task passkey: samples that the model was trained on, of the same seed, to say how many keys it has seen");
   return task;

@@ -14,7 +14,8 @@ struct EvalTaskOptions {
   int threads = 0;
   bool json = false;
   TaskArguments arguments;
-  std::int64_t samples = 200, seed = 0, train_samples = 0;
+  std::int64_t samples = 200, train_samples = 0;
+  std::uint64_t seed = 0;
 };
 
 /// --task and what goes with it. @returns the option --task

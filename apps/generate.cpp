@@ -253,7 +253,7 @@ void add_generate(Program& program) {
       ->type_name("K");
   command->add_option("--top-p", options->sampling.top_p, "draw from the likeliest that together have probability P")
       ->type_name("P");
-  command->add_option("--seed", options->seed, "the same seed gives the same text; 1 if not given")->type_name("SEED");
+  add_seed_option(*command, options->seed, "the same seed gives the same text; 1 if not given");
   add_machine_options(*command, options->device, options->threads);
   add_json_option(*command, options->json);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/options.hpp"
 
+#include <limits>
 #include <utility>
 
 namespace rondo {
@@ -39,6 +40,11 @@ CLI::Validator names_something() {
 
 void add_json_option(CLI::App& command, bool& json) {
   command.add_flag("--json", json, "print one JSON document instead of text");
+}
+
+CLI::Option* add_seed_option(CLI::App& command, std::uint64_t& seed, const std::string& text) {
+  const auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  return command.add_option("--seed", seed, text)->check(CLI::Range(std::uint64_t{0}, largest))->type_name("N");
 }
 
 }  // namespace rondo

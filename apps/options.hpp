@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -38,5 +39,7 @@ void add_overrides(CLI::App& command, std::vector<std::string>& overrides);
 /// For an option that names a file or folder: an empty name, as of an unset shell variable, is no name left out.
 CLI::Validator names_something();
 void add_json_option(CLI::App& command, bool& json);
+/// --seed with the range of train.seed, so that a seed of one command is one of all. @param text what it draws, and the default
+CLI::Option* add_seed_option(CLI::App& command, std::uint64_t& seed, const std::string& text);
 
 }  // namespace rondo

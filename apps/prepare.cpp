@@ -15,6 +15,7 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/prepare_corpus.hpp"
+#include "io/split_evaluation.hpp"
 #include "io/tokenizer.hpp"
 
 namespace rondo {
@@ -82,9 +83,9 @@ void warn(const PrepareCommand& command, const PrepareResult& result) {
   if (result.num_empty_documents > 0)
     log::warning("left out: {}", counted(result.num_empty_documents, "empty document"));
   if (result.num_replaced > 0) log::warning("{} ambiguous codes were taken as N", result.num_replaced);
-  if (command.prepare.validation > 0 && result.num_validation_tokens == 0) {
-    log::warning("the validation part is empty: the documents are too short for a share of {}",
-                 command.prepare.validation);
+  if (command.prepare.validation == 0) return;
+  if (const auto problem = evaluation_problem(TokenCorpus(command.prepare.output), Split::Validation)) {
+    log::warning("training will have no validation loss: {}", problem->what());
   }
 }
 
@@ -146,8 +147,7 @@ void add_prepare(Program& program) {
           "--validation", options->prepare.validation,
           "share held out, 0.02 if not given: whole documents when there are 100 or more, else the last part of each")
       ->type_name("SHARE");
-  command->add_option("--seed", options->prepare.seed, "draws the validation documents, or all samples; 0 if not given")
-      ->type_name("N");
+  add_seed_option(*command, options->prepare.seed, "draws the validation documents, or all samples; 0 if not given");
   command
       ->add_option("--format", options->format,
                    "auto (by name and content), text (a file is a document), jsonl (member `text`), fasta")

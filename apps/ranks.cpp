@@ -30,6 +30,10 @@ int end_with(MpiSession& session, const Error& error, bool agreed, const ErrorOb
 
 int run_on_ranks(const std::function<int(MpiSession&)>& body, const ErrorObserver& observe) {
   MpiSession session(nullptr, nullptr);
+  if (const auto problem = session.launch_problem()) {
+    if (rank_at_launch() == 0) print_error(*problem);  // each task is rank 0 of its own world, and one speaks
+    return exit_code(problem->kind());
+  }
   try {
     return body(session);
   } catch (const AgreedError& error) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "apps/figures.hpp"
+#include "comm/mpi_session.hpp"
 #include "config/load.hpp"
 #include "config/print.hpp"
 #include "config/resolve.hpp"
@@ -12,6 +13,8 @@
 #include "model/shape_of.hpp"
 #include "plan/attention_kernels.hpp"
 #include "plan/cost_estimate.hpp"
+#include "train/initial_weights.hpp"
+#include "train/schedule.hpp"
 
 namespace rondo {
 
@@ -78,6 +81,24 @@ void check_changes(const RunFolder& folder, const RunConfig& config, bool allow_
   }
 }
 
+// Throws what would end the run when a later stage starts from the weights of the one before.
+void require_stages(const Communicator& world, const TrainOptions& options, const TrainingInput& first) {
+  RunConfig before = first.config;
+  std::string path_before = options.config.path;
+  for (const std::string& path : options.later_stages) {
+    const TrainingInput input = open_training_input(world, {path, options.config.overrides});
+    agree_on(world, [&] {
+      if (input.corpus->tokenizer_digest() != first.corpus->tokenizer_digest()) {
+        throw ConfigError("the corpus of this stage has another tokenizer than that of " + options.config.path, path,
+                          "prepare its corpus with the same tokenizer");
+      }
+      require_same_model(before, input.config, "of the stage before it, " + path_before + ",", path);
+    });
+    before = input.config;
+    path_before = path;
+  }
+}
+
 /// Throws DeviceError, agreed by all ranks, when the run does not fit in what is free of some rank's GPU. Collective.
 void require_gpu_memory(Runtime& runtime, const TrainingInput& input) {
   const std::uint64_t available = runtime.gpu_memory_bytes();
@@ -132,48 +153,65 @@ std::filesystem::path run_path(const TrainOptions& options) {
   return std::filesystem::path("runs") / std::filesystem::path(options.config.path).stem();
 }
 
-TrainingInput start_run(const Communicator& world, const TrainOptions& options, const RunFolder& folder) {
+TrainingInput open_run_input(const Communicator& world, const TrainOptions& options, const RunFolder& folder) {
   ConfigOptions config = options.config;
   if (!options.time_limit.empty()) config.overrides.push_back("train.time_limit=" + options.time_limit);
-  TrainingInput start = open_training_input(world, config);
-  agree_on(world, [&] { check_changes(folder, start.config, options.allow_change); });
-  return start;
+  TrainingInput input = open_training_input(world, config);
+  agree_on(world, [&] { check_changes(folder, input.config, options.allow_change); });
+  require_stages(world, options, input);
+  return input;
 }
 
-void take_up(const RunFolder& folder, const RunConfig& config, const StartRecord& machine, std::int64_t step) {
+void record_start(const RunFolder& folder, const RunConfig& config, const StartRecord& start, std::int64_t step) {
   folder.rewind_metrics(step);
   // A finished run keeps the configuration that it was finished with.
   if (step >= config.train.steps) return;
-  folder.write_config(to_toml(config));
-  if (const auto last = folder.read_start(); last && last->attention != machine.attention) {
-    log::info("changed since the last start: attention was computed as [{}], and is now as [{}]",
-              joined(last->attention), joined(machine.attention));
+  const auto config_before = folder.read_config();
+  if (config_before && step > 0) {
+    const RunConfig before = load_config_text(*config_before, folder.path() / "config.toml");
+    const std::string change = schedule_change(before.train, config.train, step);
+    if (!change.empty()) log::warning("{}", change);
   }
-  folder.write_start(machine);
+  folder.write_config(to_toml(config));
+  if (const auto last = folder.read_start(); last && last->attention != start.attention) {
+    log::info("changed since the last start: attention was computed as [{}], and is now as [{}]",
+              joined(last->attention), joined(start.attention));
+  }
+  folder.write_start(start);
 }
 
-void describe(const TrainingInput& start, const RunFolder& folder, const Runtime& runtime, std::int64_t first_step) {
-  const RunConfig& config = start.config;
-  log::info("{}{}{}", runtime.description(), start.device_reason.empty() ? "" : "; ", start.device_reason);
+bool lacks_validation(const Communicator& world, const RunFolder& folder, std::int64_t step) {
+  bool lacks = false;
+  agree_on(world, [&] { lacks = world.rank() == 0 && !folder.has_validation(step); });
+  return world.any(lacks);
+}
+
+void log_start(const TrainingInput& input, const RunFolder& folder, const Runtime& runtime, const Trainer& trainer) {
+  const RunConfig& config = input.config;
+  const std::int64_t first_step = trainer.progress().step;
+  log::info("{}{}{}", runtime.description(), input.device_reason.empty() ? "" : "; ", input.device_reason);
   for (const std::string& line : runtime.gpu_map()) log::info("{}", line);
   log::info("model: {} parameters, {} layers, d_model {}, {} heads, {}",
             figure_text(static_cast<double>(num_parameters(shape_of(config)))), config.model.layers,
             config.model.d_model, config.model.heads, word_of(config.precision.compute));
-  log::info("corpus {}: {} training tokens in {}", start.corpus->path(), start.corpus->num_tokens(Split::Train),
-            counted(start.corpus->num_documents(Split::Train), "document"));
+  log::info("corpus {}: {} training tokens in {}", input.corpus->path(), input.corpus->num_tokens(Split::Train),
+            counted(input.corpus->num_documents(Split::Train), "document"));
   log::info("{} steps of {} x {} tokens; all settings are in {}", config.train.steps, config.train.batch_sequences,
             config.data.sequence_length, (folder.path() / "config.toml").string());
+  if (const std::string& problem = trainer.validation_problem(); !problem.empty()) {
+    log::warning("this run trains without validation: {}", problem);
+  }
   if (first_step >= config.train.steps) {
     log::info("the run is finished: {} steps are done; raise train.steps to go on", first_step);
   } else if (first_step > 0) {
-    log::info("going on from step {}", first_step);
+    log::info("continuing from step {}", first_step);
   }
 }
 
-void say_what_next(const TrainingInput& start, const RunFolder& folder, std::int64_t step) {
+void log_what_next(const TrainingInput& input, const RunFolder& folder, std::int64_t step) {
   const std::string run = folder.path().string();
   log::info("done: checkpoint {}/checkpoints/step-{}; next: rondo eval --checkpoint {} --corpus {}{}", run, step, run,
-            start.corpus->path(), start.corpus->num_tokens(Split::Validation) > 0 ? "" : " --split train");
+            input.corpus->path(), input.corpus->num_tokens(Split::Validation) > 0 ? "" : " --split train");
 }
 
 RuntimeOptions runtime_options(const RunConfig& config) {
@@ -186,66 +224,15 @@ RuntimeOptions runtime_options(const RunConfig& config) {
       .backend = {.deterministic = config.train.deterministic, .attention_kernel = config.parallel.attention_kernel}};
 }
 
-StartRecord settle_machine(Runtime& runtime, const TrainingInput& start) {
-  require_gpu_memory(runtime, start);
+StartRecord choose_kernels(Runtime& runtime, const TrainingInput& input) {
+  require_gpu_memory(runtime, input);
   std::vector<std::int64_t> documents;
-  if (start.config.data.isolate_documents) {
-    documents = densest_documents(start.corpus->document_offsets(Split::Train), start.config.data.sequence_length);
+  if (input.config.data.isolate_documents) {
+    documents = densest_documents(input.corpus->document_offsets(Split::Train), input.config.data.sequence_length);
   }
   return {.machine = runtime.description(),
           .gpus = runtime.gpu_map(),
-          .attention = choose_attention_kernels(runtime, start.config, documents)};
-}
-
-ExitRecord RunRecord::base() const {
-  ExitRecord record;
-  record.rank = rank_;
-  record.host = host_name();
-  record.step = step_;
-  record.phase = phase_;
-  return record;
-}
-
-const RunFolder& RunRecord::take_folder(const MpiSession& session, const std::filesystem::path& path) {
-  rank_ = session.launch_rank();
-  std::optional<Error> mine;
-  try {
-    auto folder = std::make_unique<RunFolder>(path);
-    if (rank_ == 0) {
-      folder->lock();
-      ExitRecord record = base();
-      record.cause = "running";
-      record.retry = true;
-      folder->write_running(record);
-    }
-    folder_ = std::move(folder);
-  } catch (const std::exception&) {
-    mine = error_at_hand();
-  }
-  // Only now the first that ranks do together: a rank that is gone by then leaves the record of a run.
-  agree(session.world(), mine);
-  rank_ = session.world().rank();
-  log::info("run folder {}", path.string());
-  return *folder_;
-}
-
-void RunRecord::end(const std::string& cause, int exit_code) const {
-  ExitRecord record = base();
-  record.cause = cause;
-  record.exit_code = exit_code;
-  record.retry = exit_code != 0;
-  if (rank_ == 0) folder_->write_exit(record);
-}
-
-void RunRecord::fail(const Error& error, bool rank_alone) const noexcept {
-  if (folder_ == nullptr || (!rank_alone && rank_ != 0)) return;
-  ExitRecord record = base();
-  record.cause = std::string(name_of(error.kind()));
-  record.exit_code = exit_code(error.kind());
-  record.message = error.where().empty() ? error.message() : error.where() + ": " + error.message();
-  record.advice = error.advice();
-  record.retry = error.kind() == ErrorKind::Communication;
-  folder_->write_exit(record);
+          .attention = choose_attention_kernels(runtime, input.config, documents)};
 }
 
 }  // namespace rondo

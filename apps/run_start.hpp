@@ -6,14 +6,14 @@
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include "apps/options.hpp"
-#include "comm/mpi_session.hpp"
 #include "config/run_config.hpp"
 #include "io/run_folder.hpp"
 #include "io/token_corpus.hpp"
 #include "runtime/runtime.hpp"
+#include "train/trainer.hpp"
 
 namespace rondo {
 
@@ -22,6 +22,7 @@ struct TrainOptions {
   std::string run;         // the run folder; empty: runs/<name of the configuration>
   std::string time_limit;  // as train.time_limit; empty: as configured
   bool allow_change = false;
+  std::vector<std::string> later_stages;  // their configurations, which are checked before this stage trains
 };
 
 /// What a model is trained with: all ranks agree on it.
@@ -33,50 +34,28 @@ struct TrainingInput {
 
 /// Throws DataError when the corpus does not have the sequences that the configuration asks for.
 void require_training_data(const TokenCorpus& corpus, const DataConfig& data);
-/// Collective, as start_run; knows of no run folder.
+/// Collective. Loads the configuration and opens the corpus; throws AgreedError for anything that is wrong with them.
 TrainingInput open_training_input(const Communicator& world, const ConfigOptions& options);
 /// The folder of the run that these options mean.
 std::filesystem::path run_path(const TrainOptions& options);
-/// Collective. Throws AgreedError for anything that is wrong, before memory for the model is taken.
-TrainingInput start_run(const Communicator& world, const TrainOptions& options, const RunFolder& folder);
-
-/// On rank 0: makes the folder one of a run that goes on from this step, with this configuration and machine. What is computed
-/// otherwise than at the last start is said.
-void take_up(const RunFolder& folder, const RunConfig& config, const StartRecord& machine, std::int64_t step);
-
-/// What the log says before the first step, and when all steps are done.
-void describe(const TrainingInput& start, const RunFolder& folder, const Runtime& runtime, std::int64_t first_step);
-void say_what_next(const TrainingInput& start, const RunFolder& folder, std::int64_t step);
-
-RuntimeOptions runtime_options(const RunConfig& config);
-/// What the run will compute with. Collective.
+/// As open_training_input(), for a run in this folder: also throws for what may not change between its starts, and for what is wrong
+/// with later stages.
+TrainingInput open_run_input(const Communicator& world, const TrainOptions& options, const RunFolder& folder);
+/// What the ranks will compute with. Collective.
 /// @throws DeviceError, agreed by all ranks, when it does not fit in what is free of some rank's GPU; ConfigError when
 /// parallel.attention_kernel asks for a kernel that cannot serve this model
-StartRecord settle_machine(Runtime& runtime, const TrainingInput& start);
+StartRecord choose_kernels(Runtime& runtime, const TrainingInput& input);
 
-/// Holds the run's folder until the process ends, and keeps its exit.json true: "running" from take_folder() on, and at the
-/// end how the run ended.
-class RunRecord {
- public:
-  /// The first thing that a run does, so that every way to end has a record. Collective; rank 0 locks the folder, and a
-  /// folder that another process has, or that holds something else than a run, is refused (AgreedError).
-  const RunFolder& take_folder(const MpiSession& session, const std::filesystem::path& path);
-  void at(std::string_view phase, std::int64_t step) {
-    phase_ = phase;
-    step_ = step;
-  }
-  /// On rank 0: the run ended as it should.
-  void end(const std::string& cause, int exit_code) const;
-  /// An error that ends the run; `rank_alone`: of this rank only, else rank 0 writes.
-  void fail(const Error& error, bool rank_alone) const noexcept;
+/// On rank 0: makes the folder that of a run which continues from this step, with this configuration and machine. Logs what differs
+/// from the last start: what is computed otherwise, and what the learning rate does.
+void record_start(const RunFolder& folder, const RunConfig& config, const StartRecord& start, std::int64_t step);
+/// Did the last start of this run end between the checkpoint of this step and its evaluation? Alike on all ranks. Collective.
+bool lacks_validation(const Communicator& world, const RunFolder& folder, std::int64_t step);
 
- private:
-  ExitRecord base() const;
+/// What the log says before the first step, and when all steps are done.
+void log_start(const TrainingInput& input, const RunFolder& folder, const Runtime& runtime, const Trainer& trainer);
+void log_what_next(const TrainingInput& input, const RunFolder& folder, std::int64_t step);
 
-  std::unique_ptr<RunFolder> folder_;
-  int rank_ = 0;
-  std::string phase_ = "start";
-  std::int64_t step_ = 0;
-};
+RuntimeOptions runtime_options(const RunConfig& config);
 
 }  // namespace rondo

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo train`: trains one stage or several; the same line starts a run and goes on with it.
+// `rondo train`: trains one stage or several; the same line starts a run and continues it.
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apps/commands.hpp"
+#include "apps/exit_reporter.hpp"
 #include "apps/live_line.hpp"
 #include "apps/ranks.hpp"
 #include "apps/run_extras.hpp"
@@ -23,55 +24,53 @@ namespace rondo {
 
 namespace {
 
-constexpr int kStoppedEarly = 75;
-
 // One stage.
-int train(MpiSession& session, const TrainOptions& options, RunRecord& record) {
-  const RunFolder& folder = record.take_folder(session, run_path(options));
+int train(MpiSession& session, const TrainOptions& options, ExitReporter& reporter) {
+  const RunFolder& folder = reporter.lock_folder(session, run_path(options));
   const Communicator& world = session.world();
   StopSignal stop(world);
   session.set_watch([&stop] { stop.poll(); });
-  const TrainingInput start = start_run(world, options, folder);
-  Runtime runtime(world, runtime_options(start.config));
+  const TrainingInput input = open_run_input(world, options, folder);
+  Runtime runtime(world, runtime_options(input.config));
   runtime.add_progress([&stop] { stop.poll(); });
-  const StartRecord machine = settle_machine(runtime, start);
+  const StartRecord start = choose_kernels(runtime, input);
+  if (input.config.parallel.self_check) self_check(runtime, input.config);
 
-  if (start.config.parallel.self_check) self_check(runtime, start.config);
+  Trainer trainer(runtime, input.config, *input.corpus, stop, folder.checkpoints());
+  const std::int64_t first_step = trainer.restore_or_initialise();
+  log_start(input, folder, runtime, trainer);
+  if (world.rank() == 0) record_start(folder, input.config, start, first_step);
 
-  Trainer trainer(runtime, start.config, *start.corpus, stop, folder.checkpoints());
-  const std::int64_t first_step = trainer.begin();
-  describe(start, folder, runtime, first_step);
-  if (world.rank() == 0) take_up(folder, start.config, machine, first_step);
-  trainer.on_record = [&](std::int64_t, const std::string& text) { folder.append_metrics(text); };
   const LiveLine live;
+  StallWatchdog watchdog(world, folder, {.limit_s = input.config.train.stall_timeout});
+  RunTrace trace(runtime, folder.path(), first_step, input.config.log.trace_steps);
+  trainer.on_metrics = [&](const MetricsRecord& metrics) { folder.append_metrics(metrics); };
   trainer.on_step = [&](const StepReport& report) {
-    folder.beat(report.step);
+    folder.write_heartbeat(report.step);
     live.show(step_line(report));
   };
-  StallWatchdog watchdog(world, folder, {.limit_s = start.config.train.stall_timeout});
-  RunTrace trace(runtime, folder.path(), first_step, start.config.log.trace_steps);
   trainer.on_phase = [&](std::string_view phase, std::int64_t step) {
-    record.at(phase, step);
+    reporter.set_phase(phase, step);
     watchdog.at(phase, step);
     stop.set_answer_time(phase == "save" ? StopSignal::kAnswerInSave : StopSignal::kPromptAnswer);
     trace.at(step);
   };
-  const bool finished = first_step >= start.config.train.steps || trainer.run() == TrainOutcome::Finished;
-  trace.write();  // of a run that ended before
-  if (finished) say_what_next(start, folder, trainer.state().progress.step);
+  if (lacks_validation(world, folder, first_step)) trainer.evaluate_if_due();
+  const bool finished = first_step >= input.config.train.steps || trainer.run() == TrainOutcome::Finished;
+  trace.write();  // where the run ended before its last traced step
+  if (finished) log_what_next(input, folder, trainer.progress().step);
   log::debug("{}", trace_table());
-  record.end(finished ? "finished" : "stopped", finished ? 0 : kStoppedEarly);
   session.set_watch({});
-  return finished ? 0 : kStoppedEarly;
+  return reporter.report_end(finished, trainer.final_evaluation_error());
 }
 
 // Stage after stage, each in a folder of its own in the run's and with the weights that the one before has left. One that has
 // finished ends again at once.
 int train_stages(MpiSession& session, const TrainOptions& options, const std::vector<std::string>& configs,
-                 RunRecord& record) {
+                 ExitReporter& reporter) {
   TrainOptions stage = options;
   stage.config.path = configs.front();
-  if (configs.size() == 1) return train(session, stage, record);
+  if (configs.size() == 1) return train(session, stage, reporter);
   const auto begun = std::chrono::steady_clock::now();
   const std::filesystem::path run = run_path(stage);
   std::filesystem::path before;
@@ -79,13 +78,14 @@ int train_stages(MpiSession& session, const TrainOptions& options, const std::ve
     stage = options;
     stage.config.path = configs[i];
     if (i > 0) stage.config.overrides.push_back("train.initialise_from=" + before.string());
+    stage.later_stages.assign(configs.begin() + static_cast<std::ptrdiff_t>(i) + 1, configs.end());
     if (const auto limit = parse_duration(options.time_limit)) {  // of all stages
       const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begun;
       stage.time_limit = print_duration(std::max(1e-3, *limit - elapsed.count()));
     }
     before = stage_folder(run, static_cast<int>(i) + 1, configs[i]);
     stage.run = before.string();
-    const int code = train(session, stage, record);
+    const int code = train(session, stage, reporter);
     if (code != 0) return code;
   }
   return 0;
@@ -101,9 +101,9 @@ void add_train(Program& program) {
       {"train", "Train a model; the same line starts a run and goes on with it.",
        "mpirun -n 2 rondo train configs/tiny.toml --set data.corpus=corpus.h5 --run runs/first"},
       [options, configs] {
-        RunRecord record;
-        return run_on_ranks([&](MpiSession& session) { return train_stages(session, *options, *configs, record); },
-                            [&](const Error& error, bool rank_alone) { record.fail(error, rank_alone); });
+        ExitReporter reporter;
+        return run_on_ranks([&](MpiSession& session) { return train_stages(session, *options, *configs, reporter); },
+                            [&](const Error& error, bool rank_alone) { reporter.report_error(error, rank_alone); });
       });
   command
       ->add_option(

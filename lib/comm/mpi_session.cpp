@@ -33,9 +33,11 @@ std::string text_of(std::span<const int> numbers) {
 }  // namespace
 
 MpiSession::MpiSession(int* argc, char*** argv)
-    : world_(initialised_world(argc, argv, &watch_)), launch_rank_(world_.rank()) {
+    : launched_(launched_tasks()), world_(initialised_world(argc, argv, &watch_)), launch_rank_(world_.rank()) {
   log::set_rank(world_.rank(), world_.size());
 }
+
+std::optional<Error> MpiSession::launch_problem() const { return rondo::launch_problem(launched_, world_.size()); }
 
 const Communicator& MpiSession::world() const {
   if (std::exchange(is_ordered_, true)) return world_;
@@ -55,20 +57,6 @@ MpiSession::~MpiSession() {
 void MpiSession::abort_all(int exit_code) const noexcept {
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);
-}
-
-bool launched_by_mpi() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "SLURM_STEP_NUM_TASKS"}) {
-    if (std::getenv(name) != nullptr) return true;
-  }
-  return false;
-}
-
-int rank_at_launch() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
-    if (const char* rank = std::getenv(name)) return std::atoi(rank);
-  }
-  return 0;
 }
 
 std::string host_name() {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// MPI_Init and MPI_Finalize as one object, and what the launcher says about this process. The only reader of
-// the launchers' environment variables.
+// MPI_Init and MPI_Finalize as one object.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "comm/communicator.hpp"
+#include "comm/launch.hpp"
 
 namespace rondo {
 
@@ -23,6 +25,8 @@ class MpiSession {
   /// The ranks of this start, host by host: a rank's number here may differ from the launcher's, where that dealt them out in
   /// turns. Rank 0 is the same. The first call is collective.
   const Communicator& world() const;
+  /// Why the launcher and MPI do not go together, see comm/launch.hpp; nothing when they do.
+  std::optional<Error> launch_problem() const;
   /// The launcher's number of this process, known without the others.
   int launch_rank() const { return launch_rank_; }
   /// `watch` is called whenever a rank waits for its peers; it may throw.
@@ -32,15 +36,12 @@ class MpiSession {
 
  private:
   std::function<void()> watch_;
+  std::vector<LaunchedTasks> launched_;  // read before MPI starts
   mutable Communicator world_;
   mutable bool is_ordered_ = false;
   int launch_rank_;
 };
 
-/// Was this process started by mpirun or srun with more than one rank?
-bool launched_by_mpi();
-/// The rank that this process will have, known before MPI starts; 0 without a launcher.
-int rank_at_launch();
 std::string host_name();
 
 }  // namespace rondo

@@ -10,12 +10,16 @@
 #include <string>
 
 #include "core/trace.hpp"
+#include "io/split_evaluation.hpp"
+#include "kernels/cross_entropy.hpp"
 
 namespace rondo {
 
 namespace {
 
 constexpr std::size_t kMaxBuckets = 64;
+static_assert(kNoTarget == CrossEntropyArgs::kNoTarget,
+              "the loader and the loss mean the same by a token without a target");
 
 // Bucket 0 is position 0; bucket b > 0 is [2^(b-1), 2^b).
 std::size_t bucket_of(std::int64_t position) {
@@ -36,6 +40,14 @@ struct Evaluator::Totals {
   std::int64_t num_units = 0, num_sequences = 0, num_tokens_left_out = 0;
 };
 
+std::optional<Error> evaluation_problem(const EvaluationData& data, const EvaluationOptions& options, int ring) {
+  return evaluation_problem(data.corpus, data.split,
+                            {.sequence_length = data.sequence_length,
+                             .isolate_documents = data.isolate_documents,
+                             .max_sequences = options.max_sequences,
+                             .ring = ring});
+}
+
 double EvaluationResult::bits_per_unit() const {
   return loss * static_cast<double>(num_targets) / (std::numbers::ln2 * static_cast<double>(num_units));
 }
@@ -54,11 +66,11 @@ Evaluator::Evaluator(Execution& execution, const ProcessGrid& grid, Transformer&
       num_sequences_(loader_.sequences_per_epoch()),
       buffers_(execution, model, longest_sequence(data), options.span_tokens, options.layout),
       host_losses_(accumulator_of(model.compute_dtype()), buffers_.capacity) {
-  if (options.max_sequences > 0) num_sequences_ = std::min(num_sequences_, options.max_sequences);
+  num_sequences_ = num_evaluated(num_sequences_, options.max_sequences);
   loader_.reserve(buffers_.capacity, sequence_);
 }
 
-void Evaluator::rehearse() {
+void Evaluator::warm_up() {
   const std::int64_t last = num_sequences_ - 1;
   if (last % grid_.data_size() != grid_.data_index()) return;
   if (loader_.sequence_tokens(sequence_of(last)) == data_.sequence_length) return;
@@ -83,7 +95,7 @@ EvaluationResult Evaluator::run(const std::function<void(const TokenLosses&)>& p
 }
 
 std::int64_t Evaluator::sequence_of(std::int64_t turn) const {
-  return turn * loader_.sequences_per_epoch() / num_sequences_;
+  return evaluated_sequence(turn, num_sequences_, loader_.sequences_per_epoch());
 }
 
 // At most as many as of the first: only the last sequence may be shorter.
@@ -170,12 +182,8 @@ EvaluationResult Evaluator::fold(const Totals& mine) const {
     result.num_targets += all.num_targets[b];
   }
   if (result.num_targets == 0) {
-    const std::string where = data_.corpus.path() + ":" + std::string(name_of(data_.split));
-    agree(grid_.world(), all.num_tokens_left_out > 0
-                             ? DataError("nothing to evaluate: every sequence has fewer tokens than a ring has ranks",
-                                         where, "evaluate longer sequences, or with fewer ranks in a ring")
-                             : DataError("nothing to evaluate: no token of the split has one behind it to predict",
-                                         where, "use a larger corpus"));
+    agree(grid_.world(), evaluation_problem(data_, options_, execution_.ring.size()));
+    ensure(false, "a split without an evaluation problem has targets");
   }
   result.loss = loss / static_cast<double>(result.num_targets);
   return result;

@@ -33,6 +33,9 @@ struct EvaluationOptions {
   std::int64_t span_tokens = 0;
 };
 
+/// Why these data cannot be evaluated on rings of so many ranks; nothing when they can. Reads until a target is found.
+std::optional<Error> evaluation_problem(const EvaluationData& data, const EvaluationOptions& options, int ring);
+
 /// Tokens at positions [first_position, end_position) of their sequence.
 struct LossBucket {
   std::int64_t first_position = 0, end_position = 0;
@@ -64,7 +67,8 @@ struct TokenLosses {
 
 class Evaluator {
  public:
-  /// @pre runtime, model and corpus outlive this. Throws DataError for an empty split, alike on all ranks.
+  /// @pre runtime, model and corpus outlive this; the data have no evaluation_problem(). Throws DataError for an empty split,
+  /// alike on all ranks.
   Evaluator(Runtime& runtime, Transformer& model, const EvaluationData& data, const EvaluationOptions& options)
       : Evaluator(runtime.execution(), runtime.grid(), model, data, options) {}
   Evaluator(Execution& execution, const ProcessGrid& grid, Transformer& model, const EvaluationData& data,
@@ -74,10 +78,10 @@ class Evaluator {
 
   /// Takes the memory that only an evaluation needs: the last sequence of a split may have a length, and so products, of
   /// its own. What does not fit then fails at the start of a run. Collective over each ring.
-  void rehearse();
+  void warm_up();
 
   /// Collective over the world; the same result on every rank. Sums are fp64 and folded in a fixed order, so
-  /// the number of ranks changes the result by rounding only.
+  /// the number of ranks changes the result by rounding only. Throws evaluation_problem(), agreed by all ranks.
   /// @param per_token  may be empty. Called equally often on every rank, so it may be collective: once for each span of
   ///                   each sequence of the rank's ring, and with no tokens while only other rings still have one
   EvaluationResult run(const std::function<void(const TokenLosses&)>& per_token = {});

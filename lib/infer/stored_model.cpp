@@ -7,6 +7,7 @@
 
 #include "config/load.hpp"
 #include "config/print.hpp"
+#include "io/checkpoint_metadata.hpp"
 #include "io/checkpoint_reader.hpp"
 #include "io/checkpoint_store.hpp"
 #include "io/run_folder.hpp"
@@ -17,12 +18,6 @@ namespace rondo {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_step_folder(const fs::path& folder) {
-  // a checkpoint that lost its record is found too, so that it is named when it is refused
-  std::error_code ignored;
-  return fs::exists(folder / "commit.json", ignored) || fs::exists(folder / "state.h5", ignored);
-}
 
 /// Of the weights and of what is computed with them.
 std::string model_digest_of(const CheckpointRecord& record, const RunConfig& config) {
@@ -46,7 +41,7 @@ fs::path find_checkpoint(const Communicator& ranks, const fs::path& given) {
       throw CheckpointError("there is no such folder", given.string(),
                             "name a run, its checkpoints folder, or one step-N in it");
     }
-    is_one_step = is_step_folder(given);
+    is_one_step = is_checkpoint_folder(given);
     if (!is_one_step) folder = checkpoints_of(given);
   });
   if (is_one_step) return given;
@@ -62,23 +57,14 @@ fs::path find_checkpoint(const Communicator& ranks, const fs::path& given) {
 StoredModelInfo read_model_info(const fs::path& step_folder) {
   const std::string where = step_folder.string();
   const CheckpointReader reader(step_folder);
-  const std::string text = reader.metadata();
+  const CheckpointMetadata metadata = CheckpointMetadata::from_json(reader.metadata(), where);
   StoredModelInfo info;
   info.folder = step_folder;
-  std::string config, tokenizer;
+  info.step = metadata.step;
+  info.tokens_seen = metadata.tokens_seen;
   try {
-    const auto metadata = nlohmann::json::parse(text);
-    config = metadata.at("config");
-    tokenizer = metadata.at("tokenizer");
-    info.step = metadata.at("step");
-    info.tokens_seen = metadata.at("tokens_seen");
-  } catch (const nlohmann::json::exception& error) {
-    throw CheckpointError(std::string("the metadata cannot be read: ") + error.what(), where,
-                          "it was written by another program, or by another version of this one");
-  }
-  try {
-    info.config = load_config_text(config, where + ":config");
-    info.tokenizer = tokenizer_from_json(tokenizer, where + ":tokenizer");
+    info.config = load_config_text(metadata.config_toml, where + ":config");
+    info.tokenizer = tokenizer_from_json(metadata.tokenizer_json, where + ":tokenizer");
   } catch (const Error& error) {  // whatever is wrong there, it is the checkpoint that is wrong
     throw CheckpointError(error.message(), error.where(), error.advice());
   }

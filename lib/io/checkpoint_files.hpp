@@ -10,8 +10,6 @@
 
 namespace rondo {
 
-inline constexpr const char* kStateFile = "state.h5";
-inline constexpr const char* kCommitFile = "commit.json";
 inline constexpr const char* kMetadataDataset = "metadata";
 
 /// @pre not bf16: checkpoints hold the masters

@@ -83,7 +83,8 @@ CheckpointRecord record_from(Json json) {
   CheckpointRecord record;
   record.step = json.at("step").get<std::int64_t>();
   demand(record.step >= 0, "the step is negative");
-  demand(json.at("file").at("name").get<std::string>() == "state.h5", "the file has another name than state.h5");
+  demand(json.at("file").at("name").get<std::string>() == kStateFile,
+         std::string("the file has another name than ") + kStateFile);
   record.file_bytes = json.at("file").at("bytes").get<std::int64_t>();
   record.metadata_bytes = json.at("metadata").at("bytes").get<std::int64_t>();
   record.metadata_digest = digest_from(json.at("metadata").at("digest"));
@@ -147,7 +148,7 @@ std::string CheckpointRecord::to_json() const {
   json["format"] = kFormat;
   json["version"] = kVersion;
   json["step"] = step;
-  json["file"] = {{"name", "state.h5"}, {"bytes", file_bytes}};
+  json["file"] = {{"name", kStateFile}, {"bytes", file_bytes}};
   json["metadata"] = {{"bytes", metadata_bytes}, {"digest", metadata_digest.hex()}};
   json["tensors_digest"] = tensors_digest().hex();
   json["datasets"] = Json::array();

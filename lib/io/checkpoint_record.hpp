@@ -14,6 +14,9 @@
 
 namespace rondo {
 
+inline constexpr const char* kStateFile = "state.h5";
+inline constexpr const char* kCommitFile = "commit.json";
+
 /// Rows of one chunk of a tensor's dataset: whole rows, about 1 MiB; depends on the tensor only. A rank that owns some rows
 /// of a tensor must own whole chunks.
 std::int64_t checkpoint_chunk_rows(const Shape& shape, DType dtype);

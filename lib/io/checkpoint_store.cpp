@@ -34,6 +34,12 @@ std::optional<std::int64_t> step_of(const std::string& folder_name) {
   return step;
 }
 
+void make_folder(const fs::path& folder) {
+  std::error_code problem;
+  fs::create_directories(folder, problem);
+  if (problem) throw CheckpointError("cannot be made: " + problem.message(), folder.string());
+}
+
 void remove_folder(const fs::path& folder) {
   std::error_code problem;
   fs::remove_all(folder, problem);
@@ -71,6 +77,11 @@ void commit_folder(const fs::path& partial, const fs::path& final) {
 
 }  // namespace
 
+bool is_checkpoint_folder(const fs::path& folder) {
+  std::error_code ignored;
+  return fs::exists(folder / kCommitFile, ignored) || fs::exists(folder / kStateFile, ignored);
+}
+
 fs::path CheckpointStore::step_folder(std::int64_t step) const {
   return folder_ / (std::string(kStepPrefix) + std::to_string(step));
 }
@@ -88,6 +99,27 @@ std::vector<std::int64_t> CheckpointStore::steps() const {
   }
   std::sort(steps.begin(), steps.end());
   return steps;
+}
+
+void CheckpointStore::require_room(const Communicator& ranks, std::span<const NamedTensor> tensors,
+                                   const std::string& metadata) const {
+  std::vector<CheckpointDataset> datasets;
+  for (const NamedTensor& tensor : tensors) {
+    datasets.push_back({.name = tensor.name, .shape = tensor.global_shape, .dtype = tensor.dtype, .chunks = {}});
+  }
+  const std::int64_t needed_bytes = checkpoint_bytes_needed(datasets, static_cast<std::int64_t>(metadata.size()));
+  agree_on(ranks, [&] {
+    demand_file_size(folder_, needed_bytes);
+    if (ranks.rank() != 0) return;
+    make_folder(folder_);
+    demand_free_space(folder_, needed_bytes);
+    // A name that remove_leftovers() knows, should the process be killed here.
+    const fs::path probe = step_folder(0).string() + std::string(kPartialSuffix);
+    remove_folder(probe);
+    make_folder(probe);
+    write_new_file(probe / kCommitFile, "can this be written?", ErrorKind::Checkpoint);
+    remove_folder(probe);
+  });
 }
 
 void CheckpointStore::write(const Communicator& ranks, std::int64_t step, std::span<const NamedTensor> tensors,
@@ -110,13 +142,10 @@ void CheckpointStore::write(const Communicator& ranks, std::int64_t step, std::s
     already_there = existing && existing->tensors_digest() == record.tensors_digest() &&
                     existing->metadata_digest == record.metadata_digest;
     if (already_there) return;
-    std::error_code problem;
-    fs::create_directories(folder_, problem);
-    if (problem) throw CheckpointError("cannot be made: " + problem.message(), folder_.string());
+    make_folder(folder_);
     remove_folder(partial);
     demand_free_space(folder_, needed_bytes);
-    fs::create_directory(partial, problem);
-    if (problem) throw CheckpointError("cannot be made: " + problem.message(), partial.string());
+    make_folder(partial);
   });
   if (ranks.any(already_there)) return;
   try {

@@ -37,6 +37,9 @@ inline NamedTensor replicated(const std::string& name, const TensorView& tensor,
           .access = access};
 }
 
+/// Does the folder hold one checkpoint? One that lost a file counts, so that it is named when it is refused.
+bool is_checkpoint_folder(const std::filesystem::path& folder);
+
 /// All calls with a communicator are collective: every rank brings the same step, names, shapes and metadata, and all
 /// ranks throw the same CheckpointError.
 class CheckpointStore {
@@ -48,6 +51,8 @@ class CheckpointStore {
   /// Steps that have a folder, ascending; whether they are valid is another question.
   std::vector<std::int64_t> steps() const;
 
+  /// Throws what write() would throw for want of room or permission, now that little is lost. Nothing stays in the folder.
+  void require_room(const Communicator& ranks, std::span<const NamedTensor> tensors, const std::string& metadata) const;
   /// Writes and commits one checkpoint; on an error everything that was there before is still there.
   /// Does nothing when the same state is already committed for this step.
   void write(const Communicator& ranks, std::int64_t step, std::span<const NamedTensor> tensors,

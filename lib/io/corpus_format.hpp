@@ -7,7 +7,9 @@
 //                     /documents int64, one more than documents: first 0, ascending, last the number of
 //                     tokens /names     UTF-8, each name ended by a newline;  /name_offsets as /documents
 //                     /target_ranges int64, optional: first and end of one range of tokens after the other, ascending and
-//                     apart. Only these tokens are targets; without it all are. From version 2 on.
+//                     apart. Only these tokens are targets; without it all are. From version 2 on. Other programs may add it,
+//                     to a corpus of any version.
+//   Each dataset NAME of a part has its digest in the part's attribute NAME_digest; target_ranges may go without.
 //   /task                        optional: the options of the long-range task that made it, as JSON
 #pragma once
 

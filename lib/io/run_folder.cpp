@@ -7,7 +7,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -27,20 +26,10 @@ std::int64_t unix_time_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-std::string to_json(const ExitRecord& r) {
-  return nlohmann::ordered_json{{"cause", r.cause},     {"exit_code", r.exit_code}, {"rank", r.rank},
-                                {"host", r.host},       {"step", r.step},           {"phase", r.phase},
-                                {"message", r.message}, {"advice", r.advice},       {"retry", r.retry},
-                                {"time", unix_time_s()}}
-             .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
-         "\n";
-}
-
-/// Is it a line of a step up to `last_step`? One that a crash cut short is not.
-bool is_of_steps_until(std::int64_t last_step, const std::string& line) {
-  const auto record = nlohmann::json::parse(line, nullptr, false);
-  if (!record.is_object() || !record.contains("step") || !record["step"].is_number_integer()) return false;
-  return record["step"].get<std::int64_t>() <= last_step;
+/// Is it a line of a step up to `last_step`? One that a crash cut short is not. @throws DataError for a line of a newer version
+bool is_of_steps_until(std::int64_t last_step, const std::string& line, const std::string& where) {
+  const auto step = step_of_line(line, where);
+  return step && *step <= last_step;
 }
 
 /// stem.jsonl, or stem.2.jsonl and so on where that exists.
@@ -52,8 +41,8 @@ std::filesystem::path unused_name(const std::filesystem::path& folder, const std
   return name;
 }
 
-/// Whoever makes this file speaks; the other ranks of this run are its victims. It appears with its whole content, so that
-/// a victim can finish what the first was killed in. @returns the text of the first
+/// First writer wins: the rank that creates the file reports the cause; ranks that come later failed as a consequence. The file
+/// appears with its whole content, so that a later rank can finish what the first was killed in. @returns the first one's text
 std::string first_of(const std::filesystem::path& file, const std::string& mine) {
   const std::filesystem::path temporary = file.string() + "." + std::to_string(::getpid());
   write_new_file(temporary, mine);
@@ -163,10 +152,11 @@ void RunFolder::lock() {
   std::filesystem::create_directories(checkpoints());
 }
 
-void RunFolder::write_running(const ExitRecord& record) const {
+void RunFolder::write_running(ExitRecord record) const {
+  record.time_unix_s = unix_time_s();
   std::filesystem::remove(path_ / "exit.first");
   std::filesystem::remove_all(stall_notes());
-  replace_file(path_ / "exit.json", to_json(record));
+  replace_file(path_ / "exit.json", record.to_json());
 }
 
 std::optional<std::string> RunFolder::read_config() const {
@@ -181,27 +171,25 @@ std::optional<StartRecord> RunFolder::read_start() const {
   const std::filesystem::path file = path_ / "start.json";
   if (!std::filesystem::exists(file)) return std::nullopt;
   try {
-    const auto json = nlohmann::json::parse(read_file(file, kMostConfigBytes));
-    return StartRecord{.machine = json.at("machine"), .gpus = json.at("gpus"), .attention = json.at("attention")};
-  } catch (const nlohmann::json::exception&) {
+    return StartRecord::from_json(read_file(file, kMostConfigBytes), file.string());
+  } catch (const DataError&) {
     return std::nullopt;  // it is only compared with
   }
 }
 
-void RunFolder::write_start(const StartRecord& record) const {
-  const nlohmann::ordered_json json{
-      {"machine", record.machine}, {"gpus", record.gpus}, {"attention", record.attention}, {"time", unix_time_s()}};
-  replace_file(path_ / "start.json", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+void RunFolder::write_start(StartRecord record) const {
+  record.time_unix_s = unix_time_s();
+  replace_file(path_ / "start.json", record.to_json());
 }
 
 void RunFolder::rewind_metrics(std::int64_t step) const {
-  const std::filesystem::path file = path_ / "metrics.jsonl";
+  const std::filesystem::path file = metrics_file();
   std::ifstream lines(file, std::ios::binary);
   if (!lines) return;
   std::string kept, aside;
   for (std::string line; std::getline(lines, line);) {
     const bool is_whole = !lines.eof();  // it ended with a line break
-    (is_whole && is_of_steps_until(step, line) ? kept : aside) += line + "\n";
+    (is_whole && is_of_steps_until(step, line, file.string()) ? kept : aside) += line + "\n";
   }
   lines.close();
   if (aside.empty()) return;
@@ -210,31 +198,39 @@ void RunFolder::rewind_metrics(std::int64_t step) const {
   replace_file(file, kept);
 }
 
-void RunFolder::append_metrics(const std::string& record) const {
-  ensure(record.find('\n') == std::string::npos, "one record of metrics is one line");
-  const std::filesystem::path file = path_ / "metrics.jsonl";
-  const int code = append_line(file, record + "\n");
-  if (code != 0) throw_errno(ErrorKind::Data, "write", file, code);
+void RunFolder::append_metrics(const MetricsRecord& record) const {
+  const int code = append_line(metrics_file(), to_json(record) + "\n");
+  if (code != 0) throw_errno(ErrorKind::Data, "write", metrics_file(), code);
 }
 
-void RunFolder::beat(std::int64_t step) const {
-  const nlohmann::ordered_json beat{{"time", unix_time_s()}, {"step", step}, {"process", ::getpid()}};
+bool RunFolder::has_validation(std::int64_t step) const {
+  std::ifstream lines(metrics_file(), std::ios::binary);
+  for (std::string line; std::getline(lines, line);) {
+    if (is_validation_line(line) && step_of_line(line, metrics_file().string()) == step) return true;
+  }
+  return false;
+}
+
+void RunFolder::write_heartbeat(std::int64_t step) const {
+  const HeartbeatRecord record{.step = step, .process = ::getpid(), .time_unix_s = unix_time_s()};
   // Renamed, so that nobody reads half of it, but not forced to the disk: after a power loss nobody asks for it.
-  std::ofstream(path_ / "heartbeat.new", std::ios::trunc) << beat.dump() << "\n";
+  std::ofstream(path_ / "heartbeat.new", std::ios::trunc) << record.to_json();
   std::error_code ignored;
   std::filesystem::rename(path_ / "heartbeat.new", path_ / "heartbeat", ignored);
 }
 
-void RunFolder::write_exit(const ExitRecord& record) const noexcept {
+void RunFolder::write_exit(ExitRecord record) const noexcept {
   try {
-    std::string text = to_json(record);
+    record.time_unix_s = unix_time_s();
+    std::string text = record.to_json();
     try {
       if (record.exit_code != 0) text = first_of(path_ / "exit.first", text);
       replace_file(path_ / "exit.json", text);
     } catch (const DataError&) {
       // A full disk has no room for a new file; the record of the start has a place. What names a cause stays there.
-      const auto there = nlohmann::json::parse(read_file(path_ / "exit.json", kMostConfigBytes));
-      if (there.at("cause") == "running") overwrite_file(path_ / "exit.json", text);
+      const std::filesystem::path file = path_ / "exit.json";
+      const ExitRecord there = ExitRecord::from_json(read_file(file, kMostConfigBytes), file.string());
+      if (there.cause == "running") overwrite_file(path_ / "exit.json", text);
     }
   } catch (const std::exception& error) {
     log::error("cannot write {}/exit.json: {}", path_.string(), error.what());

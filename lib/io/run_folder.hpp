@@ -10,27 +10,10 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "io/metrics_record.hpp"
+#include "io/run_records.hpp"
 
 namespace rondo {
-
-/// How a run ended, as written to exit.json.
-struct ExitRecord {
-  std::string cause;  ///< "running", "finished", "stopped", "stalled", or the kind of the error
-  int exit_code = 0;
-  int rank = 0;
-  std::string host;
-  std::int64_t step = 0;  ///< the last one done
-  std::string phase;      ///< "start", "training", "evaluation", "save"
-  std::string message, advice;
-  bool retry = false;  ///< would the same command line go on?
-};
-
-/// What a start computes with, as written to start.json.
-struct StartRecord {
-  std::string machine;                 ///< device, transport, ranks and threads, a line
-  std::vector<std::string> gpus;       ///< which rank computes on which, a line a host
-  std::vector<std::string> attention;  ///< kernels with the reason of the choice, a line each
-};
 
 /// The folder of a stage in a run of several, as in 2-long for long.toml. @param number from 1
 std::filesystem::path stage_folder(const std::filesystem::path& run, int number, const std::filesystem::path& config);
@@ -57,26 +40,30 @@ class RunFolder {
   /// On one rank: takes the folder for this process until it ends. @throws DataError naming the process that has it, or when
   /// the folder holds something else than a run
   void lock();
-  /// On the rank that holds the lock: exit.json says "running" from now on.
-  void write_running(const ExitRecord& record) const;
+  /// On the rank that holds the lock: exit.json says "running" from now on. Records that are written get the present time.
+  void write_running(ExitRecord record) const;
 
   /// The configuration of the last start, if there was one.
   std::optional<std::string> read_config() const;
   void write_config(const std::string& toml) const;
   /// Of the last start, if there was one that can be read.
   std::optional<StartRecord> read_start() const;
-  void write_start(const StartRecord& record) const;
+  void write_start(StartRecord record) const;
   /// Metrics of steps after this one go to metrics.after-step-N.jsonl, so that none is there twice.
   void rewind_metrics(std::int64_t step) const;
-  /// Appends one line, written at once. Lines are objects with a "step".
-  void append_metrics(const std::string& record) const;
-  /// Time and step, for whoever watches the run.
-  void beat(std::int64_t step) const;
+  /// Appends one line, written at once.
+  void append_metrics(const MetricsRecord& record) const;
+  /// Is there an evaluation of the validation part after this step in the metrics?
+  bool has_validation(std::int64_t step) const;
+  /// Time and step, for anyone who watches the run.
+  void write_heartbeat(std::int64_t step) const;
 
   /// Writes exit.json at the end. The first rank of this run that ends with an error is kept; later ones change nothing.
-  void write_exit(const ExitRecord& record) const noexcept;
+  void write_exit(ExitRecord record) const noexcept;
 
  private:
+  std::filesystem::path metrics_file() const { return path_ / "metrics.jsonl"; }
+
   std::filesystem::path path_;
   int lock_ = -1;
 };

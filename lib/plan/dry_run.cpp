@@ -135,14 +135,14 @@ RankCost dry_run(const RunConfig& config, const DryRunInput& input) {
     evaluation.emplace(rank.execution(), step.model(), input.evaluation_tokens, config.memory.span_tokens,
                        *config.parallel.layout);
   }
-  const std::int64_t num_micro_batches = config.train.batch_sequences / (input.world_size / config.parallel.ring);
+  const std::int64_t num_micro_batches = step.num_micro_batches();
   const SequenceInput sequence{.load = [&](const TokenRuns&) { return SpanInput{.document_offsets = input.documents}; },
                                .on_span = [](const Span&, SequenceInput::Pass) {}};
 
   const RankCost at_start = rank.cost();
   step.begin();
   const RankCost at_micro_batch = rank.cost();
-  step.forward_backward(sequence);  // one is like the other
+  step.forward_backward(0, sequence);  // one is like the other
   const RankCost at_sum = rank.cost();
   step.sum_gradients();
   step.update(1, 1.0);

@@ -17,7 +17,7 @@ constexpr const char* kKey = "train.initialise_from";
 // A gate that the model did not have: 0.25 % of what is read.
 constexpr double kClosedGate = -6;
 
-// Same weights, other positions, another sight: how models are taken to longer sequences.
+// Same weights, other positions, another window: how models are taken to longer sequences.
 bool may_differ(const std::string& key) {
   constexpr std::array kKeys{"model.window",          "model.attention",   "model.segment_tokens",
                              "model.window_segments", "model.memory_rule", "model.memory_gate"};
@@ -49,18 +49,23 @@ void check_same_model(const StoredModelInfo& stored, const RunConfig& config, co
             stored.tokenizer_digest + "), the corpus has (" + tokenizer_digest + ")",
         kKey, "prepare the corpus with that tokenizer");
   }
+  require_same_model(stored.config, config, "of " + stored.folder.string(), kKey);
+}
+
+}  // namespace
+
+void require_same_model(const RunConfig& there, const RunConfig& here, const std::string& which,
+                        const std::string& where) {
   std::string refused;
-  for (const Difference& d : differences(stored.config, config)) {
+  for (const Difference& d : differences(there, here)) {
     if (!d.key.starts_with("model.") || may_differ(d.key)) continue;
     refused += "\n  " + d.key + ": " + d.before + " there, " + d.after + " here";
   }
   if (!refused.empty()) {
-    throw ConfigError("the model of " + stored.folder.string() + " is another:" + refused, kKey,
-                      "give [model] the values of that checkpoint: rondo checkpoint info shows them");
+    throw ConfigError("the model " + which + " is another:" + refused, where,
+                      "give [model] the same values; of a checkpoint, rondo checkpoint info shows them");
   }
 }
-
-}  // namespace
 
 StoredModelInfo read_initial_weights(const Communicator& ranks, const RunConfig& config,
                                      const std::string& tokenizer_digest, ParameterSet& parameters) {

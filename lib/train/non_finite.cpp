@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of the trainer that stops a run whose numbers are no longer numbers, and finds out where they
-// began.
+// The part of the trainer that stops a run at a non-finite number, and finds out where it began.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -26,59 +25,69 @@ bool all_finite(Execution& e, const TensorView& x) {
   return std::isfinite(square);
 }
 
-// Names of the first documents of a sequence.
-std::string document_names(const TokenCorpus& corpus, const LoadedSequence& sequence) {
+}  // namespace
+
+// Of the first documents of a micro-batch of this step.
+std::string Trainer::document_names(std::int64_t micro_batch) {
   constexpr std::size_t kMostNames = 3;
+  LossSum ignored;
+  step_.load(this->micro_batch(micro_batch, ignored), 0);
+  const std::vector<DocumentPosition>& documents = sequence_.documents;
   std::string names;
-  for (std::size_t i = 0; i < std::min(kMostNames, sequence.documents.size()); ++i) {
-    names += (i == 0 ? "" : ", ") + corpus.document_name(Split::Train, sequence.documents[i].document);
+  for (std::size_t i = 0; i < std::min(kMostNames, documents.size()); ++i) {
+    names += (i == 0 ? "" : ", ") + corpus_.document_name(Split::Train, documents[i].document);
   }
-  if (sequence.documents.size() > kMostNames)
-    names += fmt::format(" and {} more", sequence.documents.size() - kMostNames);
+  if (documents.size() > kMostNames) names += fmt::format(" and {} more", documents.size() - kMostNames);
   return names;
 }
 
-}  // namespace
-
-void Trainer::stop_if_not_finite(double my_loss) {
-  const std::optional<std::string> gradient = step_.sums().non_finite_origin();
-  const bool bad = !std::isfinite(my_loss) || gradient.has_value();
+void Trainer::stop_if_not_finite() {
+  const std::optional<std::int64_t> bad_loss = step_.sums().non_finite_micro_batch();
+  const std::optional<std::string> bad_gradient = step_.sums().non_finite_origin();
+  const bool bad = bad_loss || bad_gradient;
   if (!runtime_.world().any(bad)) return;
   const std::int64_t step = state_.progress.step + 1;
 
-  // All ranks run forward once more and look where the first non-finite number of each is: (depth, text).
-  std::int64_t depth = std::numeric_limits<std::int64_t>::max();
-  std::string found = bad && gradient ? "the gradient of " + *gradient : bad ? "the loss" : "";
-  if (bad) depth = shape().layers + 1;
-  for (std::int64_t index = 0; index < num_micro_batches(); ++index) {
+  // All ranks run forward once more and look for the first non-finite number of each: its depth in the model, what it is in, and
+  // the micro-batch. Without one in the forward pass it is the loss, or a gradient, which belongs to all micro-batches.
+  std::int64_t depth = bad ? shape().layers + 1 : std::numeric_limits<std::int64_t>::max();
+  std::string found = bad_gradient ? "the gradient of " + *bad_gradient : "the loss";
+  std::optional<std::int64_t> where = bad_loss;
+  for (std::int64_t micro_batch = 0; micro_batch < num_micro_batches(); ++micro_batch) {
     std::int64_t at = 0;
-    const auto look = [&](const std::string& name, const TensorView& x) {
+    const auto inspect = [&](const std::string& name, const TensorView& x) {
       if (at < depth && !all_finite(execution_, x)) {
         depth = at;
         found = name;
+        where = micro_batch;
       }
       ++at;
     };
     LossSum ignored;
-    const SequenceInput input = micro_batch(index, ignored);
+    const SequenceInput sequence = this->micro_batch(micro_batch, ignored);
+    const SequenceSpans& spans = step_.spans();
     std::optional<SequenceState> state;
-    if (step_.spans().count() > 1) state = step_.model().make_state(step_.spans().sequence_tokens());
-    for (std::int64_t span = 0; span < step_.spans().count(); ++span) {
-      step_.load(input, span);
+    if (spans.count() > 1) state = step_.model().make_state(spans.sequence_tokens());
+    for (std::int64_t span = 0; span < spans.count(); ++span) {
+      step_.load(sequence, span);
       at = 0;
       SequenceState* carried = state ? &*state : nullptr;
-      step_.model().inspect(step_.span(), step_.batch().tokens, {span == 0 ? nullptr : carried, carried}, look);
+      step_.model().inspect(step_.span(), step_.batch().tokens, {span == 0 ? nullptr : carried, carried}, inspect);
     }
   }
   const std::vector<std::int64_t> depths = runtime_.world().all_gather(depth);
   const auto first = std::min_element(depths.begin(), depths.end()) - depths.begin();
+  std::string documents;
+  for (std::int64_t micro_batch = 0; micro_batch < num_micro_batches(); ++micro_batch) {
+    if (where && micro_batch != *where) continue;
+    documents += (documents.empty() ? "" : "; ") + document_names(micro_batch);
+  }
   const std::string text = fmt::format("non-finite numbers in step {}, first on rank {} in {}; the documents there: {}",
-                                       step, runtime_.world().rank(), found, document_names(corpus_, sequence_));
+                                       step, runtime_.world().rank(), found, documents);
   const std::string kept = checkpoints_.steps().empty() ? "" : " and the last checkpoint is good";
   throw AgreedError(ErrorKind::NonFinite, runtime_.world().broadcast(text, static_cast<int>(first)), "",
                     "the update was not made" + kept +
-                        ": lower train.learning_rate, lengthen train.warmup_steps, or "
-                        "look at these documents");
+                        ": lower train.learning_rate, lengthen train.warmup_steps, or look at these documents");
 }
 
 }  // namespace rondo

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "config/train_config.hpp"
 
@@ -11,5 +12,9 @@ namespace rondo {
 /// Linear warm-up over warmup_steps, then cosine or linear decay to minimum_learning_rate_fraction at the
 /// last step, or constant. @param step 1 for the first update
 double learning_rate_at(const TrainConfig& config, std::int64_t step);
+
+/// What the learning rate does in a run that continues after `step` with other steps or another schedule than before; empty when
+/// its steps to come have the rates that they had.
+std::string schedule_change(const TrainConfig& before, const TrainConfig& now, std::int64_t step);
 
 }  // namespace rondo

@@ -33,9 +33,13 @@ StepActions StepPlanner::decide(std::int64_t step, bool signalled, double step_s
   actions.stop = (agreed & kStop) != 0 && !actions.finish;
   const bool last = actions.finish || actions.stop;
   actions.log = last || step == 1 || due(step, config_.log.every_steps);
-  actions.evaluate = actions.finish || due(step, config_.evaluate.every_steps);
   actions.checkpoint = last || due(step, config_.checkpoint.every_steps) || (agreed & kCheckpoint) != 0;
+  actions.evaluate = evaluates_after(step);
   return actions;
+}
+
+bool StepPlanner::evaluates_after(std::int64_t step) const {
+  return step == config_.train.steps || due(step, config_.evaluate.every_steps);
 }
 
 void StepPlanner::checkpoint_written(double save_s) {

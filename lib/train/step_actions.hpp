@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happens after a step, decided once and alike on all ranks; the loop obeys.
+// What happens after a step, decided once and alike on all ranks.
 #pragma once
 
 #include <chrono>
@@ -10,10 +10,11 @@
 
 namespace rondo {
 
+/// In the order in which they are performed: the checkpoint comes before an evaluation, which may fail.
 struct StepActions {
   bool log = false;
-  bool evaluate = false;
   bool checkpoint = false;
+  bool evaluate = false;
   bool finish = false;  ///< this was the last step
   bool stop = false;    ///< before the last step: a signal, or the time limit; a checkpoint comes first
 };
@@ -25,6 +26,8 @@ class StepPlanner {
 
   /// Collective. @param signalled does this rank want to stop? @param step_s how long the step took
   StepActions decide(std::int64_t step, bool signalled, double step_s);
+  /// Is an evaluation due after this step? Alike on all ranks, without asking them.
+  bool evaluates_after(std::int64_t step) const;
   /// Tells how long a checkpoint took, so that the next one ends before the time limit.
   void checkpoint_written(double save_s);
 

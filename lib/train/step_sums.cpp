@@ -8,21 +8,23 @@
 
 namespace rondo {
 
-StepSums::StepSums(Execution& execution, const ParameterSet& parameters)
+StepSums::StepSums(Execution& execution, const ParameterSet& parameters, std::int64_t num_micro_batches)
     : execution_(execution),
       parameters_(parameters),
+      num_micro_batches_(num_micro_batches),
       num_parameters_(static_cast<std::int64_t>(parameters.parameters().size())),
-      sums_(execution.device, DType::Fp64, {1 + 2 * num_parameters_}, MemoryUse::Workspace),
+      sums_(execution.device, DType::Fp64, {num_micro_batches_ + 2 * num_parameters_}, MemoryUse::Workspace),
       host_sums_(execution.device, sums_.size_bytes()) {}
 
 void StepSums::clear() { execution_.device.fill_zero(execution_.compute, sums_.data(), sums_.size_bytes()); }
 
-void StepSums::add_losses(const TensorView& losses) {
-  execution_.backend.sum(execution_.compute, {losses, SumArgs::Power::One, sums_.view().as<double>()});
+void StepSums::add_losses(std::int64_t micro_batch, const TensorView& losses) {
+  double* sum = sums_.view().as<double>() + micro_batch;
+  execution_.backend.sum(execution_.compute, {losses, SumArgs::Power::One, sum});
 }
 
-void StepSums::take_squares(Of whose) {
-  TraceScope trace("step_sums.take_squares");
+void StepSums::sum_squares(Of whose) {
+  TraceScope trace("step_sums.sum_squares");
   double* sum = sums_.view().as<double>() + first_of(whose);
   for (const Parameter& parameter : parameters_.parameters()) {
     execution_.backend.sum(execution_.compute, {parameter.gradient, SumArgs::Power::Two, sum++});
@@ -37,6 +39,19 @@ void StepSums::fetch() {
 }
 
 double StepSums::at(std::int64_t index) const { return reinterpret_cast<const double*>(host_sums_.data())[index]; }
+
+double StepSums::loss() const {
+  double total = 0;
+  for (std::int64_t i = 0; i < num_micro_batches_; ++i) total += at(i);
+  return total;
+}
+
+std::optional<std::int64_t> StepSums::non_finite_micro_batch() const {
+  for (std::int64_t i = 0; i < num_micro_batches_; ++i) {
+    if (!std::isfinite(at(i))) return i;
+  }
+  return std::nullopt;
+}
 
 double StepSums::gradient_norm() const {
   double total = 0;

@@ -35,45 +35,45 @@ Trainer::Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& c
                .seed = static_cast<std::uint64_t>(config.train.seed),
                .isolate_documents = config.data.isolate_documents,
                .whole_documents = config.data.whole_documents}),
+      validation_(runtime, step_.model(), step_.parameters(), config_, corpus),
       checkpoints_(checkpoints),
-      context_{to_toml(config_), corpus.tokenizer().to_json(), corpus.tokenizer_digest(),
-               corpus.tokens_digest(Split::Train), config.train.seed},
-      planner_(runtime.world(), config_) {
-  if (corpus.num_tokens(Split::Validation) > 0) {
-    evaluator_ = std::make_unique<Evaluator>(
-        runtime_, step_.model(),
-        EvaluationData{corpus, Split::Validation, config.data.sequence_length, config.data.isolate_documents},
-        EvaluationOptions{config.evaluate.sequences, *config.parallel.layout, mask_rule_of(config.model),
-                          config.memory.span_tokens});
-  }
-}
+      origin_{.config_toml = to_toml(config_),
+              .seed = config_.train.seed,
+              .tokenizer_json = corpus.tokenizer().to_json(),
+              .tokenizer_digest = corpus.tokenizer_digest(),
+              .corpus_digest = corpus.tokens_digest(Split::Train)},
+      planner_(runtime.world(), config_) {}
 
-std::int64_t Trainer::begin() {
-  checkpoints_.remove_leftovers(runtime_.world());
-  if (const auto newest = checkpoints_.newest_valid(runtime_.world())) {
-    const CheckpointReader reader = CheckpointReader::open(runtime_.world(), checkpoints_.step_folder(*newest));
-    reader.read(runtime_.world(), state_.tensors());
-    state_.progress = TrainingState::progress_from(reader.metadata());
+std::int64_t Trainer::restore_or_initialise() {
+  const Communicator& world = runtime_.world();
+  checkpoints_.remove_leftovers(world);
+  if (const auto newest = checkpoints_.newest_valid(world)) {
+    const std::filesystem::path folder = checkpoints_.step_folder(*newest);
+    const CheckpointReader reader = CheckpointReader::open(world, folder);
+    reader.read(world, state_.tensors());
+    state_.resume(CheckpointMetadata::from_json(reader.metadata(), folder.string()));
     parameters().refresh_compute_copies();
   } else if (!config_.train.initialise_from.empty()) {
-    const StoredModelInfo origin =
-        read_initial_weights(runtime_.world(), config_, context_.tokenizer_digest, parameters());
-    log::info("starting with the weights of {}, step {}", origin.folder.string(), origin.step);
+    const StoredModelInfo stored = read_initial_weights(world, config_, origin_.tokenizer_digest, parameters());
+    log::info("starting with the weights of {}, step {}", stored.folder.string(), stored.step);
     parameters().refresh_compute_copies();
   } else {
     parameters().initialise(static_cast<std::uint64_t>(config_.train.seed));
   }
-  if (evaluator_) evaluator_->rehearse();
+  validation_.warm_up();
+  if (state_.progress.step < config_.train.steps) {
+    checkpoints_.require_room(world, state_.tensors(), state_.metadata(origin_));
+  }
   return state_.progress.step;
 }
 
 TrainOutcome Trainer::run() {
-  enter("training");
+  enter_phase("training");
   while (state_.progress.step < config_.train.steps) {
     const StepReport report = step();
-    enter("training");
+    enter_phase("training");
     const StepActions actions = planner_.decide(report.step, stop_.requested(), 1e-3 * report.step_ms);
-    obey(actions, report);
+    perform(actions, report);
     if (actions.stop) return TrainOutcome::Stopped;
   }
   return TrainOutcome::Finished;
@@ -87,10 +87,10 @@ StepReport Trainer::step() {
 
   step_.begin();
   LossSum mine;
-  for (std::int64_t i = 0; i < num_micro_batches(); ++i) step_.forward_backward(micro_batch(i, mine));
+  for (std::int64_t i = 0; i < num_micro_batches(); ++i) step_.forward_backward(i, micro_batch(i, mine));
   step_.sum_gradients();  // the one place of a step where the host waits for the device
+  stop_if_not_finite();
   mine.loss = step_.sums().loss();
-  stop_if_not_finite(mine.loss);
   const double exposed_s = execution_.ring.transport.exposed_s() - exposed_before_s;
 
   // loss = sum over all ranks / all targets; so is the gradient
@@ -132,7 +132,7 @@ SequenceInput Trainer::micro_batch(std::int64_t index, LossSum& sum) {
       sum.num_targets += sequence_.num_targets_local;
       sum.attended_pairs += step_.model().attended_pairs(span);
     }
-    if (step_.spans().count() > 1) enter("training");
+    if (step_.spans().count() > 1) enter_phase("training");
   };
   return {load, on_span};
 }
@@ -145,64 +145,63 @@ Trainer::LossSum Trainer::sum_over_ranks(const LossSum& mine) const {
   return all;
 }
 
-void Trainer::obey(const StepActions& actions, const StepReport& report) {
+void Trainer::perform(const StepActions& actions, const StepReport& report) {
   if (runtime_.world().rank() == 0 && on_step) on_step(report);
+  std::exception_ptr metrics_error;
   if (actions.log) {
     log::info("{}", step_line(report));
     const PeakMemory mine = peak_memory_of(execution_.device.memory());
-    record(report.step, metrics_record(report, largest_of_ranks(runtime_.world(), mine)));
+    metrics_error = write_metrics(metrics_of(report, largest_of_ranks(runtime_.world(), mine)));
   }
-  if (actions.evaluate) evaluate();
-  if (actions.checkpoint) save();
-  enter("training");
+  if (actions.checkpoint) save();  // before anything that may fail ends the run
+  if (metrics_error) std::rethrow_exception(metrics_error);
+  if (actions.evaluate) evaluate(actions.finish);
+  enter_phase("training");
   if (actions.stop) log::info("stopping early after step {}: the state is saved", report.step);
 }
 
-void Trainer::evaluate() {
-  if (!evaluator_) return;
-  enter("evaluation");
-  MemoryWatch watch(shape().layers);
-  const bool has_memory = config_.model.has_memory();
-  if (has_memory) step_.model().watch(&watch);
-  const EvaluationResult result = evaluator_->run();
-  step_.model().watch(nullptr);
+void Trainer::evaluate_if_due() {
   const std::int64_t step = state_.progress.step;
-  log::info("step {:>7}    validation loss {:.4f} nats, {:.4f} bits per {}", step, result.loss, result.bits_per_unit(),
-            corpus_.tokenizer().unit());
-  const MemoryRecord memory = has_memory ? memory_record(watch) : MemoryRecord{};
-  record(step, validation_record(step, result.loss, result.num_targets, has_memory ? &memory : nullptr));
+  if (step > 0 && planner_.evaluates_after(step)) evaluate(step == config_.train.steps);
 }
 
-// Over all ranks.
-MemoryRecord Trainer::memory_record(const MemoryWatch& watch) {
-  MemoryRecord record;
-  record.gate_histogram = gate_histogram(execution_, parameters());
-  for (const double smallest : runtime_.world().all_gather(watch.smallest_normaliser())) {
-    record.smallest_normaliser = std::min(record.smallest_normaliser, smallest);
+void Trainer::evaluate(bool is_final) {
+  if (!validation_.problem().empty()) return;
+  try {
+    enter_phase("evaluation");
+    const ValidationRecord result = validation_.run(state_.progress.step);
+    if (const auto error = write_metrics(result)) std::rethrow_exception(error);
+  } catch (const std::exception& error) {
+    // The run has reached its end and is saved. An error that other ranks do not know of leaves them waiting for this one.
+    const bool all_know = runtime_.world().size() == 1 || dynamic_cast<const AgreedError*>(&error) != nullptr;
+    if (!is_final || !all_know) throw;
+    final_evaluation_error_ = std::string("the evaluation after the last step failed: ") + error.what();
+    log::warning("the checkpoint of step {} is committed, but {}", state_.progress.step, final_evaluation_error_);
   }
-  for (const double mine : watch.norms()) {
-    const std::vector<double> norms = runtime_.world().all_gather(mine);
-    record.norms.push_back(*std::ranges::max_element(norms));
-  }
-  return record;
-}
-
-void Trainer::record(std::int64_t step, const std::string& text) const {
-  if (runtime_.world().rank() == 0 && on_record) on_record(step, text);
-}
-
-void Trainer::enter(std::string_view phase) const {
-  if (on_phase) on_phase(phase, state_.progress.step);
 }
 
 void Trainer::save() {
-  enter("save");
+  enter_phase("save");
   TraceScope trace("trainer.save");
   const auto start = Clock::now();
-  checkpoints_.write(runtime_.world(), state_.progress.step, state_.tensors(), state_.metadata(context_));
+  checkpoints_.write(runtime_.world(), state_.progress.step, state_.tensors(), state_.metadata(origin_));
   checkpoints_.prune(runtime_.world(), config_.checkpoint.keep);
   planner_.checkpoint_written(seconds_since(start));
   log::info("checkpoint {} ({:.1f} s)", checkpoints_.step_folder(state_.progress.step).string(), seconds_since(start));
+}
+
+std::exception_ptr Trainer::write_metrics(const MetricsRecord& metrics) const {
+  if (runtime_.world().rank() != 0 || !on_metrics) return nullptr;
+  try {
+    on_metrics(metrics);
+    return nullptr;
+  } catch (const Error&) {
+    return std::current_exception();
+  }
+}
+
+void Trainer::enter_phase(std::string_view phase) const {
+  if (on_phase) on_phase(phase, state_.progress.step);
 }
 
 }  // namespace rondo

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One stage of training: the loop over steps, and what surrounds it. Collective throughout: all ranks call
-// alike.
+// One stage of training: the loop over steps, and what surrounds it. Collective throughout: all ranks call alike.
 #pragma once
 
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -12,13 +12,13 @@
 
 #include "comm/stop_signal.hpp"
 #include "config/run_config.hpp"
-#include "infer/evaluator.hpp"
 #include "io/data_loader.hpp"
 #include "runtime/runtime.hpp"
 #include "train/step_actions.hpp"
 #include "train/step_report.hpp"
 #include "train/training_state.hpp"
 #include "train/training_step.hpp"
+#include "train/validation.hpp"
 
 namespace rondo {
 
@@ -31,16 +31,24 @@ class Trainer {
   Trainer(Runtime& runtime, const RunConfig& config, const TokenCorpus& corpus, const StopSignal& stop,
           const std::filesystem::path& checkpoints);
 
-  /// Takes up the newest valid checkpoint of the folder, or else the weights of train.initialise_from, or
-  /// else starts from the seed. @returns the step to go on from. Throws CheckpointError.
-  std::int64_t begin();
+  /// Restores the newest valid checkpoint of the folder, or else the weights of train.initialise_from, or else initialises from
+  /// the seed; and makes sure of what the end of the run needs: memory to evaluate, and room for a checkpoint.
+  /// @returns the step to continue from. Throws CheckpointError.
+  std::int64_t restore_or_initialise();
   /// Trains to the last step, or until a signal or the time limit; the state is then committed.
   /// Throws NonFiniteError, agreed by all ranks, before an update with a non-finite loss or gradient.
   TrainOutcome run();
+  /// Evaluates if that is due after the step that has been done: for a run that ended between a checkpoint and its evaluation.
+  void evaluate_if_due();
+  /// Why there is no validation loss, and what to do about it; empty when there is one.
+  const std::string& validation_problem() const { return validation_.problem(); }
+  /// What went wrong with the evaluation after the last step, which leaves the run finished; empty if nothing did.
+  const std::string& final_evaluation_error() const { return final_evaluation_error_; }
 
   /// One update from the next sequences; public for tests.
   StepReport step();
   TrainingState& state() { return state_; }
+  const TrainingProgress& progress() const { return state_.progress; }
   ParameterSet& parameters() { return step_.parameters(); }
   const RunConfig& config() const { return config_; }
   const TransformerShape& shape() const { return step_.shape(); }
@@ -49,8 +57,8 @@ class Trainer {
   std::function<void(const StepReport&)> on_step;
   /// Called on every rank at the start and after every update, as "training", and before and after what may follow: "evaluation", "save".
   std::function<void(std::string_view phase, std::int64_t step)> on_phase;
-  /// Called on rank 0 with one JSON object for each logged step and each evaluation.
-  std::function<void(std::int64_t step, const std::string& record)> on_record;
+  /// Called on rank 0 for each logged step and each evaluation.
+  std::function<void(const MetricsRecord& metrics)> on_metrics;
 
  private:
   struct LossSum {
@@ -58,18 +66,20 @@ class Trainer {
     std::int64_t num_targets = 0;
     double attended_pairs = 0;
   };
-  /// Sequences of a step that this rank's ring works on.
-  std::int64_t num_micro_batches() const { return config_.train.batch_sequences / runtime_.grid().data_size(); }
-  /// What its targets and pairs are is added to `sum`.
+  /// Sequences of a step that this rank's ring works on, one after the other.
+  std::int64_t num_micro_batches() const { return step_.num_micro_batches(); }
+  /// The sequence of a micro-batch; its targets and pairs are added to `sum` as it is computed.
   SequenceInput micro_batch(std::int64_t index, LossSum& sum);
   LossSum sum_over_ranks(const LossSum& mine) const;
-  void stop_if_not_finite(double my_loss);
-  void obey(const StepActions& actions, const StepReport& report);
-  void evaluate();
-  MemoryRecord memory_record(const MemoryWatch& watch);
+  /// In non_finite.cpp.
+  void stop_if_not_finite();
+  std::string document_names(std::int64_t micro_batch);
+  void perform(const StepActions& actions, const StepReport& report);
+  void evaluate(bool is_final);
   void save();
-  void record(std::int64_t step, const std::string& text) const;
-  void enter(std::string_view phase) const;
+  /// @returns the error that kept the metrics from being written, which is rank 0's alone
+  std::exception_ptr write_metrics(const MetricsRecord& metrics) const;
+  void enter_phase(std::string_view phase) const;
 
   Runtime& runtime_;
   Execution& execution_;
@@ -80,12 +90,13 @@ class Trainer {
   TrainingStep step_;
   TrainingState state_;
   DataLoader loader_;
-  std::unique_ptr<Evaluator> evaluator_;  // none when there is no validation part
+  Validation validation_;
   CheckpointStore checkpoints_;
-  CheckpointContext context_;
+  const CheckpointMetadata origin_;  // of all checkpoints; their progress is that of state_
   StepPlanner planner_;
+  std::string final_evaluation_error_;
 
-  LoadedSequence sequence_;  // this rank's share of the span at hand
+  LoadedSequence sequence_;  // this rank's tokens of the span that is loaded, on the host
   double smoothed_step_s_ = 0;
 };
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/training_state.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include "infer/stored_model.hpp"
 
 namespace rondo {
@@ -18,29 +16,15 @@ std::vector<NamedTensor> TrainingState::tensors() const {
   return list;
 }
 
-std::string TrainingState::metadata(const CheckpointContext& context) const {
-  const nlohmann::ordered_json document{{"config", context.config_toml},
-                                        {"step", progress.step},
-                                        {"tokens_seen", progress.tokens_seen},
-                                        {"loader_position", progress.loader_position},
-                                        {"stage", progress.stage},
-                                        {"seed", context.seed},
-                                        {"tokenizer", context.tokenizer_json},
-                                        {"tokenizer_digest", context.tokenizer_digest},
-                                        {"corpus_digest", context.corpus_digest}};
-  return document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+void TrainingState::resume(const CheckpointMetadata& metadata) {
+  progress = {.step = metadata.step, .tokens_seen = metadata.tokens_seen, .loader_position = metadata.loader_position};
 }
 
-TrainingProgress TrainingState::progress_from(const std::string& metadata) {
-  try {
-    const auto document = nlohmann::json::parse(metadata);
-    return {.step = document.at("step"),
-            .tokens_seen = document.at("tokens_seen"),
-            .loader_position = document.at("loader_position"),
-            .stage = document.at("stage")};
-  } catch (const nlohmann::json::exception& error) {
-    throw CheckpointError(std::string("the metadata of the checkpoint cannot be read: ") + error.what());
-  }
+std::string TrainingState::metadata(CheckpointMetadata origin) const {
+  origin.step = progress.step;
+  origin.tokens_seen = progress.tokens_seen;
+  origin.loader_position = progress.loader_position;
+  return origin.to_json();
 }
 
 }  // namespace rondo

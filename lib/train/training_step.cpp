@@ -12,10 +12,11 @@ TrainingStep::TrainingStep(Execution& execution, Transport& world, const RunConf
       config_(config),
       shape_(shape_of(config)),
       spans_(config.data.sequence_length, config.memory.span_tokens, execution.ring.size(), *config.parallel.layout),
+      num_micro_batches_(config.train.batch_sequences / (world.size() / execution.ring.size())),
       parameters_(execution, shape_, dtype_of_compute(config.precision.compute)),
       optimizer_(execution, parameters_),
       model_(execution, shape_, parameters_, ActivationPolicy::KeepAttention),
-      sums_(execution, parameters_) {
+      sums_(execution, parameters_, num_micro_batches_) {
   const Shape tokens{spans_.most_tokens(execution.ring.rank())};
   tokens_ = Buffer(execution.device, DType::Int32, tokens, MemoryUse::Workspace);
   targets_ = Buffer(execution.device, DType::Int32, tokens, MemoryUse::Workspace);
@@ -46,8 +47,8 @@ TokenBatch TrainingStep::batch() const {
   return {tokens_.view().rows(0, span_->num_tokens()), targets_.view().rows(0, span_->num_tokens())};
 }
 
-void TrainingStep::forward_backward(const SequenceInput& input) {
-  if (!span_states_) return forward_backward_span(input, 0, nullptr, nullptr);
+void TrainingStep::forward_backward(std::int64_t micro_batch, const SequenceInput& input) {
+  if (!span_states_) return forward_backward_span(micro_batch, input, 0, nullptr, nullptr);
   span_states_->walk(
       [&](std::int64_t span, SequenceFlow state) {
         load(input, span);
@@ -55,23 +56,23 @@ void TrainingStep::forward_backward(const SequenceInput& input) {
         input.on_span(*span_, SequenceInput::Pass::Forward);
       },
       [&](std::int64_t span, const SequenceState* before, SequenceState* d_state) {
-        forward_backward_span(input, span, before, d_state);
+        forward_backward_span(micro_batch, input, span, before, d_state);
       });
 }
 
-void TrainingStep::forward_backward_span(const SequenceInput& input, std::int64_t span, const SequenceState* before,
-                                         SequenceState* d_state) {
+void TrainingStep::forward_backward_span(std::int64_t micro_batch, const SequenceInput& input, std::int64_t span,
+                                         const SequenceState* before, SequenceState* d_state) {
   load(input, span);
   const TensorView losses = losses_.view().rows(0, span_->num_tokens());
   model_.forward_backward(*span_, batch(), losses, before, d_state);
-  sums_.add_losses(losses);
+  sums_.add_losses(micro_batch, losses);
   input.on_span(*span_, SequenceInput::Pass::ForwardAndBackward);
 }
 
 void TrainingStep::sum_gradients() {
-  sums_.take_squares(StepSums::Of::ThisRank);
+  sums_.sum_squares(StepSums::Of::ThisRank);
   world_.all_reduce(execution_.compute, parameters_.all_gradients(), execution_.scratch);
-  sums_.take_squares(StepSums::Of::AllRanks);
+  sums_.sum_squares(StepSums::Of::AllRanks);
   sums_.fetch();
 }
 

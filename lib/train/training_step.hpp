@@ -42,7 +42,8 @@ class TrainingStep {
   /// A step begins: gradients and sums are 0.
   void begin();
   /// Adds the gradients and losses of one sequence of this rank's ring: span by span, or all at once.
-  void forward_backward(const SequenceInput& input);
+  /// @param micro_batch  from 0 to num_micro_batches() - 1
+  void forward_backward(std::int64_t micro_batch, const SequenceInput& input);
   /// Sums the gradients over all ranks. Waits for the device, the one time in a step: sums() can be read from then on.
   void sum_gradients();
   /// @param step 1 for the first update
@@ -53,6 +54,8 @@ class TrainingStep {
   const Span& span() const { return *span_; }
   TokenBatch batch() const;
 
+  /// Sequences of a step that this rank's ring works on, one after the other.
+  std::int64_t num_micro_batches() const { return num_micro_batches_; }
   const StepSums& sums() const { return sums_; }
   const TransformerShape& shape() const { return shape_; }
   const SequenceSpans& spans() const { return spans_; }
@@ -61,7 +64,7 @@ class TrainingStep {
   Transformer& model() { return model_; }
 
  private:
-  void forward_backward_span(const SequenceInput& input, std::int64_t span, const SequenceState* before,
+  void forward_backward_span(std::int64_t micro_batch, const SequenceInput& input, std::int64_t span, const SequenceState* before,
                              SequenceState* d_state);
 
   Execution& execution_;
@@ -69,6 +72,7 @@ class TrainingStep {
   const RunConfig& config_;
   TransformerShape shape_;
   SequenceSpans spans_;
+  std::int64_t num_micro_batches_;
   ParameterSet parameters_;
   AdamW optimizer_;
   Transformer model_;

@@ -76,6 +76,74 @@ class Messages(ProgramTest):
             said = self.rondo(*self.train_line("third", start + "done", *settings), ranks=2, code=code).stderr
             self.assertEqual(said.count(words), 1, said)
 
+    def test_a_held_out_part_without_a_target_is_said_from_prepare_to_train(self):
+        (self.folder / "notes.jsonl").write_text('{"text": "a short remark of some fifty bytes, as in a log"}\n' * 30)
+        why = "the split holds 30 tokens of 30 documents, but each document has one token there"
+        advice = "prepare the corpus again with a larger --validation"
+        prepared = self.rondo("prepare", "notes.jsonl", "--tokenizer", "bytes", "--output", "notes.h5").stderr
+        settings = with_settings(*self.SMALL, "data.corpus=notes.h5")
+        checked = self.rondo("check", f"{OPTIONS.source}/configs/tiny.toml", *settings, "--json")
+        warnings = json.loads(checked.stdout)["warnings"]
+        trained = self.rondo(*self.train_line("notes", "data.corpus=notes.h5"), ranks=2).stderr
+        for said in (prepared, checked.stderr, warnings[0], trained.partition("step       1")[0]):
+            self.assertIn(why, said)
+            self.assertIn(advice, said)
+            self.assertEqual(said.count("validation: "), 1, said)
+        self.assertEqual(json.loads((self.folder / "notes/exit.json").read_text())["cause"], "finished")
+        self.assertTrue((self.folder / "notes/checkpoints/step-3/commit.json").exists())
+        refused = self.rondo("eval", "--checkpoint", "notes", "--corpus", "notes.h5", ranks=2, code=3).stderr
+        self.assertEqual(refused.count(why), 1, refused)
+
+    def test_a_missing_evaluation_is_made_up_for(self):
+        self.rondo(*self.train_line("lost"))
+        metrics = self.folder / "lost/metrics.jsonl"
+        lines = metrics.read_text().splitlines(keepends=True)
+        self.assertIn("validation_loss", lines[-1])
+        metrics.write_text("".join(lines[:-1]))  # as if it had been killed after its last checkpoint
+        for _ in range(2):
+            self.rondo(*self.train_line("lost"), ranks=2)
+            again = metrics.read_text().splitlines()
+            self.assertEqual(len(again), len(lines))
+            self.assertAlmostEqual(json.loads(again[-1])["validation_loss"], json.loads(lines[-1])["validation_loss"], 5)
+
+    def test_more_steps_say_what_the_learning_rate_does(self):
+        self.rondo(*self.train_line("longer"))
+        said = self.rondo(*self.train_line("longer", "train.steps=6"), ranks=2).stderr
+        self.assertEqual(said.count("the learning rate changes: it was"), 1, said)
+        self.assertIn("by the cosine schedule over train.steps = 6, 3 before", said)
+        self.assertNotIn("the learning rate changes", self.rondo(*self.train_line("longer", "train.steps=6")).stderr)
+
+    def test_tasks_that_are_worlds_of_their_own_are_refused(self):
+        for variable, rank, advice in (("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "srun --mpi=pmix -n 4 rondo"),
+                                       ("PMI_SIZE", "PMI_RANK", "mpirun -n 4 rondo")):
+            for task in range(2):
+                environment = {**os.environ, variable: "4", rank: str(task)}
+                commands = [self.train_line("alone"), ["eval", "--checkpoint", "done", "--corpus", "corpus.h5"]]
+                for command in commands:
+                    said = self.rondo(*command, code=4, env=environment).stderr
+                    if task == 0:
+                        self.assertIn(f"started 4 tasks ({variable}=4), but MPI has 1 rank", said)
+                        self.assertIn(advice, said)
+                    else:
+                        self.assertEqual(said, "", "one of them speaks")
+                self.assertFalse((self.folder / "alone").exists())
+                self.rondo("check", f"{OPTIONS.source}/configs/tiny.toml", env=environment)  # starts no MPI
+        batch_script = {**os.environ, "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}
+        self.rondo(*self.train_line("batch"), ranks=2, env=batch_script)
+        self.rondo(*self.train_line("batch-alone"), env=batch_script)
+
+    def test_a_seed_of_one_command_is_one_of_all(self):
+        largest = 2**63 - 1
+        for seed, code in ((largest, 0), (largest + 1, 2), (-1, 2)):
+            task = ["--task", "recall", "--samples", "4", "--tokens", "64", "--output", "seeds.h5"]
+            self.rondo("prepare", *task, "--seed", str(seed), code=code)
+            self.rondo("prepare", "text.txt", "--tokenizer", "bytes", "--output", "seeds.h5", "--seed", str(seed), code=code)
+            self.rondo("corpus", "sample", "corpus.h5", "--seed", str(seed), code=code)
+            self.rondo("generate", "--checkpoint", "done", "--prompt", "l", "--tokens", "1", "--seed", str(seed), code=code)
+            self.rondo("check", f"{OPTIONS.source}/configs/tiny.toml", *with_settings(f"train.seed={seed}"), code=code)
+            if code:
+                self.rondo("eval", "--checkpoint", "done", "--task", "passkey", "--seed", str(seed), code=code)
+
     def test_one_document_is_not_called_documents(self):
         self.assertIn("in 1 document\n", self.rondo(*self.train_line("grammar")).stderr)
 

@@ -84,12 +84,17 @@ class Stages(ProgramTest):
         (self.folder / "staged/4-notes.txt").write_text("a file of the user's\n")
         self.assertEqual(answering("staged/"), answering("staged/2-long"))
 
-    def test_an_error_names_the_stage(self):
+    def test_what_is_wrong_with_a_later_stage_is_found_before_the_first_one_trains(self):
         (self.folder / "long.toml").write_text(STAGE.format(tokens=128, rate=1e-3).replace("d_model = 32", "d_model = 64"))
         refused = self.train("other", code=2)
-        self.assertIn("1-short", refused.stderr)
-        self.assertEqual(json.loads((self.folder / "other/1-short/exit.json").read_text())["cause"], "finished")
-        self.assertEqual(json.loads((self.folder / "other/2-long/exit.json").read_text())["exit_code"], 2)
+        self.assertIn("long.toml: the model of the stage before it, short.toml, is another:\n  model.d_model: 32 there, 64 here",
+                      refused.stderr)
+        self.assertEqual(json.loads((self.folder / "other/1-short/exit.json").read_text())["exit_code"], 2)
+        self.assertFalse((self.folder / "other/1-short/metrics.jsonl").exists())
+        self.assertFalse((self.folder / "other/2-long").exists())
+        (self.folder / "long.toml").write_text(STAGE.format(tokens=10**9, rate=1e-3))
+        self.assertIn("sequence_length = 1000000000", self.train("other", code=3).stderr)
+        self.assertFalse((self.folder / "other/1-short/metrics.jsonl").exists())
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ class Disk(LaunchedTest):
         try:
             done = self.launcher.train("small/run", settings=["train.steps=5"])
             self.expect(done, 3, "bytes are needed", "small/run/checkpoints")
-            self.expect_record("small/run", exit_code=3)
-            self.assertFalse((disk / "run/checkpoints/step-5").exists())
+            self.expect_record("small/run", exit_code=3, phase="start")
+            self.assertFalse((disk / "run/metrics.jsonl").exists(), "no step was trained in vain")
+            self.assertEqual(list((disk / "run/checkpoints").iterdir()), [])
         finally:
             subprocess.run(["umount", disk], check=True)
 
@@ -86,16 +87,21 @@ class Disk(LaunchedTest):
     def test_file_size_limit_of_a_checkpoint(self):
         done = self.launcher.train("run", settings=["train.steps=5"], every_rank=["prlimit", "--fsize=100000"])
         self.expect(done, 3, "ulimit -f", "100000 are free")
-        self.expect_record("run", cause="checkpoint", exit_code=3)
+        self.expect_record("run", cause="checkpoint", exit_code=3, phase="start")
         self.assertEqual(list((self.launcher.folder / "run/checkpoints").iterdir()), [])
+        self.assertFalse((self.launcher.folder / "run/metrics.jsonl").exists(), "no step was trained in vain")
 
     def test_file_size_limit_of_the_metrics(self):
-        settings = ["train.steps=50", "checkpoint.every_steps=0"]
-        done = self.launcher.train("run", settings=settings, every_rank=["prlimit", "--fsize=5000"])
+        limit = 8_000_000  # room for a checkpoint
+        self.expect(self.launcher.train("run", settings=["train.steps=2"]), 0)
+        metrics = self.launcher.folder / "run/metrics.jsonl"
+        line = metrics.read_bytes().splitlines(keepends=True)[0]
+        metrics.write_bytes(line * (limit // len(line)))  # not one line more
+        done = self.launcher.train("run", settings=["train.steps=3"], every_rank=["prlimit", f"--fsize={limit}"])
         self.expect(done, 3, "File too large", "metrics.jsonl")
         self.expect_record("run", cause="data", exit_code=3, rank=0)
-        lines = (self.launcher.folder / "run/metrics.jsonl").read_text()
-        self.assertTrue(lines.endswith("}\n"), "whole lines only")
+        self.assertTrue(metrics.read_text().endswith("}\n"), "whole lines only")
+        self.assertTrue((self.launcher.folder / "run/checkpoints/step-3/commit.json").exists(), "the last step is saved")
 
     def test_file_size_limit_of_a_corpus(self):
         before = set(self.launcher.folder.iterdir())

@@ -55,7 +55,7 @@ class Signals(LaunchedTest):
             os.kill(rank, signal.SIGTERM)
         self.expect_stopped_inside_a_save(process, "run")
         again = self.launcher.train("run", settings=[*LARGE, "train.time_limit=1s"])
-        self.expect(again, 75, "going on from step")
+        self.expect(again, 75, "continuing from step")
 
     def test_sigterm_waits_for_a_rank_that_is_slow_in_a_save(self):
         process = self.start_until_save("run")

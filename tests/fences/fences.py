@@ -41,7 +41,7 @@ ARROWS = {
     "infer": ("core", "config", "comm", "kernels", "io", "runtime", "model"),
     "train": ("core", "config", "comm", "kernels", "io", "runtime", "model", "infer"),
     "plan": ("core", "config", "comm", "kernels", "io", "runtime", "model", "infer", "train"),
-    "report": ("core",),
+    "report": ("core", "comm", "io"),
 }
 FORBIDDEN_FOLDERS = {"utils", "util", "common", "misc", "helpers"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')

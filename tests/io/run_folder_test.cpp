@@ -32,7 +32,12 @@ ExitRecord failed(const std::string& message, int rank) {
 class RunFolders : public ::testing::Test {
  protected:
   nlohmann::json exit_record() const { return nlohmann::json::parse(read_bytes(path_ / "exit.json")); }
-  static std::string line(int step) { return R"({"step": )" + std::to_string(step) + "}"; }
+  static MetricsRecord metrics(int step) {
+    StepRecord record;
+    record.step = step;
+    return record;
+  }
+  static std::string line(int step) { return to_json(metrics(step)); }
 
   TemporaryFolder folder_;
   fs::path path_ = folder_.path() / "runs" / "one";
@@ -140,8 +145,11 @@ TEST_F(RunFolders, KeepTheConfigurationAndTheHeartbeat) {
   run.write_config("[train]\nsteps = 30\n");
   run.write_config("[train]\nsteps = 4\n");
   EXPECT_EQ(run.read_config(), "[train]\nsteps = 4\n");
-  run.beat(17);
-  EXPECT_EQ(nlohmann::json::parse(read_bytes(path_ / "heartbeat"))["step"], 17);
+  run.write_heartbeat(17);
+  const auto heartbeat = HeartbeatRecord::from_json(read_bytes(path_ / "heartbeat"), "heartbeat");
+  EXPECT_EQ(heartbeat.step, 17);
+  EXPECT_EQ(heartbeat.process, getpid());
+  EXPECT_GT(heartbeat.time_unix_s, 1'700'000'000);
 }
 
 TEST_F(RunFolders, KeepWhatTheLastStartComputedWith) {
@@ -154,6 +162,7 @@ TEST_F(RunFolders, KeepWhatTheLastStartComputedWith) {
   EXPECT_EQ(start->machine, "cuda on 2 ranks");
   EXPECT_EQ(start->gpus, (std::vector<std::string>{"n1: rank 0 on GPU 0"}));
   EXPECT_EQ(start->attention, (std::vector<std::string>{"by cudnn", "by fused"}));
+  EXPECT_GT(start->time_unix_s, 1'700'000'000);
   std::ofstream(path_ / "start.json") << "{\"machine\": 3}";
   EXPECT_FALSE(run.read_start().has_value()) << "a run goes on without it";
 }
@@ -172,18 +181,45 @@ TEST_F(RunFolders, SetLaterMetricsAsideAndNeverDuplicateThem) {
   const RunFolder run(path_);
   const fs::path file = path_ / "metrics.jsonl";
   run.rewind_metrics(0);
-  for (int step = 1; step <= 5; ++step) run.append_metrics(line(step));
+  for (int step = 1; step <= 5; ++step) run.append_metrics(metrics(step));
   write_bytes(file, read_bytes(file) + R"({"step": 6, "lo)");  // killed within a line
   run.rewind_metrics(3);
   std::string expected = line(1) + "\n" + line(2) + "\n" + line(3) + "\n";
   EXPECT_EQ(read_bytes(file), expected);
-  EXPECT_EQ(read_bytes(path_ / "metrics.after-step-3.jsonl"), "{\"step\": 4}\n{\"step\": 5}\n{\"step\": 6, \"lo\n");
-  run.append_metrics(line(4));
+  EXPECT_EQ(read_bytes(path_ / "metrics.after-step-3.jsonl"), line(4) + "\n" + line(5) + "\n{\"step\": 6, \"lo\n");
+  run.append_metrics(metrics(4));
   run.rewind_metrics(3);
   EXPECT_EQ(read_bytes(file), expected);
-  EXPECT_EQ(read_bytes(path_ / "metrics.after-step-3.2.jsonl"), "{\"step\": 4}\n");
+  EXPECT_EQ(read_bytes(path_ / "metrics.after-step-3.2.jsonl"), line(4) + "\n");
   run.rewind_metrics(3);  // nothing to set aside
   EXPECT_FALSE(fs::exists(path_ / "metrics.after-step-3.3.jsonl"));
+}
+
+TEST_F(RunFolders, KnowWhetherAStepWasEvaluated) {
+  const RunFolder run(path_);
+  EXPECT_FALSE(run.has_validation(3));
+  run.append_metrics(metrics(3));
+  EXPECT_FALSE(run.has_validation(3));
+  ValidationRecord validation;
+  validation.step = 3;
+  run.append_metrics(validation);
+  EXPECT_TRUE(run.has_validation(3));
+  EXPECT_FALSE(run.has_validation(4));
+  std::ofstream(path_ / "metrics.jsonl", std::ios::app) << R"({"step": 6, "lo)";
+  EXPECT_FALSE(run.has_validation(6));
+}
+
+TEST_F(RunFolders, RefuseMetricsOfANewerProgram) {
+  const RunFolder run(path_);
+  std::ofstream(path_ / "metrics.jsonl") << R"({"format": "rondo-metrics", "version": 99, "step": 1})"
+                                         << "\n";
+  try {
+    run.rewind_metrics(1);
+    FAIL() << "lines that cannot be read were set aside";
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("version 99"));
+    EXPECT_THAT(error.what(), HasSubstr("metrics.jsonl"));
+  }
 }
 
 TEST_F(RunFolders, LeaveNoHalfLineOfMetricsOnAFullDisk) {
@@ -191,10 +227,10 @@ TEST_F(RunFolders, LeaveNoHalfLineOfMetricsOnAFullDisk) {
   const pid_t child = fork();
   if (child == 0) {
     signal(SIGXFSZ, SIG_IGN);
-    const struct rlimit limit { 100, 100 };
+    const struct rlimit limit { 1000, 1000 };
     setrlimit(RLIMIT_FSIZE, &limit);
     try {
-      for (int step = 1; step <= 30; ++step) run.append_metrics(line(step));
+      for (int step = 1; step <= 30; ++step) run.append_metrics(metrics(step));
     } catch (const DataError& error) {
       _exit(std::string(error.what()).find("File too large") != std::string::npos ? 3 : 4);  // not "disk full"
     }
@@ -204,7 +240,7 @@ TEST_F(RunFolders, LeaveNoHalfLineOfMetricsOnAFullDisk) {
   waitpid(child, &status, 0);
   EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 3);
   const std::string text = read_bytes(path_ / "metrics.jsonl");
-  EXPECT_LE(text.size(), 100U);
+  EXPECT_LE(text.size(), 1000U);
   EXPECT_EQ(text.back(), '\n');
 }
 

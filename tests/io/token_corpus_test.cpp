@@ -207,6 +207,32 @@ TEST_F(TokenCorpusFile, BaselinesAskForRecordedTargetsOnly) {
   EXPECT_DOUBLE_EQ(baselines.at(1).nats_per_token, -std::log((2 + 0.1) / (2 + 0.1 * 256)));
 }
 
+// As a program that knows the format adds them, without a digest.
+TEST_F(TokenCorpusFile, VerifiesTargetsThatAnotherProgramAdded) {
+  prepare({write("a.txt", "aabababb")}, "bytes", 0);
+  const auto add = [&](const std::string& ranges) {
+    write("change.py",
+          "import h5py, numpy\nf = h5py.File('corpus.h5', 'r+')\n"
+          "f['train'].pop('target_ranges', None)\n"
+          "f['train/target_ranges'] = numpy.array([" +
+              ranges + "], dtype='int64')\n");
+    ASSERT_EQ(std::system(("cd '" + folder_.string() + "' && /usr/bin/python3 change.py").c_str()), 0);
+  };
+  const std::int64_t bytes_before = verify_corpus(path("corpus.h5"));
+  add("1, 3, 5, 6");
+  EXPECT_EQ(TokenCorpus(path("corpus.h5")).target_ranges(Split::Train).size(), 2u);
+  EXPECT_EQ(verify_corpus(path("corpus.h5")), bytes_before + 32);
+  add("1, 3, 3, 99");
+  EXPECT_NE(complaint([&] { verify_corpus(path("corpus.h5")); }).find("train/target_ranges"), std::string::npos);
+  // A digest that is there is compared.
+  write_marked({{8, {{1, 2}}}});
+  verify_corpus(path("corpus.h5"));
+  write("change.py", "import h5py\nf = h5py.File('corpus.h5', 'r+')\nf['train/target_ranges'][1] = 4\n");
+  ASSERT_EQ(std::system(("cd '" + folder_.string() + "' && /usr/bin/python3 change.py").c_str()), 0);
+  EXPECT_NE(complaint([&] { verify_corpus(path("corpus.h5")); }).find("damaged in train/target_ranges"),
+            std::string::npos);
+}
+
 TEST_F(TokenCorpusFile, BaselinesAreThoseOfACountByHand) {
   // train aabab, validation abb: targets are b and b
   prepare({write("a.txt", "aabababb")}, "bytes", 0.375);

@@ -80,9 +80,9 @@ class LargeBlocks : public testing::TestWithParam<Case> {
     runtime.add_progress([&stop] { stop.poll(); });
     const RunFolder folder(folder_.path() / "run");
     Trainer trainer(runtime, config, corpus, stop, folder_.path() / "checkpoints");
-    trainer.begin();
-    trainer.on_record = [&](std::int64_t, const std::string& text) { folder.append_metrics(text); };
-    trainer.on_step = [&](const StepReport& report) { folder.beat(report.step); };
+    trainer.restore_or_initialise();
+    trainer.on_metrics = [&](const MetricsRecord& metrics) { folder.append_metrics(metrics); };
+    trainer.on_step = [&](const StepReport& report) { folder.write_heartbeat(report.step); };
     std::int64_t last = 0;
     trainer.on_phase = [&](std::string_view phase, std::int64_t step) {
       if (phase == "training" && step != last) in_step(last = step);  // also called behind an evaluation or save

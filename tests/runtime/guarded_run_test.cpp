@@ -38,7 +38,7 @@ struct Training {
         stop(group),
         runtime(group, runtime_options(place, config, config.parallel.ring)),
         trainer(runtime, config, corpus, stop, checkpoints) {
-    trainer.begin();
+    trainer.restore_or_initialise();
   }
 
   std::vector<double> losses(int steps) {

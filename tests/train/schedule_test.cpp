@@ -35,6 +35,28 @@ TEST(Schedule, DecaysToTheMinimumAtTheLastStep) {
   EXPECT_DOUBLE_EQ(learning_rate_at(config(ScheduleKind::Cosine), 35), 0.2 + 1.8 * 0.5 * (1.0 + std::sqrt(0.5)));
 }
 
+TEST(ScheduleChange, SaysNothingWhenTheStepsToComeKeepTheirRates) {
+  TrainConfig now = config(ScheduleKind::Cosine);
+  now.batch_sequences = 7;
+  EXPECT_EQ(schedule_change(config(ScheduleKind::Cosine), now, 50), "");
+  TrainConfig constant = config(ScheduleKind::Constant);
+  constant.steps = 1000;
+  EXPECT_EQ(schedule_change(config(ScheduleKind::Constant), constant, 50), "");
+}
+
+TEST(ScheduleChange, SaysWhatMoreStepsDoToTheRate) {
+  TrainConfig now = config(ScheduleKind::Linear);  // 110 steps, from 2.0 at step 10 to 0.2
+  now.steps = 210;
+  EXPECT_EQ(schedule_change(config(ScheduleKind::Linear), now, 110),
+            "the learning rate changes: it was 0.2 in step 110, is 1.09 in step 111, and 0.2 in the last step, by the "
+            "linear schedule over train.steps = 210, 110 before");
+}
+
+TEST(ScheduleChange, SaysWhatAnotherScheduleDoesToTheRate) {
+  const std::string said = schedule_change(config(ScheduleKind::Linear), config(ScheduleKind::Constant), 60);
+  EXPECT_NE(said.find("it was 1.1 in step 60, is 2 in step 61, and 2 in the last step"), std::string::npos) << said;
+}
+
 TEST(ClipFactor, BringsTheNormDownToTheLimitAndLeavesSmallOnesAlone) {
   EXPECT_DOUBLE_EQ(clip_factor(4.0, 1.0), 0.25);
   EXPECT_DOUBLE_EQ(clip_factor(0.5, 1.0), 1.0);

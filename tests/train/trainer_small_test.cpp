@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // A few steps, an evaluation, a save and a restart on two ranks: small enough for the sanitizers; and how training stops.
 #include <csignal>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <limits>
+#include <sys/resource.h>
 
+#include "io/checkpoint_record.hpp"
+#include "io/run_folder.hpp"
 #include "tests/train/training_world.hpp"
 
 namespace rondo {
@@ -28,15 +32,130 @@ class SmallTrainerTest : public testing::Test {
 TEST_F(SmallTrainerTest, TrainsEvaluatesSavesAndGoesOn) {
   {
     test::TrainingWorld training(world_, folder_.path(), checkpoints(), short_run_);
-    std::vector<std::string> records;
-    training.trainer().on_record = [&](std::int64_t, const std::string& record) { records.push_back(record); };
+    std::vector<MetricsRecord> records;
+    training.trainer().on_metrics = [&](const MetricsRecord& record) { records.push_back(record); };
     EXPECT_EQ(training.trainer().run(), TrainOutcome::Finished);
     if (world_.rank() == 0) {
-      EXPECT_GE(records.size(), 2U) << "a logged step and an evaluation at least";
+      ASSERT_EQ(records.size(), 3U) << "the first step, the last one and its evaluation";
+      EXPECT_EQ(std::get<StepRecord>(records[1]).step, 3);
+      EXPECT_EQ(std::get<ValidationRecord>(records[2]).step, 3);
     }
+    EXPECT_EQ(training.trainer().final_evaluation_error(), "");
   }
   test::TrainingWorld again(world_, folder_.path(), checkpoints(), short_run_);
   EXPECT_EQ(again.trainer().state().progress.step, 3);
+}
+
+// What a run ends with may fail, and leaves a run that is finished and saved.
+TEST_F(SmallTrainerTest, CommitsTheLastCheckpointBeforeTheEvaluationAndOutlivesItsFailure) {
+  {
+    test::TrainingWorld training(world_, folder_.path(), checkpoints(), short_run_);
+    bool is_saved_before = false;
+    training.trainer().on_phase = [&](std::string_view phase, std::int64_t) {
+      if (phase != "evaluation") return;
+      is_saved_before = std::filesystem::exists(checkpoints() / "step-3" / kCommitFile);
+      throw AgreedError(ErrorKind::Data, "the disk of the corpus is gone");
+    };
+    EXPECT_EQ(training.trainer().run(), TrainOutcome::Finished);
+    EXPECT_TRUE(is_saved_before);
+    EXPECT_NE(training.trainer().final_evaluation_error().find("the disk of the corpus is gone"), std::string::npos);
+  }
+  // The next start makes up for it.
+  test::TrainingWorld again(world_, folder_.path(), checkpoints(), short_run_);
+  std::vector<MetricsRecord> records;
+  again.trainer().on_metrics = [&](const MetricsRecord& record) { records.push_back(record); };
+  again.trainer().evaluate_if_due();
+  if (world_.rank() == 0) {
+    ASSERT_EQ(records.size(), 1U);
+    EXPECT_EQ(std::get<ValidationRecord>(records[0]).step, 3);
+  }
+  EXPECT_EQ(again.trainer().final_evaluation_error(), "");
+}
+
+TEST_F(SmallTrainerTest, EndsWithAnEvaluationThatFailsBeforeTheLastStep) {
+  std::vector<std::string> changes = short_run_;
+  changes.emplace_back("evaluate.every_steps=2");
+  test::TrainingWorld training(world_, folder_.path(), checkpoints(), changes);
+  training.trainer().on_phase = [&](std::string_view phase, std::int64_t) {
+    if (phase == "evaluation") throw AgreedError(ErrorKind::Data, "the disk of the corpus is gone");
+  };
+  EXPECT_THROW(training.trainer().run(), AgreedError);
+  EXPECT_EQ(training.trainer().progress().step, 2);
+}
+
+TEST_F(SmallTrainerTest, CommitsTheLastCheckpointWhenTheMetricsCannotBeWritten) {
+  test::TrainingWorld training(world_, folder_.path(), checkpoints(), short_run_);
+  training.trainer().on_metrics = [&](const MetricsRecord& record) {
+    if (std::holds_alternative<StepRecord>(record) && step_of(record) == 3) throw DataError("the disk is full");
+  };
+  // Rank 0 alone knows of it and would end all ranks. The save comes before, so the others are through with theirs.
+  training.trainer().on_phase = [&](std::string_view phase, std::int64_t) {
+    if (phase == "evaluation") throw DataError("the other rank ended all");
+  };
+  EXPECT_THROW(training.trainer().run(), DataError);
+  world_.barrier();
+  EXPECT_TRUE(std::filesystem::exists(checkpoints() / "step-3" / kCommitFile));
+}
+
+TEST_F(SmallTrainerTest, RefusesToStartWithoutRoomForACheckpoint) {
+  struct rlimit before {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const struct rlimit small { 100'000, before.rlim_max };
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  std::string said;
+  try {
+    test::TrainingWorld training(world_, folder_.path(), checkpoints(), short_run_);
+  } catch (const AgreedError& error) {
+    said = error.what();
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_NE(said.find("100000 are free"), std::string::npos) << said;
+  test::TrainingWorld training(world_, folder_.path(), checkpoints(), short_run_);
+  EXPECT_TRUE(std::filesystem::is_empty(checkpoints())) << "a look at the folder leaves nothing";
+}
+
+TEST_F(SmallTrainerTest, WritesMetricsThatTheirReaderReads) {
+  const RunFolder run(folder_.path() / "run");
+  std::vector<std::string> changes = short_run_;
+  changes.insert(changes.end(),
+                 {"log.every_steps=1", "evaluate.every_steps=2", "model.attention=infini", "model.segment_tokens=8"});
+  std::vector<MetricsRecord> written;
+  test::TrainingWorld training(world_, folder_.path(), run.checkpoints(), changes);
+  training.trainer().on_metrics = [&](const MetricsRecord& record) {
+    written.push_back(record);
+    run.append_metrics(record);
+  };
+  training.trainer().run();
+  if (world_.rank() != 0) return;
+  const std::vector<MetricsRecord> read = read_metrics(run.path() / "metrics.jsonl");
+  ASSERT_EQ(read.size(), 5U) << "three steps, and evaluations after the second and the last one";
+  EXPECT_TRUE(read == written);
+  EXPECT_TRUE(std::get<ValidationRecord>(read[2]).memory.has_value());
+  EXPECT_TRUE(run.has_validation(3));
+  EXPECT_FALSE(run.has_validation(1));
+}
+
+TEST_F(SmallTrainerTest, TrainsWithoutValidationWhenNothingHeldOutCanBePredicted) {
+  if (world_.rank() == 0) {
+    std::ofstream(folder_.path() / "notes.jsonl") << [] {
+      std::string lines;
+      for (int i = 0; i < 30; ++i)
+        lines += R"({"text": "a short remark of some fifty bytes, as in a log"})"
+                 "\n";
+      return lines;
+    }();
+    prepare_corpus({.inputs = {(folder_.path() / "notes.jsonl").string()},
+                    .output = (folder_.path() / "corpus.h5").string(),
+                    .validation = 0.02},
+                   *make_tokenizer("bytes", 0), {});
+  }
+  world_.barrier();
+  test::TrainingWorld training(world_, folder_.path(), checkpoints(), short_run_);
+  EXPECT_NE(training.trainer().validation_problem().find("each document has one token"), std::string::npos)
+      << training.trainer().validation_problem();
+  EXPECT_EQ(training.trainer().run(), TrainOutcome::Finished);
+  EXPECT_EQ(training.trainer().final_evaluation_error(), "");
+  EXPECT_TRUE(std::filesystem::exists(checkpoints() / "step-3" / kCommitFile));
 }
 
 class InitialWeightsTest : public SmallTrainerTest {
@@ -179,7 +298,7 @@ TEST_F(SmallTrainerTest, StopsAllRanksAfterTheStepWhenOneIsSignalled) {
   if (world_.rank() == world_.size() - 1) std::raise(SIGUSR1);
   EXPECT_EQ(training.trainer().run(), TrainOutcome::Stopped);
   EXPECT_EQ(training.trainer().state().progress.step, 1);
-  EXPECT_TRUE(std::filesystem::exists(checkpoints() / "step-1" / "commit.json"));
+  EXPECT_TRUE(std::filesystem::exists(checkpoints() / "step-1" / kCommitFile));
 }
 
 TEST_F(SmallTrainerTest, StopsBeforeTheUpdateWhenANumberIsNotFinite) {
@@ -199,6 +318,39 @@ TEST_F(SmallTrainerTest, StopsBeforeTheUpdateWhenANumberIsNotFinite) {
     EXPECT_NE(error.message().find("text-"), std::string::npos) << error.message();
   }
   EXPECT_EQ(training.state_bytes() == before, true) << "the state is that before the step";
+}
+
+// One document of 33 tokens per sequence, of which a single one has the byte whose embedding is not finite.
+TEST_F(SmallTrainerTest, NamesTheDocumentsOfTheMicroBatchThatIsNotFinite) {
+  constexpr int kDocuments = 6;
+  for (int bad = 0; bad < kDocuments; ++bad) {
+    if (world_.rank() == 0) {
+      std::vector<std::string> inputs;
+      for (int i = 0; i < kDocuments; ++i) {
+        inputs.push_back((folder_.path() / ("document-" + std::to_string(i) + ".txt")).string());
+        std::ofstream(inputs.back()) << std::string(16, 'a') << (i == bad ? 'z' : 'b') << std::string(16, 'a');
+      }
+      prepare_corpus({.inputs = inputs, .output = (folder_.path() / "corpus.h5").string(), .validation = 0},
+                     *make_tokenizer("bytes", 0), {});
+    }
+    world_.barrier();
+    std::vector<std::string> changes = short_run_;
+    changes.insert(changes.end(), {"train.batch_sequences=6", "data.whole_documents=true"});
+    test::TrainingWorld training(world_, folder_.path(), checkpoints(), changes);
+    for (Parameter& parameter : training.trainer().parameters().parameters()) {
+      if (parameter.name != "embedding") continue;
+      parameter.value.as<double>()['z' * parameter.value.shape.row_count()] = std::numeric_limits<double>::quiet_NaN();
+    }
+    try {
+      training.trainer().step();
+      FAIL() << "the step must not be made";
+    } catch (const AgreedError& error) {
+      for (int i = 0; i < kDocuments; ++i) {
+        const bool is_named = error.message().find("document-" + std::to_string(i)) != std::string::npos;
+        EXPECT_EQ(is_named, i == bad) << error.message();
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <gtest/gtest.h>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "tests/train/training_world.hpp"
@@ -87,30 +86,30 @@ TEST_F(TrainerTest, GivesOneCurveWithAMemory) {
 }
 
 TEST_F(TrainerTest, RecordsWhatMemoriesAreLike) {
-  std::string alone;
+  MemoryStatistics alone;
   for (int ranks : {1, 3}) {
     test::with_ranks(ranks, [&](const Communicator& group) {
       const std::filesystem::path checkpoints = folder_.path() / ("memories-" + std::to_string(ranks));
       test::TrainingWorld training(group, folder_.path(), checkpoints,
                                    {"model.attention=[\"infini\",\"exact\"]", "model.segment_tokens=8", "train.steps=1",
                                     "train.warmup_steps=0", "evaluate.every_steps=1"});
-      std::string record;
-      training.trainer().on_record = [&](std::int64_t, const std::string& text) {
-        if (text.find("validation_loss") != std::string::npos) record = text;
+      std::optional<MemoryStatistics> memory;
+      training.trainer().on_metrics = [&](const MetricsRecord& metrics) {
+        if (const auto* validation = std::get_if<ValidationRecord>(&metrics)) memory = validation->memory;
       };
       training.trainer().run();
       if (group.rank() != 0) return;
-      const auto json = nlohmann::json::parse(record);
-      const auto gates = json.at("gate_histogram").get<std::vector<int>>();
-      EXPECT_EQ(std::accumulate(gates.begin(), gates.end(), 0), 4);  // heads of the one layer
-      EXPECT_GT(json.at("memory_norms").at(0).get<double>(), 0);
-      EXPECT_EQ(json.at("memory_norms").at(1).get<double>(), 0);
-      EXPECT_GT(json.at("smallest_memory_normaliser").get<double>(), 0);
-      if (ranks == 1) alone = record;
-      const auto expected = nlohmann::json::parse(alone);
-      EXPECT_NEAR(json.at("memory_norms").at(0).get<double>(), expected.at("memory_norms").at(0).get<double>(), 1e-9);
-      EXPECT_NEAR(json.at("smallest_memory_normaliser").get<double>(),
-                  expected.at("smallest_memory_normaliser").get<double>(), 1e-9);
+      ASSERT_TRUE(memory.has_value());
+      const auto& gates = memory->gate_histogram;
+      EXPECT_EQ(std::accumulate(gates.begin(), gates.end(), std::int64_t{0}), 4);  // heads of the one layer
+      ASSERT_EQ(memory->norms.size(), 2U);
+      EXPECT_GT(memory->norms[0], 0);
+      EXPECT_EQ(memory->norms[1], 0);
+      ASSERT_TRUE(memory->smallest_normaliser.has_value());
+      EXPECT_GT(*memory->smallest_normaliser, 0);
+      if (ranks == 1) alone = *memory;
+      EXPECT_NEAR(memory->norms[0], alone.norms[0], 1e-9);
+      EXPECT_NEAR(*memory->smallest_normaliser, *alone.smallest_normaliser, 1e-9);
     });
   }
 }

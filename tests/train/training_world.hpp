@@ -83,7 +83,7 @@ class TrainingWorld {
         stop_(group),
         runtime_(group, {.device = config_.parallel.device, .ring = config_.parallel.ring, .threads = 1}),
         trainer_(runtime_, config_, corpus_, stop_, checkpoints) {
-    trainer_.begin();
+    trainer_.restore_or_initialise();
   }
 
   Trainer& trainer() { return trainer_; }
