@@ -19,7 +19,7 @@ TEXT = "".join(f"{i} bottles of ale on the wall, {i} bottles of ale; take {i % 7
 
 def run(*arguments, ranks=0, code=0):
     launcher = [MPIEXEC, "-np", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
-    done = subprocess.run([*launcher, RONDO, *arguments], capture_output=True, timeout=240, check=False)
+    done = subprocess.run([*launcher, RONDO, *arguments], capture_output=True, timeout=600, check=False)
     if done.returncode != code:
         raise AssertionError(f"{arguments} ended with {done.returncode}, not {code}:\n{done.stderr.decode()}")
     return done

@@ -37,7 +37,7 @@ class GpuCheck(unittest.TestCase):
     def check(self, *words):
         output = self.folder / "output"
         done = subprocess.run([f"{OPTIONS.source}/jobs/gpu-check.sh", "--build", self.folder / "build", "--output", output, *words],
-                              capture_output=True, text=True, timeout=200,
+                              capture_output=True, text=True, timeout=600,
                               env={**os.environ, "PATH": f"{self.folder / 'tools'}:{os.environ['PATH']}"})
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr + "".join(p.read_text() for p in output.glob("*.log")))
         return done.stdout, {step["name"]: step for step in json.loads((output / "gpu-check.json").read_text())["steps"]}
