@@ -22,7 +22,7 @@ TEXT = "".join(f"{i} bottles of ale on the wall, {i} bottles of ale; take {i % 7
 
 
 def run(*arguments, ranks=0, code=0):
-    done = subprocess.run(on_ranks(MPIEXEC, ranks, [RONDO, *arguments]), capture_output=True, timeout=240, check=False)
+    done = subprocess.run(on_ranks(MPIEXEC, ranks, [RONDO, *arguments]), capture_output=True, timeout=600, check=False)
     if done.returncode != code:
         raise AssertionError(f"{arguments} ended with {done.returncode}, not {code}:\n{done.stderr.decode()}")
     return done

@@ -41,7 +41,7 @@ class GpuCheck(unittest.TestCase):
 
     def started(self, *words):
         return subprocess.run([f"{OPTIONS.source}/jobs/gpu-check.sh", "--build", self.folder / "build", *words], capture_output=True,
-                              text=True, timeout=200, env={**os.environ, "PATH": f"{self.folder / 'tools'}:{os.environ['PATH']}"})
+                              text=True, timeout=600, env={**os.environ, "PATH": f"{self.folder / 'tools'}:{os.environ['PATH']}"})
 
     def check(self, *words, code=0):
         """(stdout, steps by name); the output folder has two files, and nothing else."""

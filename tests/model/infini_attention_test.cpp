@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <gtest/gtest.h>
 #include <map>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "kernels/cpu/backend.hpp"
 #include "model/exact_attention.hpp"
 #include "tests/support/execution.hpp"
+#include "tests/support/forwarding_backend.hpp"
 #include "tests/support/mpi_world.hpp"
 #include "tests/support/npy.hpp"
 
@@ -323,23 +325,52 @@ TEST(InfiniAttention, TakesTheSameMemoryPerRankInALargerRing) {
   }
 }
 
-/// Counts what the device does between the start of each exchange and the wait for it.
+/// Counts the calls of attention, and those of them in which transfers could progress.
+class WatchedBackend final : public ForwardingBackend {
+ public:
+  WatchedBackend(Backend& backend, const int& num_progress_calls)
+      : ForwardingBackend(backend), num_progress_calls_(num_progress_calls) {}
+  int num_attention_calls() const { return num_attention_calls_; }
+  int num_calls_with_progress() const { return num_calls_with_progress_; }
+
+  void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) override {
+    watch([&] { ForwardingBackend::block_attention_forward(stream, args); });
+  }
+  void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) override {
+    watch([&] { ForwardingBackend::block_attention_backward(stream, args); });
+  }
+
+ private:
+  void watch(const std::function<void()>& attend) {
+    const int before = num_progress_calls_;
+    attend();
+    ++num_attention_calls_;
+    if (num_progress_calls_ > before) ++num_calls_with_progress_;
+  }
+
+  const int& num_progress_calls_;
+  int num_attention_calls_ = 0, num_calls_with_progress_ = 0;
+};
+
+/// Counts the calls of attention between the start of each exchange and the wait for it.
 class WatchedTransport final : public Transport {
  public:
   struct Exchange {
     std::int64_t num_values = 0;  // of one message
-    int num_operations = 0;       // of the device, until it was waited for
+    int num_attention_calls = 0;  // until it was waited for
   };
 
   explicit WatchedTransport(Transport& sound) : sound_(sound) {}
+  void set_backend(const WatchedBackend& backend) { backend_ = &backend; }
   const std::vector<Exchange>& exchanges() const { return exchanges_; }
+  const int& num_progress_calls() const { return num_progress_calls_; }
 
   int rank() const override { return sound_.rank(); }
   int size() const override { return sound_.size(); }
   Pending send_recv(Stream& stream, std::span<const Message> sends, std::span<const Message> receives) override {
     const std::span<const Message> any = sends.empty() ? receives : sends;
     pending_.push_back(sound_.send_recv(stream, sends, receives));
-    exchanges_.push_back({any.empty() ? 0 : any[0].data.count(), -num_operations_});
+    exchanges_.push_back({any.empty() ? 0 : any[0].data.count(), -backend_->num_attention_calls()});
     return {this, exchanges_.size() - 1};
   }
   void all_reduce(Stream& stream, const TensorView& data, Arena& scratch) override {
@@ -347,23 +378,23 @@ class WatchedTransport final : public Transport {
   }
   void broadcast(Stream& stream, const TensorView& data, int root) override { sound_.broadcast(stream, data, root); }
   void progress() override {
-    ++num_operations_;
+    ++num_progress_calls_;
     sound_.progress();
   }
 
  private:
   void wait(std::uint64_t ticket, Stream& stream) override {
-    exchanges_[ticket].num_operations += num_operations_;
+    exchanges_[ticket].num_attention_calls += backend_->num_attention_calls();
     pending_[ticket].wait(stream);
   }
 
   Transport& sound_;
-  int num_operations_ = 0;
+  const WatchedBackend* backend_ = nullptr;
+  int num_progress_calls_ = 0;
   std::vector<Exchange> exchanges_;
   std::vector<Pending> pending_;
 };
 
-// The CPU's kernels let transfers progress at least once an operation, which is how they are counted.
 TEST_P(InfiniAttentionRing, SendsStatesWhileLocalAttentionComputes) {
   if (world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   with_ranks(GetParam(), [](const Communicator& group) {
@@ -372,8 +403,10 @@ TEST_P(InfiniAttentionRing, SendsStatesWhileLocalAttentionComputes) {
       TestExecution execution(group, [](Device& device) { return make_cpu_backend(device, {.threads = 1}); });
       Execution& e = execution.get();
       WatchedTransport watched(e.ring.transport);
+      WatchedBackend backend(e.backend, watched.num_progress_calls());
+      watched.set_backend(backend);
       e.compute.set_progress([&] { watched.progress(); });
-      Execution timed{e.device, e.backend, e.compute, e.scratch, {watched, e.compute}};
+      Execution timed{e.device, backend, e.compute, e.scratch, {watched, e.compute}};
       const OracleCase c{"", rule, group.size() * 64, 4, 2, 6, 16, 1, {}};
       go_through(timed, c, DType::Fp32);
       e.compute.set_progress([&] { e.ring.transport.progress(); });
@@ -384,11 +417,12 @@ TEST_P(InfiniAttentionRing, SendsStatesWhileLocalAttentionComputes) {
         const bool is_hidden = exchange.num_values == matrix ||
                                (exchange.num_values == normaliser && rule == MemoryRule::Linear && num_states == 0);
         if (is_hidden) {
-          EXPECT_GE(exchange.num_operations, 1) << exchange.num_values << " values";
+          EXPECT_GE(exchange.num_attention_calls, 1) << exchange.num_values << " values";
         }
         if (exchange.num_values == matrix) ++num_states;
       }
       EXPECT_GT(num_states, group.size() == 1 ? -1 : 0);
+      EXPECT_EQ(backend.num_calls_with_progress(), backend.num_attention_calls());
     }
   });
 }
