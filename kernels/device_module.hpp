@@ -3,7 +3,9 @@
 // on CPUs never load CUDA's libraries. It exports one C symbol, rondo_device_module.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,7 +31,7 @@ struct LibraryVersion {
   std::string version;  // or why there is none
 };
 
-/// How a rank joins a group of ranks that has NCCL between them.
+/// How a rank joins a group of ranks that has NCCL between them. NCCL connects them without blocking.
 struct NcclSetup {
   Device& device;
   Backend& backend;  // adds up what is reduced
@@ -37,6 +39,11 @@ struct NcclSetup {
   std::string id;    // made by new_nccl_id on one rank of the group, the same on all
   int rank, size;
   int max_ctas = 0;  // thread blocks that NCCL may take from the arithmetic; 0: its own choice
+  /// Called again and again while NCCL connects, with whether this rank is connected. @returns whether all ranks are, which ends
+  /// the start; throws when one of them will never be. Empty: this rank alone decides.
+  std::function<bool(bool is_ready)> all_ready = {};
+  /// At the end a rank waits for its peers at most so long before it gives up on them.
+  std::chrono::milliseconds finish_limit = std::chrono::seconds(60);
 };
 
 struct DeviceModule {
@@ -51,7 +58,8 @@ struct DeviceModule {
   std::unique_ptr<Device> (*open_device)(int ordinal);
   /// @pre the device came from open_device and outlives the backend
   std::unique_ptr<Backend> (*make_backend)(Device& device, const BackendOptions& options);
-  /// Null in a module that was built without NCCL. The transport is made by all ranks of the group together.
+  /// Null in a module that was built without NCCL. The transport is made by all ranks of the group together; where it throws
+  /// on one rank, setup.all_ready must throw on the others.
   std::string (*new_nccl_id)();
   std::unique_ptr<Transport> (*make_nccl_transport)(const NcclSetup& setup);
 };

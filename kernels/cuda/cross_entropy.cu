@@ -57,7 +57,8 @@ template <int kRowThreads, typename Sum, typename E> __global__ void loss_kernel
     });
     return;
   }
-  // Read before anything is written: the gradient may take the place of the logits.
+  // Read before anything is written: a gradient of the logits' own type may take their place. One of a narrower type may not,
+  // since its values would overwrite logits that other threads have still to read.
   const Sum at_target = is_valid ? logits[target] : kNotANumber<Sum>;
 
   RunningSum<Sum> running;

@@ -4,9 +4,9 @@
 #include <nvtx3/nvToolsExt.h>
 #include <sched.h>
 
-#include "core/log.hpp"
 #include "core/trace.hpp"
 #include "kernels/cuda/check.hpp"
+#include "kernels/cuda/check_release.hpp"
 #include "kernels/cuda/operations.hpp"
 
 namespace rondo::cuda {
@@ -17,9 +17,7 @@ class CudaEvent final : public Event {
  public:
   /// @param flags an event that orders streams is cheaper without its time
   explicit CudaEvent(unsigned flags) { check(cudaEventCreateWithFlags(&event_, flags)); }
-  ~CudaEvent() override {
-    if (cudaEventDestroy(event_) != cudaSuccess) log::warning("an event of CUDA could not be released");
-  }
+  ~CudaEvent() override { check_release(cudaEventDestroy(event_), "an event of CUDA"); }
   cudaEvent_t native() const { return event_; }
 
  private:
@@ -48,9 +46,7 @@ CudaStream::CudaStream(StreamRole role) : Stream(role) {
   check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, role == StreamRole::Compute ? lowest : highest));
 }
 
-CudaStream::~CudaStream() {
-  if (cudaStreamDestroy(stream_) != cudaSuccess) log::warning("a stream of CUDA could not be released");
-}
+CudaStream::~CudaStream() { check_release(cudaStreamDestroy(stream_), "a stream of CUDA"); }
 
 cudaStream_t native(const Stream& stream) {
   const auto* cuda_stream = dynamic_cast<const CudaStream*>(&stream);
@@ -72,9 +68,7 @@ void* CudaDevice::allocate(std::size_t bytes) {
   return memory;
 }
 
-void CudaDevice::free(void* memory) noexcept {
-  if (cudaFree(memory) != cudaSuccess) log::warning("memory of the GPU could not be released");
-}
+void CudaDevice::free(void* memory) noexcept { check_release(cudaFree(memory), "memory of the GPU"); }
 
 void* CudaDevice::allocate_pinned(std::size_t bytes) {
   void* memory = nullptr;
@@ -82,9 +76,7 @@ void* CudaDevice::allocate_pinned(std::size_t bytes) {
   return memory;
 }
 
-void CudaDevice::free_pinned(void* memory) noexcept {
-  if (cudaFreeHost(memory) != cudaSuccess) log::warning("pinned host memory could not be released");
-}
+void CudaDevice::free_pinned(void* memory) noexcept { check_release(cudaFreeHost(memory), "pinned host memory"); }
 
 void CudaDevice::copy(Stream& stream, void* to, const void* from, std::size_t bytes) {
   if (bytes != 0 && to != from) check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream)));

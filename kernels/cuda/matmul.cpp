@@ -9,7 +9,8 @@
 #include <string>
 #include <tuple>
 
-#include "core/log.hpp"
+#include "kernels/cuda/check.hpp"
+#include "kernels/cuda/check_release.hpp"
 #include "kernels/cuda/device.hpp"
 
 namespace rondo::cuda {
@@ -28,9 +29,8 @@ template <typename Handle, auto kDestroy> class LtOwned {
  public:
   LtOwned() = default;
   ~LtOwned() {
-    if (handle_ != nullptr && kDestroy(handle_) != CUBLAS_STATUS_SUCCESS) {
-      log::warning("a handle of cublasLt could not be released");
-    }
+    const bool is_released = handle_ == nullptr || kDestroy(handle_) == CUBLAS_STATUS_SUCCESS;
+    check_release(is_released ? cudaSuccess : cudaErrorUnknown, "a handle of cublasLt");
   }
   LtOwned(const LtOwned&) = delete;
   LtOwned& operator=(const LtOwned&) = delete;

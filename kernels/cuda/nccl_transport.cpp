@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each exchange is one group of sends and receives on the transport's own stream, ordered against the caller's stream by
 // events alone: the host never waits within a step. The communicator does not block; it is asked for the errors that it met
-// meanwhile, and after one it is aborted, which its peers see as an error of theirs.
+// meanwhile, and after one it is aborted, which its peers see as an error of theirs. No wait for it is without an end: its start
+// is agreed with all ranks, what is enqueued lets the stream's progress hooks run, and its release has a limit.
 #include "kernels/cuda/nccl_transport.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <exception>
@@ -44,14 +46,14 @@ class NcclTransport final : public Transport {
         stream_(setup.stream),
         order_(setup.device.make_event()),
         rank_(setup.rank),
-        size_(setup.size) {
-    ncclUniqueId id;
-    ensure(setup.id.size() == sizeof(id), "the id was made by new_nccl_id");
-    std::memcpy(&id, setup.id.data(), sizeof(id));
-    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 0;
-    if (setup.max_ctas > 0) config.maxCTAs = setup.max_ctas;
-    settle(ncclCommInitRankConfig(&comm_, size_, id, rank_, &config));
+        size_(setup.size),
+        finish_limit_(setup.finish_limit) {
+    try {
+      connect(setup);
+    } catch (...) {
+      abort();  // a peer failed, or will never come
+      throw;
+    }
   }
   ~NcclTransport() override {
     // After an error the peers may never come to an orderly end.
@@ -70,7 +72,7 @@ class NcclTransport final : public Transport {
     start_group();
     for (const Message& message : receives) receive(message.peer, message.data);
     for (const Message& message : sends) send(message.peer, message.data);
-    end_group();
+    end_group(stream);
     exchanges_.push_back({++last_ticket_, take_event()});
     device_.record(*exchanges_.back().done, stream_);
     return {this, last_ticket_};
@@ -82,8 +84,8 @@ class NcclTransport final : public Transport {
     const StreamScope trace("nccl_transport.all_reduce", stream_);
     for_each_slab(data, slab_bytes(size_), [&](const TensorView& slab) {
       Arena::Scope scope(scratch);
-      reduce_own_part(slab, scratch);
-      gather_parts(slab);
+      reduce_own_part(stream, slab, scratch);
+      gather_parts(stream, slab);
     });
     order(stream_, stream);
   }
@@ -91,7 +93,7 @@ class NcclTransport final : public Transport {
   void broadcast(Stream& stream, const TensorView& data, int root) override {
     if (size_ == 1 || data.count() == 0) return;
     order(stream, stream_);
-    settle(ncclBroadcast(data.data, data.data, data.size_bytes(), ncclInt8, root, comm_, native(stream_)));
+    settle(ncclBroadcast(data.data, data.data, data.size_bytes(), ncclInt8, root, comm_, native(stream_)), stream);
     order(stream_, stream);
   }
 
@@ -155,7 +157,7 @@ class NcclTransport final : public Transport {
   }
 
   void start_group() { check(ncclGroupStart()); }
-  void end_group() { settle(ncclGroupEnd()); }
+  void end_group(Stream& caller) { settle(ncclGroupEnd(), caller); }
   void send(int peer, const TensorView& data) {
     if (data.count() == 0) return;
     check(ncclSend(data.data, data.size_bytes(), ncclInt8, peer, comm_, native(stream_)));
@@ -167,7 +169,7 @@ class NcclTransport final : public Transport {
   }
 
   // Every rank sums one part of the slab over all ranks, in rank order: ncclAllReduce promises no order.
-  void reduce_own_part(const TensorView& slab, Arena& scratch) {
+  void reduce_own_part(Stream& caller, const TensorView& slab, Arena& scratch) {
     const TensorView mine = part_of(slab, rank_, size_);
     const TensorView arrived = scratch.take(slab.dtype, {size_, std::max<std::int64_t>(1, mine.shape[0])});
     const auto row = [&](int peer) {
@@ -179,21 +181,21 @@ class NcclTransport final : public Transport {
       receive(peer, row(peer));
       send(peer, part_of(slab, peer, size_));
     }
-    end_group();
+    end_group(caller);
     if (mine.count() == 0) return;
     device_.copy(stream_, row(rank_).data, mine.data, mine.size_bytes());
     device_.copy(stream_, mine.data, row(0).data, mine.size_bytes());
     for (int peer = 1; peer < size_; ++peer) backend_.add(stream_, {row(peer), mine});
   }
 
-  void gather_parts(const TensorView& slab) {
+  void gather_parts(Stream& caller, const TensorView& slab) {
     start_group();
     for (int peer = 0; peer < size_; ++peer) {
       if (peer == rank_) continue;
       receive(peer, part_of(slab, peer, size_));
       send(peer, part_of(slab, rank_, size_));
     }
-    end_group();
+    end_group(caller);
   }
 
   /// `then` goes on after what `first` was given so far.
@@ -208,23 +210,61 @@ class NcclTransport final : public Transport {
     abort();  // so that the peers need not wait for ever either
     fail(reason, caller);
   }
-  /// As check(), and until the communicator has done what was asked: only then its work is in the stream.
-  void settle(ncclResult_t result, const std::source_location& caller = std::source_location::current()) {
+  /// As check(), and until the communicator has done what was asked: only then its work is in the stream. Meanwhile the hooks of
+  /// the stream that asked run, which end the wait when another rank has failed.
+  void settle(ncclResult_t result, Stream& asking,
+              const std::source_location& caller = std::source_location::current()) {
     check(result, caller);
     while (result == ncclInProgress) {
+      asking.progress();
       sched_yield();
-      check(ncclCommGetAsyncError(comm_, &result), caller);
-      check(result, caller);
+      result = asked_state(caller);
+    }
+  }
+  /// What the communicator says of its last task. @throws CommError
+  ncclResult_t asked_state(const std::source_location& caller = std::source_location::current()) {
+    ncclResult_t state = ncclSuccess;
+    check(ncclCommGetAsyncError(comm_, &state), caller);
+    check(state, caller);
+    return state;
+  }
+
+  void connect(const NcclSetup& setup) {
+    ncclUniqueId id;
+    ensure(setup.id.size() == sizeof(id), "the id was made by new_nccl_id");
+    std::memcpy(&id, setup.id.data(), sizeof(id));
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    if (setup.max_ctas > 0) config.maxCTAs = setup.max_ctas;
+    ncclResult_t state = ncclCommInitRankConfig(&comm_, size_, id, rank_, &config);
+    check(state);
+    const auto all_ready = [&] {
+      return setup.all_ready ? setup.all_ready(state == ncclSuccess) : state == ncclSuccess;
+    };
+    while (!all_ready()) {
+      sched_yield();
+      state = asked_state();
     }
   }
 
   void abort() noexcept {
-    if (comm_ != nullptr) ncclCommAbort(std::exchange(comm_, nullptr));
+    if (comm_ == nullptr) return;
+    if (ncclCommAbort(std::exchange(comm_, nullptr)) != ncclSuccess) {
+      log::warning("a communicator of NCCL could not be aborted");
+    }
   }
   void finish() noexcept {
     if (comm_ == nullptr) return;
+    const auto end = std::chrono::steady_clock::now() + finish_limit_;
     ncclResult_t state = ncclCommFinalize(comm_);
-    while (state == ncclInProgress && ncclCommGetAsyncError(comm_, &state) == ncclSuccess) sched_yield();
+    while (state == ncclInProgress && ncclCommGetAsyncError(comm_, &state) == ncclSuccess) {
+      if (state == ncclInProgress && std::chrono::steady_clock::now() >= end) {
+        log::warning("NCCL: a peer has not ended its communicator within {} s; this rank aborts its own",
+                     std::chrono::duration_cast<std::chrono::seconds>(finish_limit_).count());
+        return abort();
+      }
+      sched_yield();
+    }
     if (ncclCommDestroy(std::exchange(comm_, nullptr)) != ncclSuccess) {
       log::warning("a communicator of NCCL could not be released");
     }
@@ -235,6 +275,7 @@ class NcclTransport final : public Transport {
   Stream& stream_;
   std::unique_ptr<Event> order_;
   int rank_, size_;
+  std::chrono::milliseconds finish_limit_;
   ncclComm_t comm_ = nullptr;
   std::uint64_t last_ticket_ = 0;
   std::deque<Exchange> exchanges_;

@@ -153,10 +153,10 @@ std::int64_t Communicator::max(std::int64_t value) const {
   return *std::max_element(values.begin(), values.end());
 }
 
-std::optional<bool> Communicator::any_within(bool value, std::chrono::seconds limit) const {
+std::optional<std::int64_t> Communicator::max_within(std::int64_t value, std::chrono::milliseconds limit) const {
   if (!holder_) return value;
-  auto values = std::make_unique<std::vector<std::int64_t>>(static_cast<std::size_t>(size_) + 1, value ? 1 : 0);
-  MPI_Request request = MPI_REQUEST_NULL;  // the same call as in any(): it meets that of the peers
+  auto values = std::make_unique<std::vector<std::int64_t>>(static_cast<std::size_t>(size_) + 1, value);
+  MPI_Request request = MPI_REQUEST_NULL;  // the same call as in max(): it meets that of the peers
   check_mpi(MPI_Iallgather(&values->back(), 1, MPI_INT64_T, values->data(), 1, MPI_INT64_T, holder_->comm, &request),
             "MPI_Iallgather");
   struct TooLate {};
@@ -171,7 +171,12 @@ std::optional<bool> Communicator::any_within(bool value, std::chrono::seconds li
     static_cast<void>(values.release());  // MPI may still write there
     return std::nullopt;
   }
-  return std::ranges::any_of(*values, [](std::int64_t of_rank) { return of_rank != 0; });
+  return *std::ranges::max_element(*values);
+}
+
+std::optional<bool> Communicator::any_within(bool value, std::chrono::milliseconds limit) const {
+  const std::optional<std::int64_t> most = max_within(value ? 1 : 0, limit);
+  return most ? std::optional(*most != 0) : std::nullopt;
 }
 
 std::int64_t Communicator::sum(std::int64_t value) const {

@@ -45,9 +45,10 @@ class Communicator {
   std::int64_t max(std::int64_t value) const;
   std::int64_t sum(std::int64_t value) const;
   bool any(bool value) const { return max(value ? 1 : 0) != 0; }
-  /// As any(), for a rank that does not know whether its peers will ever ask. @returns nothing when they do not in time;
-  /// the group is then good for nothing but to be aborted
-  std::optional<bool> any_within(bool value, std::chrono::seconds limit) const;
+  /// As max() and any(), for a rank that does not know whether its peers will ever ask. @returns nothing when they do not in
+  /// time; the group is then good for nothing but to be aborted
+  std::optional<std::int64_t> max_within(std::int64_t value, std::chrono::milliseconds limit) const;
+  std::optional<bool> any_within(bool value, std::chrono::milliseconds limit) const;
   /// Ranks of equal colour form a group, ordered by rank.
   Communicator split(int color) const;
   /// The same ranks in another order: what is rank order[i] here is rank i there. @pre alike on all ranks

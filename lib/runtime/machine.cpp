@@ -7,6 +7,7 @@
 #include "kernels/cpu/backend.hpp"
 #include "kernels/reference/backend.hpp"
 #include "runtime/gpu_map.hpp"
+#include "runtime/nccl_start.hpp"
 
 namespace rondo {
 
@@ -153,17 +154,22 @@ std::unique_ptr<Transport> make_transport(const Communicator& world, const Commu
     if (group.rank() == 0) id = machine.module->new_nccl_id();
   });
   id = group.broadcast(id);
-  std::unique_ptr<Transport> transport;
-  agree_on(world, [&] {
-    transport = machine.module->make_nccl_transport({.device = device,
-                                                     .backend = *machine.backend,
-                                                     .stream = stream,
-                                                     .id = id,
-                                                     .rank = group.rank(),
-                                                     .size = group.size(),
-                                                     .max_ctas = machine.nccl_max_ctas});
-  });
-  return transport;
+  const std::chrono::seconds limit = nccl_start_limit(world.size());
+  NcclStart start(world, limit, limit);
+  try {
+    return machine.module->make_nccl_transport(
+        {.device = device,
+         .backend = *machine.backend,
+         .stream = stream,
+         .id = id,
+         .rank = group.rank(),
+         .size = group.size(),
+         .max_ctas = machine.nccl_max_ctas,
+         .all_ready = [&start](bool is_ready) { return start.all_ready(is_ready); }});
+  } catch (const std::exception&) {
+    if (!start.is_over()) start.fail(error_at_hand());  // the peers still ask
+    throw;
+  }
 }
 
 }  // namespace rondo

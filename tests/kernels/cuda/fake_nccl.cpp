@@ -41,7 +41,7 @@ struct State {
   std::vector<std::string> calls;
   std::vector<Message> open_group;
   int depth = 0;
-  bool has_failed_peer = false;
+  bool has_failed_peer = false, refuses_to_start = false, is_stuck = false;
   int slowness = 0, num_alive = 0, num_aborted = 0;
 };
 
@@ -54,7 +54,7 @@ void note(const std::string& call) { state().calls.push_back(call); }
 
 ncclResult_t answer(ncclComm_t comm) {
   comm->busy = state().slowness;
-  return comm->busy > 0 ? ncclInProgress : ncclSuccess;
+  return state().is_stuck || comm->busy > 0 ? ncclInProgress : ncclSuccess;
 }
 
 // Device memory cannot be touched from outside, so messages travel through copies of it.
@@ -106,6 +106,8 @@ ncclResult_t add(Message::Direction direction, const void* data, std::size_t byt
 void use(const Communicator& group) { state() = {.group = &group, .calls = {}, .open_group = {}}; }
 std::vector<std::string> take_calls() { return std::exchange(state().calls, {}); }
 void let_a_peer_fail() { state().has_failed_peer = true; }
+void refuse_to_start() { state().refuses_to_start = true; }
+void be_stuck() { state().is_stuck = true; }
 void be_slow(int times) { state().slowness = times; }
 int num_alive() { return state().num_alive; }
 int num_aborted() { return state().num_aborted; }
@@ -126,15 +128,17 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int num_ranks, ncclUniqueI
   const bool is_right =
       num_ranks == group.size() && rank == group.rank() && id.internal[0] == 7 && config->blocking == 0;
   if (!is_right) return ncclInvalidArgument;
+  if (fake::state().refuses_to_start) return ncclSystemError;
   fake::note("init, at most " + std::to_string(config->maxCTAs) + " CTAs");
   *comm = new ncclComm;
-  MPI_Comm_dup(rondo::mpi_comm_of(group), &(*comm)->ranks);
+  if (!fake::state().is_stuck) MPI_Comm_dup(rondo::mpi_comm_of(group), &(*comm)->ranks);
   ++fake::state().num_alive;
   return fake::answer(*comm);
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
-  *error = fake::state().has_failed_peer ? ncclRemoteError : comm->busy > 0 ? ncclInProgress : ncclSuccess;
+  const bool is_busy = fake::state().is_stuck || comm->busy > 0;
+  *error = fake::state().has_failed_peer ? ncclRemoteError : is_busy ? ncclInProgress : ncclSuccess;
   if (comm->busy > 0) --comm->busy;
   return ncclSuccess;
 }

@@ -18,6 +18,10 @@ std::vector<std::string> take_calls();
 
 /// From now on every communicator of this rank reports that a peer has failed, and waits for nobody.
 void let_a_peer_fail();
+/// From now on this rank's communicators are refused when they are made.
+void refuse_to_start();
+/// From now on whatever is asked of a communicator stays in progress for ever. One that is made now has no peers.
+void be_stuck();
 /// How many times a communicator says "in progress" before it goes on.
 void be_slow(int times);
 /// Communicators of this rank that were made and neither destroyed nor aborted, and those that were aborted.

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The transport over NCCL with several ranks, on a NCCL of the tests: what it asks for, in which order, and what it does when
+// The transport over NCCL with several ranks, on a mock NCCL: what it asks for, in which order, and what it does when
 // a peer fails. Says nothing about NCCL itself or about GPUs.
 #include "kernels/cuda/nccl_transport.hpp"
 
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/device_trace.hpp"
 #include "model/ring_attention.hpp"
+#include "runtime/nccl_start.hpp"
 #include "tests/kernels/cuda/fake_nccl.hpp"
 #include "tests/support/device_values.hpp"
 #include "tests/support/guarded_device.hpp"
@@ -20,7 +22,7 @@ namespace {
 
 using testing::ElementsAre;
 
-/// A GPU of the tests with a transport of its own.
+/// A mock device with a transport of its own.
 struct NcclRank {
   explicit NcclRank(const Communicator& group) {
     fake_nccl::use(group);
@@ -141,6 +143,100 @@ TEST(NcclTransport, WaitsForACommunicatorThatDoesNotBlock) {
     }
     EXPECT_EQ(fake_nccl::num_alive(), 0);
     EXPECT_EQ(fake_nccl::num_aborted(), 0);
+  });
+}
+
+constexpr std::chrono::milliseconds kNone{0}, kLong = std::chrono::hours(1);
+
+/// Makes a transport as lib/runtime does, and returns what it threw.
+Error start_error(const Communicator& group, std::chrono::milliseconds limit, std::chrono::milliseconds answer_limit) {
+  GuardedDevice device;
+  const auto backend = make_guarded_backend(device);
+  const auto ring = device.make_stream(StreamRole::Ring);
+  NcclStart start(group, limit, answer_limit);
+  try {
+    try {
+      cuda::make_nccl_transport({.device = device,
+                                 .backend = *backend,
+                                 .stream = *ring,
+                                 .id = cuda::new_nccl_id(),
+                                 .rank = group.rank(),
+                                 .size = group.size(),
+                                 .all_ready = [&](bool is_ready) { return start.all_ready(is_ready); }});
+    } catch (const std::exception&) {
+      if (!start.is_over()) start.fail(error_at_hand());
+      throw;
+    }
+  } catch (const AgreedError& error) {
+    return Error(error.kind(), "agreed: " + error.message(), error.where(), error.advice());
+  } catch (const Error& error) {
+    return error;
+  }
+  return Error(ErrorKind::Internal, "nothing was thrown");
+}
+
+TEST(NcclTransport, EndsOnAllRanksWhenOneCannotStart) {
+  with_ranks(3, [](const Communicator& group) {
+    fake_nccl::use(group);
+    group.rank() == 1 ? fake_nccl::refuse_to_start() : fake_nccl::be_stuck();
+    const Error error = start_error(group, kLong, kLong);
+    EXPECT_EQ(error.kind(), ErrorKind::Communication);
+    EXPECT_THAT(error.message(), testing::StartsWith("agreed: "));
+    EXPECT_THAT(error.message(), testing::HasSubstr("(rank 1)"));
+    EXPECT_EQ(fake_nccl::num_alive(), 0);
+    EXPECT_EQ(fake_nccl::num_aborted(), group.rank() == 1 ? 0 : 1);
+  });
+}
+
+TEST(NcclTransport, EndsOnAllRanksWhenTheStartTakesTooLong) {
+  with_ranks(2, [](const Communicator& group) {
+    fake_nccl::use(group);
+    fake_nccl::be_stuck();
+    const Error error = start_error(group, kNone, kLong);
+    EXPECT_EQ(error.kind(), ErrorKind::Communication);
+    EXPECT_EQ(error.message(), "agreed: NCCL has not connected the ranks within 0 s; not connected: rank 0, 1");
+    EXPECT_THAT(error.advice(), testing::HasSubstr("NCCL_DEBUG=INFO"));
+    EXPECT_EQ(fake_nccl::num_alive(), 0);
+    EXPECT_EQ(fake_nccl::num_aborted(), 1);
+  });
+}
+
+TEST(NcclTransport, EndsItsStartAloneWhenAPeerDoesNotAnswer) {
+  with_ranks(2, [](const Communicator& group) {
+    const Communicator gate = group.split(0);
+    if (group.rank() == 0) {
+      fake_nccl::use(group);
+      fake_nccl::be_stuck();
+      const Error error = start_error(group, kNone, kNone);
+      EXPECT_EQ(error.kind(), ErrorKind::Communication);
+      EXPECT_EQ(error.message(), "a peer does not answer while NCCL connects the ranks");
+      EXPECT_EQ(fake_nccl::num_alive(), 0);
+      gate.barrier();
+    } else {
+      gate.barrier();
+      group.max(0);  // meets what rank 0 left, so that MPI can end
+    }
+  });
+}
+
+TEST(NcclTransport, GivesUpAPeerThatDoesNotEnd) {
+  with_ranks(2, [](const Communicator& group) {
+    fake_nccl::use(group);
+    {
+      GuardedDevice device;
+      const auto backend = make_guarded_backend(device);
+      const auto ring = device.make_stream(StreamRole::Ring);
+      const auto transport = cuda::make_nccl_transport({.device = device,
+                                                        .backend = *backend,
+                                                        .stream = *ring,
+                                                        .id = cuda::new_nccl_id(),
+                                                        .rank = group.rank(),
+                                                        .size = group.size(),
+                                                        .finish_limit = kNone});
+      fake_nccl::be_stuck();
+    }
+    EXPECT_EQ(fake_nccl::num_alive(), 0);
+    EXPECT_EQ(fake_nccl::num_aborted(), 1);
   });
 }
 
