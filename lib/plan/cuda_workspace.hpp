@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels of the CUDA backend take beside their arguments. Known here too, since a plan is made where the module
-// librondo_cuda.so may be missing; tests/plan compares it with the kernels.
+// What the kernels of the CUDA backend take beside their arguments. Written here a second time, since a plan is made where the
+// module librondo_cuda.so may be missing; a change of a kernel's scratch there belongs here too.
 #pragma once
 
 #include "core/attention_kernel.hpp"

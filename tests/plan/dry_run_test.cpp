@@ -79,7 +79,7 @@ class DryRun : public testing::Test {
         return static_cast<double>(runtime.execution().ring.transport.sent_bytes() +
                                    runtime.world_transport().sent_bytes());
       };
-      training.losses(2);
+      training.losses(1);
       const double sent_before = sent();
       training.losses(1);
       const TokenCorpus corpus(training.config().data.corpus);
@@ -108,7 +108,7 @@ TEST_F(DryRun, TakesTheMemoryOfARankAndSendsItsBytesInFp32) {
 
 TEST_F(DryRun, TakesTheMemoryOfARankAndSendsItsBytesInBf16) {
   for (const Case& c : cases()) {
-    for (const int ranks : {1, 3, 8}) {
+    for (const int ranks : {2, 8}) {
       SCOPED_TRACE(testing::Message() << c.name << " on " << ranks << " ranks");
       compare(ranks, changes_of(c, "bf16"));
     }
