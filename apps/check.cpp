@@ -13,6 +13,7 @@
 #include "config/load.hpp"
 #include "config/print.hpp"
 #include "config/resolve.hpp"
+#include "core/utf8.hpp"
 #include "plan/cost_estimate.hpp"
 #include "runtime/runtime.hpp"
 
@@ -40,7 +41,7 @@ void print_problems(const std::vector<Problem>& problems, bool json) {
     std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     return;
   }
-  for (const Problem& problem : problems) std::fprintf(stderr, "%s\n", to_string(problem).c_str());
+  for (const Problem& problem : problems) std::fprintf(stderr, "%s\n", shown_as_utf8(to_string(problem)).c_str());
   std::fprintf(stderr, "%zu problem%s\n", problems.size(), problems.size() == 1 ? "" : "s");
 }
 
@@ -78,7 +79,7 @@ CorpusFigures read_corpus(const DataConfig& data) {
   const std::string& path = data.corpus;
   if (!std::filesystem::exists(path)) {
     std::fprintf(stderr, "note: there is no corpus %s yet, so its vocabulary and length are not checked\n",
-                 path.c_str());
+                 shown_as_utf8(path).c_str());
     return {};
   }
   const TokenCorpus corpus(path);
