@@ -21,9 +21,10 @@ Hdf5Dataset open_values(const Hdf5File& input, const std::string& name, const st
     throw DataError("there is no dataset '" + name + "'", input.path().string(), advice);
   }
   Hdf5Dataset dataset = input.open_dataset(name);
-  if (dataset.type() != Hdf5Type::Fp64 && dataset.type() != Hdf5Type::Fp32) {
+  using enum Hdf5Type;
+  if (dataset.type() != Fp64 && dataset.type() != Fp32 && dataset.type() != Fp16) {
     throw DataError("its element type is " + std::string(name_of(dataset.type())), dataset.where(),
-                    "store it as float32 or float64");
+                    "store it as float16, float32 or float64");
   }
   return dataset;
 }
@@ -117,7 +118,7 @@ void ShareIo::read_tokens(const Hdf5Dataset& dataset, std::int64_t batch, const 
     Arena::Scope scope(scratch);
     const TensorView staged = scratch.take(wide ? DType::Fp64 : DType::Fp32, rows.shape);
     host_.resize(staged.size_bytes());
-    dataset.read_boxes(boxes, host_.data(), staged.count(), dataset.type());
+    dataset.read_boxes(boxes, host_.data(), staged.count(), wide ? Hdf5Type::Fp64 : Hdf5Type::Fp32);
     device.copy(stream, staged.data, host_.data(), staged.size_bytes());
     backend.convert(stream, {staged, rows});
     device.synchronize(stream);  // the host memory is written again

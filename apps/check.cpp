@@ -14,6 +14,7 @@
 #include "config/load.hpp"
 #include "config/print.hpp"
 #include "config/resolve.hpp"
+#include "core/utf8.hpp"
 #include "plan/cost_estimate.hpp"
 #include "runtime/runtime.hpp"
 #include "train/validation.hpp"
@@ -42,7 +43,7 @@ void print_problems(const std::vector<Problem>& problems, bool json) {
     std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     return;
   }
-  for (const Problem& problem : problems) std::fprintf(stderr, "%s\n", to_string(problem).c_str());
+  for (const Problem& problem : problems) std::fprintf(stderr, "%s\n", shown_as_utf8(to_string(problem)).c_str());
   std::fprintf(stderr, "%zu problem%s\n", problems.size(), problems.size() == 1 ? "" : "s");
 }
 
@@ -79,7 +80,7 @@ void print_json(const RunConfig& config, const CostEstimate& cost, const std::ve
 std::unique_ptr<TokenCorpus> open_corpus(const DataConfig& data) {
   if (!std::filesystem::exists(data.corpus)) {
     std::fprintf(stderr, "note: there is no corpus %s yet, so its vocabulary and length are not checked\n",
-                 data.corpus.c_str());
+                 shown_as_utf8(data.corpus).c_str());
     return nullptr;
   }
   auto corpus = std::make_unique<TokenCorpus>(data.corpus);

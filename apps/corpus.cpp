@@ -11,6 +11,7 @@
 #include "apps/figures.hpp"
 #include "core/error.hpp"
 #include "core/random.hpp"
+#include "core/utf8.hpp"
 #include "io/markov_baseline.hpp"
 #include "io/token_corpus.hpp"
 
@@ -168,7 +169,7 @@ int sample(const CorpusCommand& command) {
     return 0;
   }
   std::fprintf(stderr, "%s document %lld of %lld: %s\n", command.split.c_str(), static_cast<long long>(document),
-               static_cast<long long>(num_documents), name.c_str());
+               static_cast<long long>(num_documents), shown_as_utf8(name).c_str());
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fputc('\n', stdout);
   return 0;

@@ -3,6 +3,8 @@
 
 #include <bit>
 
+#include "core/utf8.hpp"
+
 namespace rondo {
 
 namespace {

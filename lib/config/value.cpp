@@ -75,24 +75,6 @@ std::string to_toml(const Value& value) { return std::visit(Writer{}, value); }
 
 std::string to_json(const Value& value) { return std::visit(Writer{}, value); }
 
-bool is_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i++]);
-    if (lead < 0x80) continue;
-    const int following = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-    if (lead < 0xc2 || lead > 0xf4 || text.size() - i < static_cast<std::size_t>(following)) return false;
-    std::uint32_t code = lead & (0x3fU >> following);
-    for (int k = 0; k < following; ++k) {
-      const auto byte = static_cast<unsigned char>(text[i++]);
-      if ((byte & 0xc0) != 0x80) return false;
-      code = code << 6 | (byte & 0x3fU);
-    }
-    const bool is_overlong = (following == 2 && code < 0x800) || (following == 3 && code < 0x10000);
-    if (is_overlong || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return false;
-  }
-  return true;
-}
-
 std::string describe(const Value& value) {
   const std::string text = to_toml(value);
   return std::holds_alternative<std::string>(value) ? "the text " + text : text;

@@ -22,9 +22,6 @@ std::string to_json(const Value& value);
 /// For messages: the value with its type where that is the point, e.g. `the text "12"`.
 std::string describe(const Value& value);
 
-/// Both formats hold UTF-8 only.
-bool is_utf8(std::string_view text);
-
 /// "1d", "23h40m", "90s", "1.5h" or plain seconds; the units d, h, m, s in this order, each at most once.
 /// @returns seconds >= 0
 std::optional<double> parse_duration(std::string_view text);

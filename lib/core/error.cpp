@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "core/utf8.hpp"
+
 namespace rondo {
 
 namespace {
@@ -41,10 +43,12 @@ std::string_view name_of(ErrorKind kind) {
 }
 
 Error::Error(ErrorKind kind, std::string message, std::string where, std::string advice)
-    : std::runtime_error(full_text(message, where, advice)),
+    : std::runtime_error(shown_as_utf8(full_text(message, where, advice))),
       kind_(kind),
       message_(std::move(message)),
       where_(std::move(where)),
-      advice_(std::move(advice)) {}
+      advice_(std::move(advice)) {
+  for (std::string* part : {&message_, &where_, &advice_}) *part = shown_as_utf8(*part);
+}
 
 }  // namespace rondo

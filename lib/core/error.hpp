@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one exception of the library: what went wrong, where, and what to do. Only main catches it.
+// The one exception of the library: what went wrong, where, and what to do, shown as in core/utf8.hpp. Only main catches it.
 #pragma once
 
 #include <source_location>

@@ -7,6 +7,8 @@
 #include <string>
 #include <unistd.h>
 
+#include "core/utf8.hpp"
+
 namespace rondo::log {
 
 namespace {
@@ -37,12 +39,12 @@ void set_rank(int rank, int world_size) {
 void set_verbose(bool verbose) { logger().set_level(verbose ? spdlog::level::debug : spdlog::level::info); }
 
 void write_debug(std::string_view text) {
-  if (this_rank == 0) logger().debug(text);
+  if (this_rank == 0) logger().debug(shown_as_utf8(text));
 }
 void write_info(std::string_view text) {
-  if (this_rank == 0) logger().info(text);
+  if (this_rank == 0) logger().info(shown_as_utf8(text));
 }
-void write_warning(std::string_view text) { logger().warn(text); }
-void write_error(std::string_view text) { logger().error(text); }
+void write_warning(std::string_view text) { logger().warn(shown_as_utf8(text)); }
+void write_error(std::string_view text) { logger().error(shown_as_utf8(text)); }
 
 }  // namespace rondo::log

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The logger: to stderr, one line a message. Rank 0 says everything; other ranks speak only on warnings and errors.
+// The logger: to stderr, one line a message, shown as in core/utf8.hpp. Rank 0 says everything; other ranks speak only on warnings and errors.
 #pragma once
 
 #include <spdlog/fmt/fmt.h>

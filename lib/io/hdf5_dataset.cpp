@@ -28,7 +28,10 @@ Hdf5Dataset::Hdf5Dataset(Hdf5Handle handle, bool collective) : handle_(std::move
   const ErrorKind kind = handle_.kind();
   const Hdf5Handle type(H5Dget_type(handle_.id()), kind, "reading the element type", where());
   const auto known = hdf5_type_in_file(type.id());
-  if (!known) throw_file_error(kind, "the dataset's element type is not one that Rondo reads", where());
+  if (!known) {
+    throw_file_error(kind, "Rondo does not read " + describe_hdf5_type(type.id()), where(),
+                     "it reads little-endian float16, float32, float64, int32, int64 and uint8 to uint64");
+  }
   type_ = *known;
 
   const Hdf5Handle space(H5Dget_space(handle_.id()), kind, "reading the extents", where());

@@ -13,7 +13,8 @@
 
 namespace rondo {
 
-enum class Hdf5Type : std::uint8_t { UInt8, UInt16, UInt32, UInt64, Int32, Int64, Fp32, Fp64 };
+/// Fp16 exists in files only: it is read as Fp32, which holds all its values.
+enum class Hdf5Type : std::uint8_t { UInt8, UInt16, UInt32, UInt64, Int32, Int64, Fp16, Fp32, Fp64 };
 
 std::size_t size_of(Hdf5Type type);
 std::string_view name_of(Hdf5Type type);

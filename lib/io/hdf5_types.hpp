@@ -4,6 +4,7 @@
 
 #include <hdf5.h>
 #include <optional>
+#include <string>
 
 #include "io/hdf5_dataset.hpp"
 
@@ -15,5 +16,7 @@ hid_t hdf5_native_type(Hdf5Type type);
 hid_t hdf5_file_type(Hdf5Type type);
 /// Empty for types that Rondo does not read, such as compound types or 128-bit numbers.
 std::optional<Hdf5Type> hdf5_type_in_file(hid_t type);
+/// In words for a message: "big-endian floating-point numbers of 4 bytes".
+std::string describe_hdf5_type(hid_t type);
 
 }  // namespace rondo

@@ -158,6 +158,22 @@ class Exactness(Attention):
 
 
 class Behaviour(Attention):
+    def test_float16_is_read_exactly(self):
+        half = {name: value.astype(np.float16) for name, value in CASES[2].tensors.items()}
+        half["q"][0, :5, 0, 0] = [2.0**-24, -2.0**-24, 2.0**-14, 65504, -0.0]  # subnormal, smallest normal, largest
+        self.write_changed(**half)
+        found = self.compute(2, "--dtype", "fp64", "--causal", "--backward")
+        self.write_changed(**{name: value.astype(np.float32) for name, value in half.items()})
+        same = self.compute(2, "--dtype", "fp64", "--causal", "--backward")
+        for name in OUTPUTS:
+            self.assertTrue(np.array_equal(found[name], same[name]), name)
+
+    def test_types_that_are_not_read_are_named(self):
+        self.write_changed(q=np.zeros((3, 67, 8, 6), dtype=">f4"))
+        self.refused(2, 3, "does not read big-endian floating-point numbers of 4 bytes")
+        self.write_changed(q=np.zeros((3, 67, 8, 6), dtype=np.complex64))
+        self.refused(1, 3, "it reads little-endian float16, float32, float64")
+
     def test_nan_reaches_only_the_rows_that_see_it(self):
         k = CASES[2].tensors["k"].copy()
         k[0, 40] = np.nan

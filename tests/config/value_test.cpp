@@ -41,13 +41,4 @@ TEST(Value, PrintsDurationsThatReadBack) {
   }
 }
 
-TEST(Value, KnowsUtf8) {
-  for (const char* good : {"", "abc", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80"})
-    EXPECT_TRUE(is_utf8(good)) << good;
-  for (const char* bad :
-       {"\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "\xf0\x9f\x98"}) {
-    EXPECT_FALSE(is_utf8(bad)) << bad;
-  }
-}
-
 }  // namespace rondo::test
