@@ -143,7 +143,8 @@ void print_cost(const ConfigDraft& draft, const CheckOptions& options) {
   if (corpus) warnings = warnings_about(config, *corpus);
   for (const std::string& warning : warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
   const std::int64_t validation_tokens = corpus ? corpus->num_tokens(Split::Validation) : config.data.sequence_length;
-  const CostEstimate cost = estimate_cost(config, {.world_size = options.ranks, .validation_tokens = validation_tokens});
+  const CostEstimate cost =
+      estimate_cost(config, {.world_size = options.ranks, .validation_tokens = validation_tokens});
   options.json ? print_json(config, cost, warnings, options) : print_text(config, cost, corpus.get(), options);
 }
 

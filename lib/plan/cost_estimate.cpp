@@ -48,7 +48,8 @@ CostEstimate estimate_cost(const RunConfig& config, const CostPlace& place) {
   cost.num_parameters = num_parameters(shape);
   cost.tokens_per_step = config.train.batch_sequences * tokens;
   // by the convention of MFU: sequences of one document each
-  const double model_flops_of_sequence = model_flops(shape, static_cast<double>(tokens), attended_pairs_of_sequence(config));
+  const double model_flops_of_sequence =
+      model_flops(shape, static_cast<double>(tokens), attended_pairs_of_sequence(config));
   cost.flops_per_token = model_flops_of_sequence / static_cast<double>(tokens);
   cost.checkpoint_bytes = cost.num_parameters * (1 + kNumMoments) * master;
 

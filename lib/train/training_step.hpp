@@ -64,8 +64,8 @@ class TrainingStep {
   Transformer& model() { return model_; }
 
  private:
-  void forward_backward_span(std::int64_t micro_batch, const SequenceInput& input, std::int64_t span, const SequenceState* before,
-                             SequenceState* d_state);
+  void forward_backward_span(std::int64_t micro_batch, const SequenceInput& input, std::int64_t span,
+                             const SequenceState* before, SequenceState* d_state);
 
   Execution& execution_;
   Transport& world_;
