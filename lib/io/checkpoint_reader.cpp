@@ -25,7 +25,7 @@ constexpr const char* kAdvice = "Continue from another checkpoint of the run; re
 CheckpointRecord read_checkpoint_record(const fs::path& step_folder) {
   const fs::path path = step_folder / kCommitFile;
   std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
+  if (!fs::is_regular_file(path, ignored)) {  // nor a pipe, which would be waited for
     throw CheckpointError("there is no commit record, so this is not a checkpoint", path.string(), kAdvice);
   }
   CheckpointRecord record =

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import shutil
 import signal
 import stat
 import subprocess
@@ -233,6 +234,16 @@ class Readers(ProgramTest):
                          ["generate", "--checkpoint", "run", "--state-in", name]):
                 with self.subTest(line):
                     self.assertIn(words, self.rondo(*line, code=3).stderr)
+
+    def test_a_pipe_is_no_record_of_a_checkpoint(self):
+        shutil.copytree(self.folder / "run", self.folder / "piped")
+        record = self.folder / "piped/checkpoints/step-1/commit.json"
+        record.unlink()
+        os.mkfifo(record)
+        for line in ["generate", "--prompt", "a", "--checkpoint"], ["checkpoint", "info"], ["checkpoint", "verify"]:
+            with self.subTest(line):
+                done = self.rondo(*line, "piped", code=3)
+                self.assertTrue("no commit record" in done.stderr + done.stdout or "none of them is valid" in done.stderr, done.stderr)
 
 
 if __name__ == "__main__":

@@ -130,6 +130,12 @@ MUTANTS = [
     Mutant("schedule forgets that a shard passes through", "lib/model/ring_schedule.cpp",
            "for (int later = hop; later < num_hops(); ++later)", "for (int later = hop; later <= hop; ++later)",
            "ring_schedule_test"),
+    Mutant("an output may replace an input", "lib/io/output_file.cpp", "refuse_inputs(request_, path_, *facts);",
+           "(void)refuse_inputs;", "output_file_test", "*RefusesItsInputs*"),
+    Mutant("an output may replace a file of another kind", "lib/io/output_file.cpp",
+           "facts->st_size == 0 || request_.kind.recognises(path_)", "facts->st_size >= 0", "output_file_test", "*AnotherKind*"),
+    Mutant("an output is not checked again before it is renamed", "lib/io/output_file.cpp", "  try {\n    check_replaceable();",
+           "  try {", "output_file_test", "*DuringTheWork*"),
 ]
 
 
