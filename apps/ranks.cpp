@@ -29,9 +29,10 @@ int end_with(MpiSession& session, const Error& error, bool agreed, const ErrorOb
 }  // namespace
 
 int run_on_ranks(const std::function<int(MpiSession&)>& body, const ErrorObserver& observe) {
+  const int rank_of_launch = rank_at_launch();  // asked before MPI, which sets the variables of a world of one rank
   MpiSession session(nullptr, nullptr);
   if (const auto problem = session.launch_problem()) {
-    if (rank_at_launch() == 0) print_error(*problem);  // each task is rank 0 of its own world, and one speaks
+    if (rank_of_launch == 0) print_error(*problem);  // each task is rank 0 of its own world, and one speaks
     return exit_code(problem->kind());
   }
   try {

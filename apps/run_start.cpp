@@ -198,7 +198,7 @@ void log_start(const TrainingInput& input, const RunFolder& folder, const Runtim
             counted(input.corpus->num_documents(Split::Train), "document"));
   log::info("{} steps of {} x {} tokens; all settings are in {}", config.train.steps, config.train.batch_sequences,
             config.data.sequence_length, (folder.path() / "config.toml").string());
-  if (const std::string& problem = trainer.validation_problem(); !problem.empty()) {
+  if (const std::string& problem = trainer.validation_problem(); !problem.empty() && runtime.world().rank() == 0) {
     log::warning("this run trains without validation: {}", problem);
   }
   if (first_step >= config.train.steps) {
@@ -211,7 +211,7 @@ void log_start(const TrainingInput& input, const RunFolder& folder, const Runtim
 void log_what_next(const TrainingInput& input, const RunFolder& folder, std::int64_t step) {
   const std::string run = folder.path().string();
   log::info("done: checkpoint {}/checkpoints/step-{}; next: rondo eval --checkpoint {} --corpus {}{}", run, step, run,
-            input.corpus->path(), input.corpus->num_tokens(Split::Validation) > 0 ? "" : " --split train");
+            input.corpus->path(), validation_problem(*input.corpus, input.config) ? " --split train" : "");
 }
 
 RuntimeOptions runtime_options(const RunConfig& config) {

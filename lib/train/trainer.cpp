@@ -176,7 +176,8 @@ void Trainer::evaluate(bool is_final) {
     const bool all_know = runtime_.world().size() == 1 || dynamic_cast<const AgreedError*>(&error) != nullptr;
     if (!is_final || !all_know) throw;
     final_evaluation_error_ = std::string("the evaluation after the last step failed: ") + error.what();
-    log::warning("the checkpoint of step {} is committed, but {}", state_.progress.step, final_evaluation_error_);
+    if (runtime_.world().rank() == 0)
+      log::warning("the checkpoint of step {} is committed, but {}", state_.progress.step, final_evaluation_error_);
   }
 }
 

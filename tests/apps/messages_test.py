@@ -13,7 +13,7 @@ import termios
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
-from program import OPTIONS, ProgramTest, read_options
+from program import OPTIONS, ProgramTest, read_options, with_settings
 
 
 class Messages(ProgramTest):
@@ -40,7 +40,7 @@ class Messages(ProgramTest):
 
     def test_other_commands_refuse_once_and_leave_nothing(self):
         evaluate = ["eval", "--checkpoint", "done", "--corpus", "corpus.h5"]
-        refusals = [([*evaluate, "--ring", "3"], 2, "rings of 3"), ([*evaluate, "--sequence-length", "1"], 3, "fewer ranks"),
+        refusals = [([*evaluate, "--ring", "3"], 2, "rings of 3"), ([*evaluate, "--sequence-length", "1"], 3, "too short for the 2 ranks"),
                     ([*evaluate, "--threads", "0"], 2, "--threads"),
                     (["attention", "--input", "corpus.h5", "--output", "out.h5"], 3, "'q'"),
                     (["attention", "--input", "corpus.h5", "--output", "out.h5", "--device", "cuda"], 4, "no GPU")]
@@ -85,12 +85,14 @@ class Messages(ProgramTest):
         checked = self.rondo("check", f"{OPTIONS.source}/configs/tiny.toml", *settings, "--json")
         warnings = json.loads(checked.stdout)["warnings"]
         trained = self.rondo(*self.train_line("notes", "data.corpus=notes.h5"), ranks=2).stderr
-        for said in (prepared, checked.stderr, warnings[0], trained.partition("step       1")[0]):
+        first_lines = trained.partition("step       1")[0]
+        for said in (prepared, checked.stderr, warnings[0], first_lines):
             self.assertIn(why, said)
             self.assertIn(advice, said)
-            self.assertEqual(said.count("validation: "), 1, said)
+            self.assertEqual(said.count(why), 1, said)
         self.assertEqual(json.loads((self.folder / "notes/exit.json").read_text())["cause"], "finished")
         self.assertTrue((self.folder / "notes/checkpoints/step-3/commit.json").exists())
+        self.assertIn("next: rondo eval --checkpoint notes --corpus notes.h5 --split train", trained)
         refused = self.rondo("eval", "--checkpoint", "notes", "--corpus", "notes.h5", ranks=2, code=3).stderr
         self.assertEqual(refused.count(why), 1, refused)
 
