@@ -43,8 +43,9 @@ struct Case {
   bool has_all_keys = true;  // otherwise the earlier half is missing: some queries see no key at all
 
   AttentionMask mask() const {
-    return AttentionMask(rule, kTokens,
-                         has_documents ? std::vector<std::int64_t>{0, 31, 77, 130, kTokens} : std::vector<std::int64_t>{});
+    return AttentionMask(
+        rule, kTokens,
+        has_documents ? std::vector<std::int64_t>{0, 31, 77, 130, kTokens} : std::vector<std::int64_t>{});
   }
 };
 
@@ -60,9 +61,7 @@ const std::array kCases{
     Case{"window, half of the keys", {.causal = true, .window = 37}, false, false},
 };
 
-AttentionInput random_input(DType dtype) {
-  return AttentionInput::random(dtype, kTokens, kHeads, kKeyHeads, kDim, 7);
-}
+AttentionInput random_input(DType dtype) { return AttentionInput::random(dtype, kTokens, kHeads, kKeyHeads, kDim, 7); }
 
 /// One element of a token in every head, so that in each head a row, or a key, is not finite.
 void poison(AttentionInput& inputs, Input which, std::int64_t token, double value) {
