@@ -35,10 +35,12 @@ class Disk(LaunchedTest):
                 return state is not None and state.stat().st_blocks * 512 > 100e6
             except FileNotFoundError:
                 return False
-        self.assertTrue(wait_until(has_reserved, process), self.launcher.log(run))
-        self.signal_all(process, signal.SIGSTOP)
-        self.assertIsNotNone(self.launcher.save_under_way(run))
-        return process
+        while True:
+            self.assertTrue(wait_until(has_reserved, process), self.launcher.log(run))
+            self.signal_all(process, signal.SIGSTOP)
+            if self.launcher.save_under_way(run) is not None:
+                return process
+            self.signal_all(process, signal.SIGCONT)  # it has ended meanwhile: the next one, then
 
     def signal_all(self, process, what):
         for rank in self.launcher.ranks_of(process):
@@ -46,7 +48,7 @@ class Disk(LaunchedTest):
 
     def expect_failed_save(self, process, run, *words):
         self.signal_all(process, signal.SIGCONT)
-        self.expect_end(process, run, [3], seconds=30)
+        self.expect_end(process, run, [3])
         for word in ("checkpoint error", *words):
             self.assertIn(word, self.launcher.log(run))
         self.expect_record(run, cause="checkpoint", exit_code=3, phase="save")

@@ -42,7 +42,11 @@ threads = 1
 LARGE = ["model.d_model=512", "model.layers=3", "train.steps=100000", "checkpoint.every_steps=2"]
 
 
-def wait_until(condition, process, seconds=60):
+# When a test gives up on what never happens. How long things take on a busy machine is nothing that these tests judge.
+HANG_S = 300
+
+
+def wait_until(condition, process, seconds=HANG_S):
     """@returns whether it came true while the process was alive."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
@@ -52,11 +56,16 @@ def wait_until(condition, process, seconds=60):
     return False
 
 
-def is_alive(pid):
+def state_of(pid):
+    """The letter of /proc: T is stopped, Z and X are dead."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] not in "ZX"
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0]
     except OSError:
-        return False
+        return "X"
+
+
+def is_alive(pid):
+    return state_of(pid) not in "ZX"
 
 
 class Launcher:
@@ -81,7 +90,7 @@ class Launcher:
 
     def rondo(self, *arguments, **options):
         command = [self.program, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=self.folder, **options)
+        return subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, cwd=self.folder, **options)
 
     def command(self, run, ranks=2, settings=(), last_rank=(), every_rank=()):
         """`last_rank` is put before the command of the last rank alone, as in `prlimit --nofile=64`; `every_rank` of all."""
@@ -94,7 +103,7 @@ class Launcher:
         return on_ranks(self.mpiexec, ranks - 1, [*train, ":", "-n", "1", *last_rank, *train])
 
     def train(self, run, **options):
-        return subprocess.run(self.command(run, **options), capture_output=True, text=True, timeout=300, cwd=self.folder)
+        return subprocess.run(self.command(run, **options), capture_output=True, text=True, timeout=HANG_S, cwd=self.folder)
 
     def start(self, run, **options):
         """In the background, as a process group of its own."""
@@ -117,6 +126,11 @@ class Launcher:
         done = self.rondo("checkpoint", "info", run, "--json")
         assert done.returncode == 0, done.stderr
         return max(json.loads(done.stdout)["checkpoints"], key=lambda c: c["step"])["tensors_digest"]
+
+    def newest_step(self, run):
+        """Of its checkpoints that are committed; 0 if there is none."""
+        names = [path.name for path in (self.folder / run / "checkpoints").glob("step-*")]
+        return max((int(name[5:]) for name in names if name[5:].isdigit()), default=0)
 
     def ranks_of(self, process):
         """Process ids of the ranks that an mpirun has started, in rank order."""
@@ -150,6 +164,18 @@ class Launcher:
     def wait_for_save(self, run, process):
         """Until the ranks are writing tensors: those take up nearly all of a save."""
         return wait_until(lambda: self.save_under_way(run) is not None, process)
+
+    def stop_inside_a_save(self, run, process):
+        """Stops the last rank while the ranks write tensors: the save does not end before SIGCONT, however slow this script is.
+        @returns the ranks, or nothing if the program has ended"""
+        while self.wait_for_save(run, process):
+            ranks = self.ranks_of(process)
+            os.kill(ranks[-1], signal.SIGSTOP)
+            wait_until(lambda: state_of(ranks[-1]) == "T", process)
+            if self.save_under_way(run) is not None:
+                return ranks
+            os.kill(ranks[-1], signal.SIGCONT)  # it has ended meanwhile: the next one, then
+        return None
 
     def kill(self, process):
         """kill -9 of every rank and of mpirun: ranks are process groups of their own, and must not outlive the test."""
@@ -191,14 +217,13 @@ class LaunchedTest(unittest.TestCase):
         record = self.launcher.record(run)
         self.assertEqual({key: record[key] for key in expected}, expected, record)
 
-    def expect_end(self, process, run, codes, seconds=15):
-        """All ranks end within that time with one of these codes."""
+    def expect_end(self, process, run, codes):
+        """The launcher ends with one of these codes, and no rank outlives it."""
         ranks = self.launcher.ranks_of(process)
-        start = time.monotonic()
-        code = process.wait(timeout=120)
+        code = process.wait(timeout=HANG_S)
         self.assertIn(code, codes, self.launcher.log(run))
-        while any(map(is_alive, ranks)) and time.monotonic() - start < seconds:
+        end = time.monotonic() + HANG_S
+        while any(map(is_alive, ranks)) and time.monotonic() < end:
             time.sleep(0.01)
         self.assertFalse(any(map(is_alive, ranks)), "a rank outlives the launcher")
-        self.assertLess(time.monotonic() - start, seconds, self.launcher.log(run))
         return code

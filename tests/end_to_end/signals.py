@@ -17,13 +17,14 @@ class Signals(LaunchedTest):
         return process
 
     def start_until_save(self, run):
+        """@returns the launcher and its ranks, the last of which is stopped inside a save"""
         process = self.launcher.start(run, settings=LARGE)
-        self.assertTrue(self.launcher.wait_for_save(run, process), self.launcher.log(run))
-        return process
+        ranks = self.launcher.stop_inside_a_save(run, process)
+        self.assertIsNotNone(ranks, self.launcher.log(run))
+        return process, ranks
 
-    def expect_stopped_inside_a_save(self, process, run):
-        self.assertIsNotNone(self.launcher.save_under_way(run), "the signal came inside a save")
-        self.expect_end(process, run, [75], seconds=30)
+    def expect_to_stop_after_the_save(self, process, run):
+        self.expect_end(process, run, [75])
         self.expect_record(run, cause="stopped", exit_code=75, retry=True)
         self.expect_whole(run)
 
@@ -50,25 +51,25 @@ class Signals(LaunchedTest):
         self.expect_record("run", cause="stopped")
 
     def test_sigterm_inside_a_save_lets_it_end(self):
-        process = self.start_until_save("run")
-        for rank in self.launcher.ranks_of(process):
+        process, ranks = self.start_until_save("run")
+        for rank in ranks:
             os.kill(rank, signal.SIGTERM)
-        self.expect_stopped_inside_a_save(process, "run")
+        os.kill(ranks[-1], signal.SIGCONT)
+        self.expect_to_stop_after_the_save(process, "run")
         again = self.launcher.train("run", settings=[*LARGE, "train.time_limit=1s"])
         self.expect(again, 75, "continuing from step")
 
     def test_sigterm_waits_for_a_rank_that_is_slow_in_a_save(self):
-        process = self.start_until_save("run")
-        first, last = self.launcher.ranks_of(process)
-        os.kill(last, signal.SIGSTOP)
+        process, (first, last) = self.start_until_save("run")
         os.kill(first, signal.SIGTERM)
         time.sleep(2)  # longer than a peer has for its answer during a step
         os.kill(last, signal.SIGCONT)
-        self.expect_stopped_inside_a_save(process, "run")
+        self.expect_to_stop_after_the_save(process, "run")
 
     def test_sigterm_to_mpirun_inside_a_save_leaves_a_run_that_goes_on(self):
-        process = self.start_until_save("run")
+        process, ranks = self.start_until_save("run")
         process.send_signal(signal.SIGTERM)  # mpirun passes it on, and kills the ranks a second later
+        os.kill(ranks[-1], signal.SIGCONT)
         self.expect_end(process, "run", range(1, 256))
         again = self.launcher.train("run", settings=[*LARGE, "train.time_limit=1s"])
         self.expect(again, 75)

@@ -17,7 +17,7 @@ class Stalls(LaunchedTest):
             process = self.launcher.start(run, settings=[*NO_SAVES, "train.stall_timeout=3s"])
             self.assertTrue(self.launcher.wait_for_step(run, 3, process), self.launcher.log(run))
             os.kill(self.launcher.ranks_of(process)[rank], signal.SIGSTOP)
-            self.expect_end(process, run, [4], seconds=30)
+            self.expect_end(process, run, [4])
             self.expect_record(run, cause="stalled", exit_code=4, rank=rank, retry=True)
             self.assertIn(f"rank {rank} on", self.launcher.log(run))
         again = self.launcher.train("run-1", settings=["train.steps=100000", "train.time_limit=2s"])
@@ -25,13 +25,13 @@ class Stalls(LaunchedTest):
 
     def test_slow_save_is_no_stall(self):
         process = self.launcher.start("run", settings=[*LARGE, "train.stall_timeout=3s"])
-        self.assertTrue(self.launcher.wait_for_save("run", process), self.launcher.log("run"))
-        first, last = self.launcher.ranks_of(process)
-        os.kill(last, signal.SIGSTOP)
+        ranks = self.launcher.stop_inside_a_save("run", process)
+        self.assertIsNotNone(ranks, self.launcher.log("run"))
+        first, last = ranks
         time.sleep(10)  # longer than the timeout and the time for notes together
         os.kill(last, signal.SIGCONT)
         os.kill(first, signal.SIGUSR1)
-        self.expect_end(process, "run", [75], seconds=60)
+        self.expect_end(process, "run", [75])
 
 
 if __name__ == "__main__":
