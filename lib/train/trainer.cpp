@@ -79,7 +79,7 @@ std::int64_t Trainer::begin() {
     log::info("starting with the weights of {}, step {}", origin.folder.string(), origin.step);
     parameters_.refresh_compute_copies();
   } else {
-    parameters_.initialise(static_cast<std::uint64_t>(config_.train.seed));
+    parameters_.initialise(static_cast<std::uint64_t>(config_.train.seed), runtime_.threads());
   }
   if (evaluator_) evaluator_->rehearse();
   return state_.progress.step;
