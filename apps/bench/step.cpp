@@ -37,7 +37,7 @@ int run(MpiSession& session, const StepOptions& options) {
   }
 
   Trainer trainer(runtime, input.config, *input.corpus, stop, "");
-  trainer.parameters().initialise(static_cast<std::uint64_t>(input.config.train.seed));
+  trainer.parameters().initialise(static_cast<std::uint64_t>(input.config.train.seed), runtime.threads());
   std::vector<StepReport> reports;
   const Timing timing = measure_on_ranks(runtime, options.run, {[] {}, [&] { reports.push_back(trainer.step()); }});
   reports.erase(reports.begin(), reports.begin() + options.run.warm_ups);

@@ -32,6 +32,10 @@ class BlockAttention {
   bool cudnn_takes(AttentionPass pass, const AttentionSizes& sizes, const Args& args,
                    const std::optional<AttentionRectangles>& rectangles);
 
+  /// Gives one rectangle to cuDNN. @returns whether it computed it; where it fails though it had planned the shape, the fused
+  /// kernel takes over, from then on for every block of that shape, unless cuDNN is asked for
+  template <typename Compute> bool is_done_by_cudnn(const Compute& compute);
+
   BackendOptions options_;
   std::string cudnn_missing_;
   std::unique_ptr<RectangleAttention> cudnn_;

@@ -37,45 +37,50 @@ class CudnnAttention final : public RectangleAttention {
     return {};
   }
 
-  void forward(Stream& stream, const BlockAttentionForwardArgs& args, const AttentionRectangles& rectangles) override {
+  void forward(Stream& stream, const BlockAttentionForwardArgs& args, const AttentionRectangle& rectangle) override {
     const AttentionSizes sizes = rondo::check(args);
     handle_.set_stream(native(stream));
-    for (const AttentionRectangle& rectangle : rectangles) {
-      const CudnnGraph& plan = graph_for(problem_of(AttentionPass::Forward, sizes, rectangle, args.scale));
-      Arena::Scope scope(args.scratch);
-      const SoftmaxCarry partial{
-          .out = args.scratch.take(DType::Fp32, {rectangle.num_queries, sizes.heads, sizes.head_dim}),  // [t, N, D]
-          .lse = args.scratch.take(DType::Fp32, {sizes.heads, rectangle.num_queries})};                 // [N, t]
-      // carry <- carry (+) softmax(scale q k^T) v
-      plan.run(handle_,
-               {{CudnnTensor::Q, element(args.q, rectangle.query_begin, 0)},
-                {CudnnTensor::K, element(args.k, rectangle.key_begin, 0)},
-                {CudnnTensor::V, element(args.v, rectangle.key_begin, 0)},
-                {CudnnTensor::Out, partial.out.data},
-                {CudnnTensor::Lse, partial.lse.data}},
-               take_workspace(args.scratch, plan.workspace_bytes()));
-      merge_partial(stream, partial, args.carry, rectangle.query_begin);
-    }
+    Plan& plan = usable_plan(problem_of(AttentionPass::Forward, sizes, rectangle, args.scale));
+    Arena::Scope scope(args.scratch);
+    const SoftmaxCarry partial{
+        .out = args.scratch.take(DType::Fp32, {rectangle.num_queries, sizes.heads, sizes.head_dim}),  // [t, N, D]
+        .lse = args.scratch.take(DType::Fp32, {sizes.heads, rectangle.num_queries})};                 // [N, t]
+    // carry <- carry (+) softmax(scale q k^T) v
+    run(plan,
+        {{CudnnTensor::Q, element(args.q, rectangle.query_begin, 0)},
+         {CudnnTensor::K, element(args.k, rectangle.key_begin, 0)},
+         {CudnnTensor::V, element(args.v, rectangle.key_begin, 0)},
+         {CudnnTensor::Out, partial.out.data},
+         {CudnnTensor::Lse, partial.lse.data}},
+        args.scratch);
+    merge_partial(stream, partial, args.carry, rectangle.query_begin);
   }
 
-  void backward(Stream& stream, const BlockAttentionBackwardArgs& args,
-                const AttentionRectangles& rectangles) override {
+  void backward(Stream& stream, const BlockAttentionBackwardArgs& args, const AttentionRectangle& rectangle) override {
     const AttentionSizes sizes = rondo::check(args);
     ensure(static_cast<bool>(args.out), "cuDNN's backward takes the attention's output");
     handle_.set_stream(native(stream));
-    for (const AttentionRectangle& rectangle : rectangles) {
-      const CudnnProblem problem = problem_of(AttentionPass::Backward, sizes, rectangle, args.scale);
-      const CudnnGraph& plan = graph_for(problem);
-      for (std::int64_t member = 0; member < problem.members(); ++member) {
+    const CudnnProblem problem = problem_of(AttentionPass::Backward, sizes, rectangle, args.scale);
+    Plan& plan = usable_plan(problem);
+    for (std::int64_t member = 0; member < problem.members(); ++member) {
+      try {
         backward_of(stream, args, rectangle, problem, plan, member);
+      } catch (const PlanFailure& failure) {
+        if (member == 0) throw;
+        throw DeviceError(failure.message(), failure.where(), failure.advice());  // gradients were already added
       }
     }
   }
 
  private:
+  struct Plan {
+    std::optional<CudnnGraph> graph;
+    std::string refusal;  // where there is no graph
+  };
+
   // One query head of each group, so cuDNN sees as many query heads as key heads.
   void backward_of(Stream& stream, const BlockAttentionBackwardArgs& args, const AttentionRectangle& rectangle,
-                   const CudnnProblem& problem, const CudnnGraph& plan, std::int64_t member) {
+                   const CudnnProblem& problem, Plan& plan, std::int64_t member) {
     Arena& scratch = args.scratch;
     Arena::Scope scope(scratch);
     const std::int64_t queries = rectangle.num_queries, keys = rectangle.num_keys;
@@ -87,17 +92,17 @@ class CudnnAttention final : public RectangleAttention {
     const TensorView d_v = scratch.take(DType::Fp32, {keys, heads, dim});     // [u, G, D]
     pack_rows(stream, args.lse, lse, rectangle.query_begin, group);
     // P = exp(scale q k^T - lse): the probabilities over all keys, so the gradients of the rectangles add up
-    plan.run(handle_,
-             {{CudnnTensor::Q, element(args.q, rectangle.query_begin, member)},
-              {CudnnTensor::K, element(args.k, rectangle.key_begin, 0)},
-              {CudnnTensor::V, element(args.v, rectangle.key_begin, 0)},
-              {CudnnTensor::Out, element(args.out, rectangle.query_begin, member)},
-              {CudnnTensor::DOut, element(args.d_out, rectangle.query_begin, member)},
-              {CudnnTensor::Lse, lse.data},
-              {CudnnTensor::DQ, d_q.data},
-              {CudnnTensor::DK, d_k.data},
-              {CudnnTensor::DV, d_v.data}},
-             take_workspace(scratch, plan.workspace_bytes()));
+    run(plan,
+        {{CudnnTensor::Q, element(args.q, rectangle.query_begin, member)},
+         {CudnnTensor::K, element(args.k, rectangle.key_begin, 0)},
+         {CudnnTensor::V, element(args.v, rectangle.key_begin, 0)},
+         {CudnnTensor::Out, element(args.out, rectangle.query_begin, member)},
+         {CudnnTensor::DOut, element(args.d_out, rectangle.query_begin, member)},
+         {CudnnTensor::Lse, lse.data},
+         {CudnnTensor::DQ, d_q.data},
+         {CudnnTensor::DK, d_k.data},
+         {CudnnTensor::DV, d_v.data}},
+        scratch);
     add_heads(stream, d_q, args.d_q, rectangle.query_begin, group);
     add_heads(stream, d_k, args.d_k, rectangle.key_begin, {});
     add_heads(stream, d_v, args.d_v, rectangle.key_begin, {});
@@ -115,12 +120,7 @@ class CudnnAttention final : public RectangleAttention {
             .scale = scale};
   }
 
-  struct Plan {
-    std::optional<CudnnGraph> graph;
-    std::string refusal;  // where there is no graph
-  };
-
-  const Plan& plan_for(const CudnnProblem& problem) {
+  Plan& plan_for(const CudnnProblem& problem) {
     if (const auto found = plans_.find(problem); found != plans_.end()) return found->second;
     Plan plan;
     try {
@@ -130,11 +130,24 @@ class CudnnAttention final : public RectangleAttention {
     }
     return plans_.emplace(problem, std::move(plan)).first->second;
   }
-  const CudnnGraph& graph_for(const CudnnProblem& problem) {
-    const Plan& plan = plan_for(problem);
-    if (!plan.graph) throw DeviceError(plan.refusal, "", "set parallel.attention_kernel = \"auto\"");
-    return *plan.graph;
+  Plan& usable_plan(const CudnnProblem& problem) {
+    Plan& plan = plan_for(problem);
+    if (!plan.graph) throw PlanFailure(plan.refusal, "", kAdvice);
+    return plan;
   }
+
+  /// Asynchronous. A plan that fails once is never tried again.
+  void run(Plan& plan, std::initializer_list<CudnnGraph::Pointer> pointers, Arena& scratch) {
+    try {
+      plan.graph->run(handle_, pointers, take_workspace(scratch, plan.graph->workspace_bytes()));
+    } catch (const DeviceError& error) {
+      plan.refusal = "it planned this block, but could not run the plan: " + error.where() + ": " + error.message();
+      plan.graph.reset();
+      throw PlanFailure(plan.refusal, error.where(), kAdvice);
+    }
+  }
+
+  static constexpr const char* kAdvice = "set parallel.attention_kernel = \"auto\"";
 
   CudnnHandle handle_;
   int sm_version_ = sm_version_of_current_gpu();

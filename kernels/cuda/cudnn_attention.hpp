@@ -5,10 +5,16 @@
 #include <memory>
 #include <string>
 
+#include "core/error.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/cuda/attention_choice.hpp"
 
 namespace rondo::cuda {
+
+/// The library could not run what it had planned. Nothing was written, and refusal() names the reason from now on.
+struct PlanFailure : DeviceError {
+  using DeviceError::DeviceError;
+};
 
 class RectangleAttention {
  public:
@@ -16,12 +22,11 @@ class RectangleAttention {
   /// Plans what is not planned yet, which may take seconds. @returns why the library cannot compute the block; empty when it can
   virtual std::string refusal(AttentionPass pass, const AttentionSizes& sizes, double scale,
                               const AttentionRectangles& rectangles) = 0;
-  /// As Backend::block_attention_forward; the rectangles are those of the arguments' mask and runs.
-  virtual void forward(Stream& stream, const BlockAttentionForwardArgs& args,
-                       const AttentionRectangles& rectangles) = 0;
-  /// As Backend::block_attention_backward. @pre args.out is there
+  /// As Backend::block_attention_forward, for one of the rectangles of the arguments' mask and runs. @throws PlanFailure
+  virtual void forward(Stream& stream, const BlockAttentionForwardArgs& args, const AttentionRectangle& rectangle) = 0;
+  /// As Backend::block_attention_backward, for one rectangle. @pre args.out is there  @throws PlanFailure
   virtual void backward(Stream& stream, const BlockAttentionBackwardArgs& args,
-                        const AttentionRectangles& rectangles) = 0;
+                        const AttentionRectangle& rectangle) = 0;
 };
 
 /// For the current GPU; plans are made when a shape is first seen. @returns null, and why, where cuDNN cannot be used

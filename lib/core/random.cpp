@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/random.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <numbers>
+#include <thread>
+#include <vector>
 
 #include "core/error.hpp"
 
@@ -18,6 +21,24 @@ constexpr int kFeistelRounds = 6;
 
 std::uint32_t low(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
 std::uint32_t high(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
+
+// A thread is worth its start from some milliseconds of work on.
+constexpr std::size_t kLeastDrawsOfAThread = 1 << 15;
+
+template <typename T>
+void fill_in_parallel(std::span<T> values, const CounterRandom& random, double deviation, int threads) {
+  const auto draw = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) values[i] = static_cast<T>(deviation * random.normal(i));
+  };
+  const std::size_t most = values.size() / kLeastDrawsOfAThread + 1;
+  const std::size_t parts = std::clamp<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), 1, most);
+  const auto bound = [&](std::size_t part) {
+    return values.size() / parts * part + std::min(part, values.size() % parts);
+  };
+  std::vector<std::jthread> others;
+  for (std::size_t part = 1; part < parts; ++part) others.emplace_back(draw, bound(part), bound(part + 1));
+  draw(0, bound(1));
+}
 
 }  // namespace
 
@@ -48,6 +69,13 @@ double CounterRandom::normal(std::uint64_t index) const {
   const double u = (static_cast<double>(first >> 11) + 1.0) * 0x1.0p-53;  // (0, 1]: the logarithm is finite
   const double v = static_cast<double>(second >> 11) * 0x1.0p-53;
   return std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v);
+}
+
+void fill_normal(std::span<double> values, const CounterRandom& random, double deviation, int threads) {
+  fill_in_parallel(values, random, deviation, threads);
+}
+void fill_normal(std::span<float> values, const CounterRandom& random, double deviation, int threads) {
+  fill_in_parallel(values, random, deviation, threads);
 }
 
 std::uint64_t stream_of(std::string_view name) {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace rondo {
@@ -24,6 +25,11 @@ class CounterRandom {
  private:
   std::uint64_t seed_, stream_;
 };
+
+/// values[i] = deviation * random.normal(i), drawn by at most so many threads. Bitwise the same for any number of them.
+void fill_normal(std::span<double> values, const CounterRandom& random, double deviation, int threads);
+/// As the other, each value rounded to fp32.
+void fill_normal(std::span<float> values, const CounterRandom& random, double deviation, int threads);
 
 std::uint64_t stream_of(std::string_view name);
 

@@ -61,26 +61,26 @@ ParameterSet::ParameterSet(Execution& execution, const TransformerShape& shape, 
   zero_gradients();
 }
 
-void ParameterSet::initialise(std::uint64_t seed) {
-  std::vector<double> drawn;
-  std::vector<float> narrowed;
-  for (Parameter& parameter : parameters_) {
-    const auto count = static_cast<std::size_t>(parameter.value.count());
-    drawn.assign(count, parameter.is_gate ? shape_.segments.gate_initial : 1.0);
+void ParameterSet::initialise(std::uint64_t seed, int threads) {
+  std::vector<double> doubles;
+  std::vector<float> floats;
+  const auto write = [&](const Parameter& parameter, auto& values) {
     if (parameter.value.shape.rank() > 1) {
       const bool to_residual = parameter.name.ends_with(".attention_out") || parameter.name.ends_with(".down");
       const double deviation =
           kInitialDeviation / (to_residual ? std::sqrt(2.0 * static_cast<double>(shape_.layers)) : 1.0);
-      const CounterRandom random(seed, stream_of(parameter.name));
-      for (std::size_t i = 0; i < count; ++i) drawn[i] = deviation * random.normal(i);
+      values.resize(static_cast<std::size_t>(parameter.value.count()));
+      fill_normal(values, CounterRandom(seed, stream_of(parameter.name)), deviation, threads);
+    } else {
+      using T = typename std::remove_reference_t<decltype(values)>::value_type;
+      values.assign(static_cast<std::size_t>(parameter.value.count()),
+                    static_cast<T>(parameter.is_gate ? shape_.segments.gate_initial : 1.0));
     }
-    const void* from = drawn.data();
-    if (parameter.value.dtype == DType::Fp32) {
-      narrowed.assign(drawn.begin(), drawn.end());
-      from = narrowed.data();
-    }
-    execution_.device.copy(execution_.compute, parameter.value.data, from, parameter.value.size_bytes());
-    execution_.device.synchronize(execution_.compute);  // what was drawn is overwritten next
+    execution_.device.copy(execution_.compute, parameter.value.data, values.data(), parameter.value.size_bytes());
+    execution_.device.synchronize(execution_.compute);  // the host values are overwritten next
+  };
+  for (const Parameter& parameter : parameters_) {
+    parameter.value.dtype == DType::Fp32 ? write(parameter, floats) : write(parameter, doubles);
   }
   refresh_compute_copies();
 }

@@ -62,8 +62,9 @@ class ParameterSet {
                ParameterUse use = ParameterUse::Training);
 
   /// Normal values of deviation 0.02, the two projections back to the residual stream divided by sqrt(2 L),
-  /// norms 1, gates of memories as the shape says. A value depends on seed, name and index only, so not on the number of ranks.
-  void initialise(std::uint64_t seed);
+  /// norms 1, gates of memories as the shape says. A value depends on seed, name and index only, so not on the number of ranks
+  /// or of the threads that draw.
+  void initialise(std::uint64_t seed, int threads = 1);
   /// Every value of a parameter = value.
   void fill(const Parameter& parameter, double value);
   /// Writes the compute copies from the masters, after they were loaded.

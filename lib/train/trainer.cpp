@@ -58,7 +58,7 @@ std::int64_t Trainer::restore_or_initialise() {
     log::info("starting with the weights of {}, step {}", stored.folder.string(), stored.step);
     parameters().refresh_compute_copies();
   } else {
-    parameters().initialise(static_cast<std::uint64_t>(config_.train.seed));
+    parameters().initialise(static_cast<std::uint64_t>(config_.train.seed), runtime_.threads());
   }
   validation_.warm_up();
   if (state_.progress.step < config_.train.steps) {

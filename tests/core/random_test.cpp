@@ -21,6 +21,23 @@ TEST(CounterRandom, GivesThePublishedAnswers) {
   EXPECT_EQ(pi.block(0x85a308d3243f6a88), (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
+// Sizes below and above the least that a thread takes, and one that no number of threads divides.
+TEST(CounterRandom, FillsWithTheSameBitsByAnyNumberOfThreads) {
+  const CounterRandom random(11, stream_of("weights"));
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{1000}, std::size_t{200'003}}) {
+    std::vector<double> expected(size);
+    for (std::size_t i = 0; i < size; ++i) expected[i] = 0.02 * random.normal(i);
+    for (const int threads : {1, 2, 3, 16}) {
+      std::vector<double> doubles(size, -1);
+      fill_normal(std::span(doubles), random, 0.02, threads);
+      EXPECT_EQ(doubles == expected, true) << size << " values by " << threads << " threads";
+      std::vector<float> floats(size, -1);
+      fill_normal(std::span(floats), random, 0.02, threads);
+      EXPECT_EQ(floats == std::vector<float>(expected.begin(), expected.end()), true) << threads;
+    }
+  }
+}
+
 TEST(CounterRandom, DependsOnSeedStreamAndIndex) {
   const std::uint64_t value = CounterRandom(1, 2).bits(3);
   EXPECT_EQ(CounterRandom(1, 2).bits(3), value);

@@ -4,11 +4,13 @@
 #include "kernels/cuda/cudnn_attention.hpp"
 
 #include <cmath>
+#include <functional>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/sequence_layout.hpp"
 #include "kernels/cuda/block_attention.hpp"
+#include "kernels/cuda/cudnn_tensors.hpp"
 #include "kernels/reference/backend.hpp"
 #include "tests/support/attention.hpp"
 #include "tests/support/tolerance.hpp"
@@ -16,6 +18,8 @@
 namespace rondo::test {
 
 extern bool can_cudnn_start;  // cudnn_stand_in.cpp
+extern std::function<bool(const cuda::CudnnProblem&)> fails_to_run;
+extern int num_failed_runs;
 
 namespace {
 
@@ -23,10 +27,14 @@ namespace {
 class SurroundedCudnn {
  public:
   void block_attention_forward(Stream& stream, const BlockAttentionForwardArgs& args) {
-    cudnn_->forward(stream, args, rectangles(args.mask, args.query_runs, args.key_runs));
+    for (const auto& rectangle : rectangles(args.mask, args.query_runs, args.key_runs)) {
+      cudnn_->forward(stream, args, rectangle);
+    }
   }
   void block_attention_backward(Stream& stream, const BlockAttentionBackwardArgs& args) {
-    cudnn_->backward(stream, args, rectangles(args.mask, args.query_runs, args.key_runs));
+    for (const auto& rectangle : rectangles(args.mask, args.query_runs, args.key_runs)) {
+      cudnn_->backward(stream, args, rectangle);
+    }
   }
   void attention_delta(Stream& stream, const AttentionDeltaArgs& args) { reference_->attention_delta(stream, args); }
 
@@ -145,6 +153,41 @@ TEST(BlockAttention, GivesCudnnAFewSegmentsAndTakesItsOwnKernelForMany) {
       const char* why = segment_tokens == 18 ? "by cudnn: " : "by fused: the mask cuts the block";
       EXPECT_THAT(chosen.decisions(), testing::Each(testing::HasSubstr(why)));
       EXPECT_EQ(chosen.decisions().size(), 2U);
+    }
+  }
+}
+
+/// Makes cuDNN fail when it runs what it has planned, until the end of the scope.
+struct FailingRuns {
+  explicit FailingRuns(std::function<bool(const cuda::CudnnProblem&)> which) { fails_to_run = std::move(which); }
+  ~FailingRuns() { fails_to_run = {}; }
+};
+
+// The blocks of a zigzag ring are causal squares and full rectangles, so one block has rectangles of both kernels.
+TEST(BlockAttention, ComputesByItsOwnKernelWhatCudnnFailsToRun) {
+  constexpr std::int64_t tokens = 36;
+  using cuda::AttentionPass, cuda::CudnnProblem, cuda::RectangleKind;
+  const AttentionMask mask({.causal = true}, tokens);
+  const SequenceLayout layout(tokens, 2, LayoutKind::Zigzag);
+  const std::vector<TokenRuns> runs{layout.runs(0), layout.runs(1)};
+  const auto input = AttentionInput::random(DType::Bf16, tokens, 4, 2, 48, 3);
+  const auto reference = make_reference_backend(cpu_device());
+  const AttentionResult plain = attention_by_blocks(*reference, input, mask, 0.2, runs, runs);
+  const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, 0.2);
+  for (const RectangleKind kind : {RectangleKind::Causal, RectangleKind::Full}) {
+    for (const AttentionPass pass : {AttentionPass::Forward, AttentionPass::Backward}) {
+      num_failed_runs = 0;
+      const FailingRuns failing(
+          [&](const CudnnProblem& problem) { return problem.kind == kind && problem.pass == pass; });
+      ChosenAttention chosen(AttentionKernel::Auto);
+      expect_within_tolerance(attention_by_blocks(chosen, input, mask, 0.2, runs, runs), plain, exact);
+      const int failures = std::exchange(num_failed_runs, 0);
+      EXPECT_GT(failures, 0);
+      expect_within_tolerance(attention_by_blocks(chosen, input, mask, 0.2, runs, runs), plain, exact);
+      EXPECT_THAT(chosen.decisions(), testing::Contains(testing::HasSubstr("could not run the plan")));
+      EXPECT_EQ(num_failed_runs, 0) << "what failed is not tried again";
+      ChosenAttention asked(AttentionKernel::Cudnn);
+      EXPECT_THROW(attention_by_blocks(asked, input, mask, 0.2, runs, runs), DeviceError);
     }
   }
 }

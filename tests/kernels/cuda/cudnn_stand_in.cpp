@@ -3,6 +3,7 @@
 // pointers. So all that surrounds cuDNN is tested without it: rectangles, offsets, groups of heads, merging and adding.
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -12,7 +13,9 @@
 
 namespace rondo::test {
 
-bool can_cudnn_start = true;  // set by tests
+bool can_cudnn_start = true;                                  // set by tests
+std::function<bool(const cuda::CudnnProblem&)> fails_to_run;  // set by tests
+int num_failed_runs = 0;
 
 }  // namespace rondo::test
 
@@ -162,6 +165,10 @@ CudnnGraph CudnnGraph::built(const CudnnProblem& problem, int, const CudnnHandle
 }
 
 void CudnnGraph::run(const CudnnHandle&, std::initializer_list<Pointer> pointers, void*) const {
+  if (test::fails_to_run && test::fails_to_run(graph_->problem)) {
+    ++test::num_failed_runs;
+    throw DeviceError("cuDNN: execution failed", to_string(graph_->problem));
+  }
   const std::map<CudnnTensor, void*> by_tensor(pointers.begin(), pointers.end());
   const Computation computation(graph_->problem, by_tensor);
   graph_->problem.pass == AttentionPass::Forward ? computation.forward() : computation.backward();
