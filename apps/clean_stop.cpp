@@ -1,21 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/clean_stop.hpp"
 
+#include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 namespace rondo {
 
 namespace {
 
 volatile std::sig_atomic_t stop_signal = 0;
+std::array<int, 2> stop_pipe{-1, -1};  // a wait for input ends when its first end becomes readable
 
 struct Stopped {};
 
 void catch_signals() {
+  if (::pipe2(stop_pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0) stop_pipe = {-1, -1};  // then a wait ends with the input
   struct sigaction action {};
-  action.sa_handler = [](int signal) { stop_signal = signal; };
+  action.sa_handler = [](int signal) {
+    const int interrupted = errno;
+    stop_signal = signal;
+    const char byte = 0;
+    [[maybe_unused]] const ::ssize_t written = ::write(stop_pipe[1], &byte, 1);  // it never blocks, and once is enough
+    errno = interrupted;
+  };
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
 }
@@ -33,6 +45,8 @@ int run_with_clean_stop(const std::string& command, const std::function<int()>& 
   }
   return 0;
 }
+
+StopRequest stop_request() { return {.descriptor = stop_pipe[0], .stop = stop_if_asked}; }
 
 void stop_if_asked() {
   if (stop_signal != 0) throw Stopped{};

@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <fcntl.h>
 #include <filesystem>
 #include <new>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 #include "apps/commands.hpp"
@@ -16,6 +18,7 @@
 #include "comm/mpi_session.hpp"
 #include "config/spelling.hpp"
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "kernels/cpu/isa.hpp"
 
 namespace {
@@ -77,6 +80,15 @@ void limit_instruction_set() {
   rondo::cpu::limit_isa(*isa);
 }
 
+// A program started with one of these closed would open its files in their place, and print into them or read from them. What
+// takes their place here fails when it is used, as if it were closed.
+void hold_standard_descriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(descriptor, F_GETFD) != -1) continue;
+    ::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);  // the lowest that is free
+  }
+}
+
 int run_program(int argc, char** argv) {
   limit_instruction_set();
   rondo::Program program;
@@ -102,6 +114,7 @@ int run_program(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  hold_standard_descriptors();
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes shows as a write that fails
   try {
     return run_program(argc, argv);
@@ -116,7 +129,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "rondo: out of memory on this host\n  use more ranks, or smaller memory.*_chunk_tokens\n");
     return kOutOfMemory;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "rondo: internal error: %s\n", error.what());
+    std::fprintf(stderr, "rondo: internal error: %s\n", rondo::shown_as_utf8(error.what()).c_str());
     return rondo::exit_code(rondo::ErrorKind::Internal);
   }
 }

@@ -10,6 +10,7 @@
 #include "apps/commands.hpp"
 #include "apps/figures.hpp"
 #include "apps/live_progress.hpp"
+#include "apps/prepare_inputs.hpp"
 #include "apps/prepare_task.hpp"
 #include "apps/task_options.hpp"
 #include "core/error.hpp"
@@ -27,7 +28,7 @@ struct PrepareCommand {
   std::string tokenizer;
   std::int64_t vocabulary = 0;
   std::string format = "auto";
-  bool json = false;
+  bool json = false, dry_run = false;
   TaskArguments task;
   std::int64_t samples = 0, validation_samples = 0, shortest_tokens = 0;
 };
@@ -62,6 +63,7 @@ void print_result(const PrepareCommand& command, const Tokenizer& tokenizer, con
         {"train", {{"tokens", result.num_train_tokens}, {"documents", result.num_train_documents}}},
         {"validation", {{"tokens", result.num_validation_tokens}, {"documents", result.num_validation_documents}}},
         {"files", result.num_files},
+        {"left_out", result.num_left_out},
         {"input_bytes", result.num_input_bytes},
         {"empty_documents", result.num_empty_documents},
         {"replaced_symbols", result.num_replaced},
@@ -80,6 +82,7 @@ void print_result(const PrepareCommand& command, const Tokenizer& tokenizer, con
 }
 
 void warn(const PrepareCommand& command, const PrepareResult& result) {
+  for (const std::string& warning : result.warnings) log::warning("{}", warning);
   if (result.num_empty_documents > 0)
     log::warning("left out: {}", counted(result.num_empty_documents, "empty document"));
   if (result.num_replaced > 0) log::warning("{} ambiguous codes were taken as N", result.num_replaced);
@@ -98,6 +101,7 @@ int prepare_text(PrepareCommand& command) {
   const auto tokenizer = make_tokenizer(command.tokenizer, command.vocabulary);
   return run_with_clean_stop("prepare", [&] {
     LiveProgress progress;
+    command.prepare.stop = stop_request();
     const PrepareResult result = prepare_corpus(command.prepare, *tokenizer, [&](const PrepareProgress& now) {
       stop_if_asked();
       show(progress, now);
@@ -109,6 +113,13 @@ int prepare_text(PrepareCommand& command) {
 }
 
 int prepare(const CLI::App& app, PrepareCommand& command) {
+  if (command.dry_run) {
+    command.prepare.format = input_format_from(command.format);
+    return show_inputs(command.prepare, command.json);
+  }
+  if (app.count("--output") == 0) {
+    throw ConfigError("--output is required", "rondo prepare", "`rondo prepare --help` explains it");
+  }
   if (command.task.task.empty()) return prepare_text(command);
   command.task.options.seed = command.prepare.seed;
   return prepare_task({.task = task_options_of(app, command.task),
@@ -134,7 +145,6 @@ void add_prepare(Program& program) {
                    "files (plain or gzip), folders (every file in them, in path order), or - for standard input")
       ->type_name("INPUT");
   command->add_option("--output,-o", options->prepare.output, "the corpus to write, replaced only when all went well")
-      ->required()
       ->type_name("FILE");
   command
       ->add_option("--tokenizer,-t", options->tokenizer,
@@ -150,9 +160,12 @@ void add_prepare(Program& program) {
   add_seed_option(*command, options->prepare.seed, "draws the validation documents, or all samples; 0 if not given");
   command
       ->add_option("--format", options->format,
-                   "auto (by name and content), text (a file is a document), jsonl (member `text`), fasta")
+                   "auto (each by its content), text (a file is a document), jsonl (member `text`), fasta")
       ->type_name("FORMAT");
+  CLI::Option* dry_run =
+      command->add_flag("--dry-run", options->dry_run, "say what each input would be read as, and write nothing");
   CLI::Option* task = add_task_options(*command, options->task);
+  task->excludes(dry_run);
   for (const char* of_text : {"input", "--tokenizer", "--vocabulary", "--validation", "--format"}) {
     task->excludes(command->get_option(of_text));
   }

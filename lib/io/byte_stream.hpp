@@ -5,12 +5,20 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace rondo {
+
+/// Ends the wait for a pipe that says nothing. When `descriptor` becomes readable while an input is waited for, `stop` is
+/// called and throws. Without a descriptor a wait ends only with the input.
+struct StopRequest {
+  int descriptor = -1;
+  std::function<void()> stop = {};
+};
 
 /// Where raw bytes come from. Errors are DataErrors that name the input.
 class ByteSource {
@@ -20,27 +28,29 @@ class ByteSource {
   virtual std::size_t read(char* to, std::size_t capacity) = 0;
   /// Bytes taken from the file or pipe so far: what progress counts.
   virtual std::int64_t num_raw_bytes() const = 0;
+  /// What was wrong and could be passed over; empty for nothing. Complete at the end.
+  virtual std::string warning() const { return {}; }
 };
 
-/// A file, or standard input for "-".
-std::unique_ptr<ByteSource> open_file_source(const std::string& path);
-/// Inflates all members of `compressed`. Truncation, wrong checksums and bytes behind the last member are
-/// errors that name the byte offset in the compressed input.
+/// A file, a named pipe, or standard input for "-".
+std::unique_ptr<ByteSource> open_file_source(const std::string& path, StopRequest stop = {});
+/// Inflates all members of `compressed`. Truncation and wrong checksums are errors that name the byte offset in the
+/// compressed input. Zero bytes between and after members are padding; other bytes after the last one give a warning.
 std::unique_ptr<ByteSource> open_gzip_source(std::unique_ptr<ByteSource> compressed, std::string path);
 
-/// A block of the input at a time, with a look ahead.
+/// A block of the input at a time, with a look ahead of any length.
 class ByteStream {
  public:
   static constexpr std::size_t kBlockBytes = std::size_t{1} << 18;
 
-  /// Gzip is recognised by its first two bytes, not by the name.
-  static ByteStream open(const std::string& path);
-  ByteStream(std::unique_ptr<ByteSource> source, const std::string& path);
+  /// Gzip is recognised by its first two bytes, not by the name. @param block_bytes what is read at a time
+  static ByteStream open(const std::string& path, const StopRequest& stop = {}, std::size_t block_bytes = kBlockBytes);
+  ByteStream(std::unique_ptr<ByteSource> source, const std::string& path, std::size_t block_bytes = kBlockBytes);
 
   /// What has been read and not yet consumed; reads a block when there is nothing. Empty only at the end.
   std::string_view block();
   void consume(std::size_t num_bytes);
-  /// At least `num_bytes` unless the input is shorter. @pre num_bytes <= kBlockBytes
+  /// At least `num_bytes` unless the input is shorter; held in memory until they are consumed.
   std::string_view look_ahead(std::size_t num_bytes);
 
   /// Offset of the next unconsumed byte in the uncompressed input.
@@ -48,12 +58,17 @@ class ByteStream {
   std::int64_t num_raw_bytes() const { return source_->num_raw_bytes(); }
   /// "standard input" for "-".
   const std::string& name() const { return name_; }
+  bool is_gzip() const { return is_gzip_; }
+  /// See ByteSource::warning().
+  std::string warning() const { return source_->warning(); }
 
  private:
   bool fill();
 
   std::unique_ptr<ByteSource> source_;
   std::string name_;
+  std::size_t block_bytes_;
+  bool is_gzip_ = false;
   std::vector<char> memory_;
   std::size_t begin_ = 0, end_ = 0;
   std::int64_t position_ = 0;

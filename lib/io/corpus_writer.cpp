@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/utf8.hpp"
 #include "io/digest.hpp"
 #include "io/hdf5_file.hpp"
 #include "io/target_ranges.hpp"
@@ -110,7 +111,7 @@ class CorpusWriter::SplitWriter {
     last_end_ = num_tokens_;
     ++num_documents_;
     documents_.append(num_tokens_);
-    std::string line(name);
+    std::string line = shown_as_utf8(name);
     std::replace(line.begin(), line.end(), '\n', ' ');
     line += '\n';
     names_.append(std::as_bytes(std::span(line)));

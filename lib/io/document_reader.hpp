@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts an input into documents: a text is one, a line of JSON lines is one, a record of FASTA is one.
+// Cuts an input into documents: a text is one, a line of JSON lines is one, a record of FASTA is one. Which of them an
+// input is, io/input_kind.hpp decides.
 // Streams: only a JSON line is ever held whole.
 #pragma once
 
@@ -7,7 +8,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "io/byte_stream.hpp"
 
@@ -31,20 +31,12 @@ class DocumentSink {
   virtual bool takes_ids() const { return true; }
 };
 
-/// By extension (.gz is looked through), else by the first bytes; text when neither says more.
-InputFormat detect_format(const std::string& path, ByteStream& stream);
-
-/// Reads the whole stream into the sink. Throws DataError with file and line, or file and byte offset for
-/// text.
+/// Reads the whole stream into the sink; a UTF-8 byte order mark at its beginning is dropped. Throws DataError with file and
+/// line, or file and byte offset for text.
 void read_documents(ByteStream& stream, InputFormat format, DocumentSink& sink);
 
 void read_text(ByteStream& stream, DocumentSink& sink);
 void read_json_lines(ByteStream& stream, DocumentSink& sink);
 void read_fasta(ByteStream& stream, DocumentSink& sink);
-
-/// The files that the command line names: folders are searched through, in bytewise path order; "-" stays
-/// itself. Unfinished corpora (*.partial) and `output` are left out. Throws DataError for what is missing or
-/// not readable as a file or folder.
-std::vector<std::string> list_input_files(const std::vector<std::string>& inputs, const std::string& output);
 
 }  // namespace rondo

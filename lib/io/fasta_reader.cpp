@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // FASTA: a header line `>name description`, then lines of sequence letters. Lines of any length are taken in
-// pieces.
+// pieces. Blanks in sequences mean nothing, lines that begin with ';' are comments, and a line ends with \n, \r\n or \r.
+#include <algorithm>
 #include <array>
-#include <cstring>
+#include <optional>
 
 #include "core/error.hpp"
 #include "io/document_reader.hpp"
@@ -12,15 +13,23 @@ namespace rondo {
 
 namespace {
 
-constexpr std::size_t kMaxHeaderBytes = std::size_t{1} << 16;
+constexpr std::size_t kMaxNameBytes = std::size_t{1} << 16;
 
-constexpr std::array<bool, 256> make_sequence_table() {
-  std::array<bool, 256> table{};
-  for (unsigned char c = 'A'; c <= 'Z'; ++c) table[c] = table[static_cast<unsigned char>(c - 'A' + 'a')] = true;
-  table['*'] = table['-'] = true;  // a stop codon, a gap
+enum class Byte : std::uint8_t { Other, Letter, Blank, Newline, Return, CtrlZ };
+
+constexpr std::array<Byte, 256> make_byte_table() {
+  std::array<Byte, 256> table{};
+  for (unsigned char c = 'A'; c <= 'Z'; ++c) table[c] = table[static_cast<unsigned char>(c - 'A' + 'a')] = Byte::Letter;
+  table['*'] = table['-'] = Byte::Letter;  // a stop codon, a gap
+  table[' '] = table['\t'] = Byte::Blank;
+  table['\n'] = Byte::Newline;
+  table['\r'] = Byte::Return;
+  table[0x1a] = Byte::CtrlZ;
   return table;
 }
-constexpr auto kIsSequence = make_sequence_table();
+constexpr auto kByteTable = make_byte_table();
+
+Byte kind_of(char c) { return kByteTable[static_cast<unsigned char>(c)]; }
 
 class FastaReader {
  public:
@@ -28,60 +37,85 @@ class FastaReader {
 
   void read() {
     for (std::string_view block = stream_.block(); !block.empty(); block = stream_.block()) {
-      const auto* newline = static_cast<const char*>(std::memchr(block.data(), '\n', block.size()));
-      const std::size_t length = newline == nullptr ? block.size() : static_cast<std::size_t>(newline - block.data());
-      take(block.substr(0, length));
-      column_ += length;
-      if (newline != nullptr) end_line();
-      stream_.consume(length + (newline != nullptr ? 1 : 0));
+      for (std::string_view rest = block; !rest.empty();) {
+        const std::size_t count = take(rest);
+        column_ = line_kind_ == Line::Empty ? 0 : column_ + count;
+        rest.remove_prefix(count);
+      }
+      stream_.consume(block.size());
     }
-    end_line();
+    if (line_kind_ == Line::Header) begin_record();
     if (!in_record_) throw DataError("there is no FASTA record, which would begin with '>'", stream_.name());
     end_record();
   }
 
  private:
-  /// A line, or a part of it when it does not fit in a block.
-  void take(std::string_view piece) {
-    if (piece.empty()) return;
-    if (column_ == 0 && piece.front() == '>') {
-      in_header_ = true;
-      header_.clear();
-    }
-    if (in_header_) {
-      if (header_.size() + piece.size() > kMaxHeaderBytes) {
-        column_ = 0;
-        fail(0, "a header line of more than 64 KiB");
-      }
-      header_ += piece;
-      return;
-    }
-    if (ended_by_return_) fail(0, "a carriage return inside a line");
-    if (piece.back() == '\r') {  // of a line end \r\n; anywhere else the next byte tells
-      ended_by_return_ = true;
-      piece.remove_suffix(1);
-    }
-    if (piece.empty()) return;
-    if (!in_record_) fail(0, "sequence before the first header line, which begins with '>'");
-    check(piece);
-    try {
-      sink_.text(piece);
-    } catch (const InvalidInput& invalid) {
-      fail(invalid.byte_in_piece, invalid.message);
-    }
+  enum class Line { Empty, Header, Comment, Sequence };  // Empty: nothing of it was met
+
+  /// Takes some bytes of one line, or what ends it. @returns how many
+  std::size_t take(std::string_view rest) {
+    const Byte kind = kind_of(rest.front());
+    if (kind == Byte::Newline || kind == Byte::Return) return end_line(kind);
+    after_return_ = false;
+    if (line_kind_ == Line::Empty) begin_line(rest.front());
+    if (line_kind_ != Line::Sequence) return take_words(rest);
+    if (kind == Byte::Letter) return take_letters(rest);
+    if (kind == Byte::Other) fail("a byte that is not a sequence letter");
+    if (kind == Byte::CtrlZ && !ctrl_z_) ctrl_z_ = place(0);
+    return 1;
   }
 
-  void end_line() {
-    if (in_header_) begin_record();
-    in_header_ = ended_by_return_ = false;
-    column_ = 0;
+  void begin_line(char first) {
+    line_kind_ = first == '>' ? Line::Header : first == ';' ? Line::Comment : Line::Sequence;
+    if (line_kind_ == Line::Sequence) return;
+    expect_no_ctrl_z();
+    name_.clear();
+    name_ends_ = line_kind_ == Line::Comment;
+  }
+
+  /// Of a header or comment. The name ends at the first blank or control character; databases join headers by Ctrl-A.
+  std::size_t take_words(std::string_view rest) {
+    const std::size_t end = std::min(rest.find_first_of("\r\n"), rest.size());
+    for (std::size_t i = 0; i < end && !name_ends_; ++i) {
+      const auto byte = static_cast<unsigned char>(rest[i]);
+      name_ends_ = byte <= ' ' || byte == 0x7f;
+      if (!name_ends_) name_ += rest[i];
+      if (name_.size() > kMaxNameBytes) fail("a name of more than 64 KiB in a header line");
+    }
+    return end;
+  }
+
+  std::size_t take_letters(std::string_view rest) {
+    expect_no_ctrl_z();
+    if (!in_record_) fail("sequence before the first header line, which begins with '>'");
+    std::size_t count = 1;
+    while (count < rest.size() && kind_of(rest[count]) == Byte::Letter) ++count;
+    try {
+      sink_.text(rest.substr(0, count));
+    } catch (const InvalidInput& invalid) {
+      fail(invalid.message, invalid.byte_in_piece);
+    }
+    return count;
+  }
+
+  std::size_t end_line(Byte kind) {
+    const bool is_rest_of_line_end = kind == Byte::Newline && after_return_;  // \r\n is one
+    after_return_ = kind == Byte::Return;
+    if (is_rest_of_line_end) return 1;
+    if (line_kind_ == Line::Header) begin_record();
+    line_kind_ = Line::Empty;
     ++line_;
+    return 1;
+  }
+
+  /// Ctrl-Z ended files of CP/M and DOS: blanks may follow it, nothing else.
+  void expect_no_ctrl_z() const {
+    if (ctrl_z_) throw DataError("a byte that is not a sequence letter: a Ctrl-Z, and more after it", *ctrl_z_);
   }
 
   void begin_record() {
     if (in_record_) end_record();
-    const std::size_t end = header_.find_first_of(" \t\r");
-    std::string name = header_.substr(1, end == std::string::npos ? end : end - 1);
+    std::string name = name_.substr(1);
     ++num_records_;
     if (name.empty()) name = "record " + std::to_string(num_records_);
     sink_.begin(name);
@@ -92,31 +126,26 @@ class FastaReader {
     try {
       sink_.end();
     } catch (const InvalidInput& invalid) {
-      fail(0, invalid.message);
+      fail(invalid.message);
     }
   }
 
-  void check(std::string_view piece) const {
-    bool is_sequence = true;
-    for (char c : piece) is_sequence &= kIsSequence[static_cast<unsigned char>(c)];
-    if (is_sequence) return;
-    std::size_t wrong = 0;
-    while (kIsSequence[static_cast<unsigned char>(piece[wrong])]) ++wrong;
-    const bool is_space = piece[wrong] == ' ' || piece[wrong] == '\t';
-    fail(wrong, is_space ? "white space inside a line of sequence" : "a byte that is not a sequence letter");
+  std::string place(std::size_t byte_in_piece) const {
+    return stream_.name() + ":" + std::to_string(line_) + ":" + std::to_string(column_ + byte_in_piece + 1);
   }
-
-  [[noreturn]] void fail(std::size_t byte_in_piece, const std::string& message) const {
-    throw DataError(message,
-                    stream_.name() + ":" + std::to_string(line_) + ":" + std::to_string(column_ + byte_in_piece + 1));
+  [[noreturn]] void fail(const std::string& message, std::size_t byte_in_piece = 0) const {
+    throw DataError(message, place(byte_in_piece));
   }
 
   ByteStream& stream_;
   DocumentSink& sink_;
-  std::string header_;
+  Line line_kind_ = Line::Empty;
+  std::string name_;        // of the header, with its '>'
+  bool name_ends_ = false;  // the rest of the header is its description
   std::int64_t line_ = 1, num_records_ = 0;
   std::size_t column_ = 0;  // bytes of this line that are done
-  bool in_header_ = false, in_record_ = false, ended_by_return_ = false;
+  bool in_record_ = false, after_return_ = false;
+  std::optional<std::string> ctrl_z_;  // where it was
 };
 
 }  // namespace

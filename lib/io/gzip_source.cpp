@@ -30,6 +30,7 @@ class GzipSource final : public ByteSource {
     return offered - inflater_.avail_out;
   }
   std::int64_t num_raw_bytes() const override { return compressed_->num_raw_bytes(); }
+  std::string warning() const override { return warning_; }
 
  private:
   void step() {
@@ -45,40 +46,56 @@ class GzipSource final : public ByteSource {
     }
   }
 
-  /// Starts the next member; false at the end of the input. Zero bytes behind a member are padding, as gzip
-  /// itself has it.
+  /// Starts the next member; false at the end of the input.
   bool begin_member() {
-    while (refill()) {
-      if (num_members_ > 0 && *inflater_.next_in == 0) {
-        ++inflater_.next_in;
-        --inflater_.avail_in;
-        padded_ = true;
-        continue;
-      }
-      if (num_members_ > 0 && (padded_ || *inflater_.next_in != 0x1f)) {
-        fail("there are bytes behind the last gzip member", "");
-      }
-      inflateReset(&inflater_);
-      ++num_members_;
-      return in_member_ = true;
+    while (num_members_ > 0 && refill() && *inflater_.next_in == 0) drop(1);  // padding, as gzip itself has it
+    if (!refill()) {
+      ended_ = true;
+      return false;
     }
+    if (num_members_ > 0 && !next_is_member()) {
+      pass_over_trailing_bytes();
+      return false;
+    }
+    inflateReset(&inflater_);
+    ++num_members_;
+    return in_member_ = true;
+  }
+
+  bool next_is_member() { return refill(2) && inflater_.next_in[0] == 0x1f && inflater_.next_in[1] == 0x8b; }
+
+  /// To the end, so that a program which writes into a pipe is not ended by it.
+  void pass_over_trailing_bytes() {
+    const std::int64_t first = offset();
+    while (refill()) drop(inflater_.avail_in);
+    warning_ = name_ + ": byte " + std::to_string(first) + ": " + std::to_string(offset() - first) +
+               " bytes after the last gzip member are ignored, as gunzip does";
     ended_ = true;
-    return false;
   }
 
-  /// Makes sure that there is input for zlib; false at the end.
-  bool refill() {
-    if (inflater_.avail_in > 0) return true;
-    const std::size_t count = compressed_->read(input_.data(), input_.size());
-    num_read_ += static_cast<std::int64_t>(count);
-    inflater_.next_in = reinterpret_cast<Bytef*>(input_.data());
-    inflater_.avail_in = static_cast<uInt>(count);
-    return count > 0;
+  void drop(uInt count) {
+    inflater_.next_in += count;
+    inflater_.avail_in -= count;
   }
 
-  [[noreturn]] void fail(std::string what, std::string advice) const {
-    const std::int64_t offset = num_read_ - static_cast<std::int64_t>(inflater_.avail_in);
-    throw DataError(std::move(what), name_ + ": byte " + std::to_string(offset), std::move(advice));
+  /// Makes sure that there are `least` bytes of input for zlib; false when the input ends before.
+  bool refill(uInt least = 1) {
+    while (inflater_.avail_in < least) {
+      std::copy_n(inflater_.next_in, inflater_.avail_in, reinterpret_cast<Bytef*>(input_.data()));
+      const std::size_t count =
+          compressed_->read(input_.data() + inflater_.avail_in, input_.size() - inflater_.avail_in);
+      num_read_ += static_cast<std::int64_t>(count);
+      inflater_.next_in = reinterpret_cast<Bytef*>(input_.data());
+      inflater_.avail_in += static_cast<uInt>(count);
+      if (count == 0) return false;
+    }
+    return true;
+  }
+
+  std::int64_t offset() const { return num_read_ - static_cast<std::int64_t>(inflater_.avail_in); }
+
+  [[noreturn]] void fail(const std::string& what, const std::string& advice) const {
+    throw DataError(what, name_ + ": byte " + std::to_string(offset()), advice);
   }
 
   std::unique_ptr<ByteSource> compressed_;
@@ -87,7 +104,8 @@ class GzipSource final : public ByteSource {
   z_stream inflater_{};
   std::int64_t num_read_ = 0;
   std::int64_t num_members_ = 0;
-  bool in_member_ = false, padded_ = false, ended_ = false;
+  bool in_member_ = false, ended_ = false;
+  std::string warning_;
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // JSON lines: one object a line, whose member `text` is the document. One line is held in memory, nothing
 // else.
+#include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -14,6 +15,8 @@ namespace rondo {
 namespace {
 
 constexpr std::size_t kMaxLineBytes = std::size_t{1} << 30;
+constexpr std::size_t kMaxProblemBytes = 200;
+constexpr std::string_view kBlanks = " \t\r";
 
 /// Picks the member `text` of the outermost object out of the parser's events: a string, or an array of
 /// integers, which becomes the same integers with spaces between. Everything else is parsed and dropped.
@@ -26,6 +29,7 @@ class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
   void reset() {
     text.clear();
     problem.clear();
+    error_column = 0;
     depth_ = 0;
     found = is_list = in_text_ = in_list_ = false;
   }
@@ -82,6 +86,7 @@ class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
     if (const auto colon = problem.find(": ", problem.find("column")); colon != std::string::npos) {
       problem.erase(0, colon + 2);  // the parser's own line and column are of this line only
     }
+    if (problem.size() > kMaxProblemBytes) problem = problem.substr(0, kMaxProblemBytes) + "...";  // it quotes the text
     problem = "broken JSON: " + problem;
     return false;
   }
@@ -109,6 +114,23 @@ class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
   bool in_text_ = false, in_list_ = false;
 };
 
+/// Python and others write NaN, Infinity and -Infinity, which are no JSON. Replaces them, outside of strings, by fractions of the
+/// same length, which the member "text" cannot be.
+std::string without_non_finite(std::string line) {
+  constexpr std::array<std::string_view, 2> kWords{"NaN", "Infinity"};
+  bool in_string = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    if (line[i] == '"') in_string = !in_string;
+    if (in_string && line[i] == '\\') ++i;
+    if (in_string) continue;
+    for (const std::string_view word : kWords) {
+      if (line.compare(i, word.size(), word) == 0)
+        line.replace(i, word.size(), "0.5" + std::string(word.size() - 3, ' '));
+    }
+  }
+  return line;
+}
+
 class JsonLinesReader {
  public:
   JsonLinesReader(ByteStream& stream, DocumentSink& sink) : stream_(stream), sink_(sink) {}
@@ -122,15 +144,17 @@ class JsonLinesReader {
       stream_.consume(length + (newline != nullptr ? 1 : 0));
       if (newline != nullptr) end_line();
     }
-    end_line();
+    end_line(/*is_last=*/true);
   }
 
  private:
-  void end_line() {
-    if (line_.find_first_not_of(" \t\r") != std::string::npos) {
-      picker_.reset();
-      if (!nlohmann::json::sax_parse(line_, &picker_)) fail(picker_.problem, picker_.error_column);
-      if (!picker_.found) fail("the member \"text\" is missing");
+  void end_line(bool is_last = false) {
+    constexpr std::string_view kPadding =
+        " \t\r\x1a";  // Ctrl-Z ended files of CP/M and DOS, and filled their last block
+    if (is_last && line_.find_first_not_of(kPadding) == std::string::npos) line_.clear();
+    if (line_.find_first_not_of(kBlanks) != std::string::npos) {
+      parse();
+      if (!picker_.found) fail("the member \"text\" is missing", 0, "--format text takes each input as one text");
       if (picker_.is_list && !sink_.takes_ids()) {
         fail("the member \"text\" is a list of integers, which only the tokenizer ids takes");
       }
@@ -138,6 +162,16 @@ class JsonLinesReader {
     }
     line_.clear();
     ++line_number_;
+  }
+
+  void parse() {
+    picker_.reset();
+    if (nlohmann::json::sax_parse(line_, &picker_)) return;
+    if (const std::string finite = without_non_finite(line_); finite != line_) {
+      picker_.reset();
+      if (nlohmann::json::sax_parse(finite, &picker_)) return;
+    }
+    fail(picker_.problem, picker_.error_column);
   }
 
   void send() {
@@ -150,9 +184,9 @@ class JsonLinesReader {
     }
   }
 
-  [[noreturn]] void fail(const std::string& message, std::size_t column = 0) const {
-    throw DataError(message, stream_.name() + ":" + std::to_string(line_number_) +
-                                 (column > 0 ? ":" + std::to_string(column) : ""));
+  [[noreturn]] void fail(const std::string& message, std::size_t column = 0, const std::string& advice = {}) const {
+    const std::string place = std::to_string(line_number_) + (column > 0 ? ":" + std::to_string(column) : "");
+    throw DataError(message, stream_.name() + ":" + place, advice);
   }
 
   ByteStream& stream_;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/prepare_corpus.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -189,13 +191,13 @@ class CorpusBuilder final : public DocumentSink {
   PrepareResult result_;
 };
 
-/// 0 when one of them is not a regular file.
-std::int64_t total_bytes(const std::vector<std::string>& files) {
+/// 0 when one of them is a pipe.
+std::int64_t total_bytes(const std::vector<PlannedInput>& plan) {
   std::int64_t total = 0;
-  for (const std::string& file : files) {
-    std::error_code failure;
-    if (!fs::is_regular_file(file, failure)) return 0;
-    total += static_cast<std::int64_t>(fs::file_size(file, failure));
+  for (const PlannedInput& input : plan) {
+    if (input.use != InputUse::Read) continue;
+    if (input.is_pipe) return 0;
+    total += input.num_bytes;
   }
   return total;
 }
@@ -217,10 +219,14 @@ PrepareResult prepare_corpus(const PrepareOptions& options, const Tokenizer& tok
   if (!is_share) {
     throw ConfigError("must be from 0 to 0.5, not " + std::to_string(options.validation), "--validation");
   }
-  if (options.inputs.empty())
-    throw ConfigError("no input is given", "INPUT", "name files, folders, or - for standard input");
-  const std::vector<std::string> files = list_input_files(options.inputs, options.output);
-  PrepareProgress state{.total_input_bytes = total_bytes(files)};
+  std::vector<PlannedInput> plan =
+      plan_inputs({.inputs = options.inputs, .output = options.output, .format = options.format, .stop = options.stop});
+  expect_none_refused(plan);
+  std::vector<std::string> files;
+  for (const PlannedInput& input : plan) {
+    if (input.use == InputUse::Read) files.push_back(input.path);
+  }
+  PrepareProgress state{.total_input_bytes = total_bytes(plan)};
   const ByteStream* open_stream = nullptr;
   std::int64_t done_bytes = 0;
   const CorpusBuilder* open_builder = nullptr;
@@ -231,15 +237,23 @@ PrepareResult prepare_corpus(const PrepareOptions& options, const Tokenizer& tok
     if (progress) progress(state);
   });
   open_builder = &builder;
-  for (const std::string& file : files) {
-    ByteStream stream = ByteStream::open(file);
+  std::vector<std::string> warnings;
+  for (PlannedInput& input : plan) {
+    if (input.use != InputUse::Read) continue;
+    ByteStream stream = ByteStream::open(input.path, options.stop);
     open_stream = &stream;
-    read_documents(stream, options.format ? *options.format : detect_format(file, stream), builder);
+    if (!input.format) recognise_into(input, stream);
+    expect_none_refused(std::span(&input, 1));
+    read_documents(stream, *input.format, builder);
+    if (std::string warning = stream.warning(); !warning.empty()) warnings.push_back(std::move(warning));
     done_bytes += stream.num_raw_bytes();
     open_stream = nullptr;
   }
   PrepareResult result = builder.finish();
-  result.num_files = static_cast<std::int64_t>(files.size());
+  std::ranges::move(warnings_of(plan), std::back_inserter(warnings));
+  result.warnings = std::move(warnings);
+  result.num_files = std::ssize(files);
+  result.num_left_out = std::ssize(plan) - result.num_files;
   result.num_input_bytes = done_bytes;
   return result;
 }

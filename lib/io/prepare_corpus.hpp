@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "io/document_reader.hpp"
+#include "io/input_plan.hpp"
 #include "io/tokenizer.hpp"
 
 namespace rondo {
@@ -19,6 +19,7 @@ struct PrepareOptions {
   std::optional<InputFormat> format = std::nullopt;  ///< nothing: each input by its name and content
   double validation = 0.02;                          ///< 0 <= validation <= 0.5
   std::uint64_t seed = 0;                            ///< draws the validation documents
+  StopRequest stop = {};                             ///< ends the wait for a pipe
 };
 
 /// How the validation part was chosen.
@@ -41,6 +42,8 @@ struct PrepareResult {
   std::int64_t num_train_documents = 0, num_validation_documents = 0;
   std::int64_t num_empty_documents = 0;  ///< left out
   std::int64_t num_replaced = 0;         ///< symbols that became a less exact token
+  std::int64_t num_left_out = 0;         ///< entries of folders that are no input
+  std::vector<std::string> warnings;     ///< about inputs
 };
 
 /// @param progress called after every MiB of text; what it throws ends the preparation cleanly. May be empty.

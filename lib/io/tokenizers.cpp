@@ -40,13 +40,14 @@ constexpr std::uint8_t kAmbiguous = 5, kSkip = 6, kInvalid = 7;
 constexpr std::array<std::uint8_t, 256> make_dna_table() {
   std::array<std::uint8_t, 256> table{};
   table.fill(kInvalid);
-  constexpr std::string_view kLetters = "ACGTN", kOtherCodes = "RYSWKMBDHVU";
+  constexpr std::string_view kLetters = "ACGTN", kOtherCodes = "RYSWKMBDHV";
   const auto put = [&table](char upper, std::uint8_t what) {
     table[static_cast<unsigned char>(upper)] = what;
     table[static_cast<unsigned char>(upper - 'A' + 'a')] = what;
   };
   for (std::size_t id = 0; id < kLetters.size(); ++id) put(kLetters[id], static_cast<std::uint8_t>(id));
   for (char code : kOtherCodes) put(code, kAmbiguous);
+  put('U', static_cast<std::uint8_t>(kLetters.find('T')));  // of RNA
   for (char space : std::string_view(" \t\n\v\f\r")) table[static_cast<unsigned char>(space)] = kSkip;
   return table;
 }

@@ -20,7 +20,7 @@ class ByteTokenizer final : public Tokenizer {
   std::string to_json() const override;
 };
 
-/// A C G T N are 0 to 4, lower case folded, white space skipped. The other IUPAC codes become N and are
+/// A C G T N are 0 to 4, U of RNA is T, lower case folded, white space skipped. The other IUPAC codes become N and are
 /// counted. N marks what the sequencer could not read: the model sees it and is never asked to predict it.
 class DnaTokenizer final : public Tokenizer {
  public:

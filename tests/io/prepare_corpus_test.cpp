@@ -112,6 +112,25 @@ TEST_F(PrepareCorpus, KeepsLongDocumentsWholeAcrossBuffers) {
   EXPECT_EQ(verify_corpus(path("corpus.h5")) > 3'500'000, true);
 }
 
+TEST_F(PrepareCorpus, LeavesOldCorporaInAFolderOutAndSaysSo) {
+  prepare({write("in/a.txt", "some text")}, "bytes", 0);
+  std::filesystem::rename(path("corpus.h5"), path("in/old.h5"));
+  const PrepareResult result = prepare({path("in")}, "bytes", 0);
+  EXPECT_EQ(result.num_files, 1);
+  EXPECT_EQ(result.num_left_out, 1);
+  EXPECT_EQ(result.warnings, std::vector<std::string>{"left out: " + path("in/old.h5") +
+                                                      " (it is an HDF5 file, as corpora of Rondo are)"});
+  EXPECT_EQ(all_text(TokenCorpus(path("corpus.h5")), Split::Train), "some text");
+  EXPECT_EQ(complaint([&] { prepare({path("in/a.txt"), path("in/old.h5")}, "bytes", 0); }).find(path("in/old.h5")), 0u);
+}
+
+TEST_F(PrepareCorpus, NamesDocumentsInUtf8) {
+  prepare({write("in/caf\xe9.txt", "x"), write("in/b.fa", ">h\xf6lle\nACGT\n")}, "bytes", 0);
+  const TokenCorpus corpus(path("corpus.h5"));
+  EXPECT_EQ(corpus.document_name(Split::Train, 0), path("in/caf\\xe9.txt"));
+  EXPECT_EQ(corpus.document_name(Split::Train, 1), "h\\xf6lle");
+}
+
 TEST_F(PrepareCorpus, LeavesTheOldCorpusAndNothingElseAfterAnError) {
   prepare({write("good.txt", "the old corpus")}, "bytes", 0);
   write("bad.jsonl", "{\"text\": \"fine\"}\n{\"text\": oops}\n");

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "core/utf8.hpp"
 #include "tests/io/corpus_files.hpp"
 
 namespace rondo::test {
@@ -35,6 +36,93 @@ TEST_F(PrepareProgram, PreparesAPipe) {
   ASSERT_EQ(run("printf '>s\\nACGT' | gzip | $RONDO prepare - -o c.h5 --tokenizer dna --validation 0"), 0) << error();
   ASSERT_EQ(run("$RONDO corpus sample c.h5 --offset 1 --tokens 2"), 0);
   EXPECT_EQ(read("out"), "CG\n");
+}
+
+TEST_F(PrepareProgram, ReadsNamedPipesInTheirOrder) {
+  const std::string line =
+      "mkfifo a b; (printf one > a; printf two > b) & $RONDO prepare a b -o c.h5 -t bytes --validation 0; wait";
+  ASSERT_EQ(run(line), 0) << error();
+  ASSERT_EQ(run("$RONDO corpus sample c.h5 --document 1"), 0) << error();
+  EXPECT_EQ(read("out"), "two\n");
+  ASSERT_EQ(run("RONDO=$RONDO bash -c '$RONDO prepare <(printf three) -o c.h5 -t bytes --validation 0'"), 0) << error();
+  ASSERT_EQ(run("$RONDO corpus sample c.h5"), 0);
+  EXPECT_EQ(read("out"), "three\n");
+  EXPECT_EQ(run("$RONDO prepare - -o c.h5 -t bytes <&-"), 3) << "and does not read from its own files";
+  EXPECT_NE(error().find("standard input: reading failed at byte 0"), std::string::npos) << error();
+}
+
+// A pipe holds 64 KiB and a block has 256 KiB: the corpus does not depend on what fits into them.
+TEST_F(PrepareProgram, MakesTheSameCorpusFromAFileAPipeAndGzip) {
+  const auto corpus_of = [&](const std::string& line) {
+    EXPECT_EQ(run(line + " -o c.h5 -t bytes --validation 0"), 0) << line << ": " << error();
+    const TokenCorpus corpus(path("c.h5"));
+    return std::to_string(corpus.num_documents(Split::Train)) + " " + all_text(corpus, Split::Train);
+  };
+  for (const std::size_t length : {std::size_t{65535}, std::size_t{65537}, ByteStream::kBlockBytes + 1}) {
+    const std::string text(length, 'a'),
+        lines = "{\"id\": \"" + text + "\", \"text\": \"one\"}\n{\"text\": \"" + text + "\"}\n";
+    for (const std::string& content : {lines, ">" + text + " x\n" + text + "\n>b\nACGT\n"}) {
+      if (content.front() == '>' && length > 65536) continue;  // no name is so long
+      write("input", content);
+      const std::string whole = corpus_of("$RONDO prepare input");
+      EXPECT_EQ(whole.front(), '2');
+      EXPECT_TRUE(corpus_of("cat input | $RONDO prepare -") == whole) << length;
+      EXPECT_TRUE(corpus_of("gzip -kf input; $RONDO prepare input.gz") == whole) << length;
+      EXPECT_TRUE(corpus_of("gzip -c input | $RONDO prepare -") == whole) << length;
+      EXPECT_TRUE(corpus_of("$RONDO prepare - < input") == whole) << length;
+    }
+  }
+}
+
+TEST_F(PrepareProgram, SaysInADryRunWhatEachInputWouldBeReadAs) {
+  write("in/a.txt", "text");
+  write("in/b.txt", "{\"text\": \"a\"}\n");
+  write("in/c.h5", "\x89HDF\r\n\x1a\n");
+  write("c.zst", "\x28\xb5\x2f\xfd");
+  ASSERT_EQ(run("printf '>a\\nACGT\\n' | gzip | $RONDO prepare in - --dry-run"), 0) << error();
+  EXPECT_EQ(read("out"),
+            "in/a.txt: text (neither JSON lines nor FASTA)\n"
+            "in/b.txt: JSON lines (the first line is a JSON object with the member text)\n"
+            "in/c.h5: left out (it is an HDF5 file, as corpora of Rondo are)\n"
+            "standard input: FASTA (the first line begins with '>', and sequence letters follow), gzip\n"
+            "3 inputs to read, 0.0 MB: 1 text, 1 JSON lines, 1 FASTA; 1 left out, 0 refused\n");
+  EXPECT_EQ(error(), "");
+  EXPECT_EQ(run("$RONDO prepare in c.zst --dry-run --json -o x.h5 -t bytes"), 3);
+  const auto document = nlohmann::json::parse(read("out"));
+  EXPECT_EQ(document["inputs"].size(), 4u);
+  EXPECT_EQ(document["inputs"][1]["format"], "jsonl");
+  EXPECT_EQ(document["inputs"][2]["use"], "left out");
+  EXPECT_EQ(document["inputs"][3]["use"], "refused");
+  EXPECT_EQ(document["read"], 2);
+  EXPECT_EQ(document["refused"], 1);
+  EXPECT_NE(error().find("zstd -d c.zst"), std::string::npos) << error();
+  EXPECT_EQ(run("$RONDO prepare in --dry-run --format fasta"), 0) << error();
+  EXPECT_EQ(read("out").find("in/a.txt: FASTA (--format says so)\n"), 0u) << read("out");
+  EXPECT_EQ(run("$RONDO prepare in -t bytes"), 2) << "--output is required";
+  EXPECT_FALSE(std::filesystem::exists(path("x.h5")));
+}
+
+TEST_F(PrepareProgram, WarnsOfWhatItPassesOver) {
+  write("in/a.txt", "text");
+  write("in/b.h5", "\x89HDF\r\n\x1a\n");
+  ASSERT_EQ(run("(gzip -c in/a.txt; printf more) > a.gz; $RONDO prepare in a.gz -o c.h5 -t bytes --json"), 0)
+      << error();
+  EXPECT_EQ(nlohmann::json::parse(read("out"))["left_out"], 1);
+  EXPECT_NE(error().find("left out: in/b.h5 (it is an HDF5 file"), std::string::npos) << error();
+  EXPECT_NE(error().find("4 bytes after the last gzip member are ignored"), std::string::npos) << error();
+}
+
+TEST_F(PrepareProgram, SaysEverythingInUtf8) {
+  write("caf\xe9.jsonl", "{\"text\": \"caf\xe9 \x1b[31m\"}\n");
+  write("b.jsonl", std::string("{\"text\": \xff\xfe\x1b]0;title\x07}\n"));
+  write("c.fa", ">x\nACGT\xe9\n");
+  for (const char* line :
+       {"caf\xe9.jsonl", "b.jsonl", "c.fa", "no\xff", "b.jsonl --format caf\xe9", "caf\xe9.jsonl -t tok\xe9"}) {
+    EXPECT_GE(run(std::string("$RONDO prepare -o c.h5 -t bytes ") + line), 2);
+    EXPECT_TRUE(is_utf8(error())) << line << ": " << shown_as_utf8(error());
+    EXPECT_EQ(error().find('\x1b'), std::string::npos) << line << ": " << shown_as_utf8(error());
+    EXPECT_EQ(error().find("rondo: "), 0u) << line << ": " << shown_as_utf8(error());
+  }
 }
 
 TEST_F(PrepareProgram, SaysTheSameInJson) {
@@ -144,6 +232,25 @@ TEST_F(PrepareProgram, RemovesItsFileWhenItIsTerminated) {
   EXPECT_NE(error().find("stopped by a signal, nothing was written"), std::string::npos) << error();
   EXPECT_FALSE(std::filesystem::exists(path("c.h5")));
   EXPECT_FALSE(std::filesystem::exists(path("c.h5.partial")));
+}
+
+// What is written into the first pipe is taken before the signal is sent. Then the program waits for more, or for a pipe that
+// nobody ever opens, and only the signal can end that.
+TEST_F(PrepareProgram, StopsWhileAPipeSaysNothing) {
+  const std::string fill = "exec 3>a; head -c 3000000 /dev/zero >&3; ";
+  for (const auto& [name, number] :
+       std::vector<std::pair<std::string, int>>{{"INT", SIGINT}, {"TERM", SIGTERM}, {"HUP", SIGHUP}}) {
+    for (const std::string& program : {"$RONDO prepare - -o c.h5 -t bytes < a & pid=$!; " + fill,
+                                       "$RONDO prepare a silent -o c.h5 -t bytes & pid=$!; " + fill + "exec 3>&-; ",
+                                       "$RONDO prepare a silent --dry-run & pid=$!; " + fill + "exec 3>&-; "}) {
+      EXPECT_EQ(run("rm -f a silent; mkfifo a silent; trap '' PIPE; " + program + "kill -" + name + " $pid; wait $pid"),
+                128 + number)
+          << program << error();
+      EXPECT_NE(error().find("stopped by a signal, nothing was written"), std::string::npos) << error();
+      EXPECT_FALSE(std::filesystem::exists(path("c.h5")));
+      EXPECT_FALSE(std::filesystem::exists(path("c.h5.partial")));
+    }
+  }
 }
 
 TEST_F(PrepareProgram, EndsWithThreeOnAFullDiskWhereverItFills) {

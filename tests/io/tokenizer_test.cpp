@@ -45,11 +45,16 @@ TEST(DnaTokenizer, FoldsCaseAndSkipsWhiteSpace) {
   EXPECT_EQ(tokenizer.decode(std::vector<std::int32_t>{3, 2, 1, 0, 4}), "TGCAN");
 }
 
+TEST(DnaTokenizer, TakesUracilOfRnaAsThymine) {
+  const DnaTokenizer tokenizer;
+  EXPECT_EQ(tokenizer.encode("ACGU acgu"), tokenizer.encode("ACGTACGT"));
+}
+
 TEST(DnaTokenizer, CountsTheCodesThatBecomeN) {
   const DnaTokenizer tokenizer;
   const auto encoder = tokenizer.make_encoder();
   std::vector<std::uint32_t> tokens;
-  encoder->encode("RYSWKMBDHVUrysN", tokens);
+  encoder->encode("RYSWKMBDHVkrysN", tokens);
   EXPECT_EQ(tokens, std::vector<std::uint32_t>(15, 4));
   EXPECT_EQ(encoder->num_replaced(), 14) << "N itself is not replaced";
 }
