@@ -389,7 +389,7 @@ TEST(LongRangeTask, RefusalsNameTheOptionTheRuleAndTheFix) {
       recall([](Options& o) { o.queries = 9; }),
       "--queries: a key is asked for at most once: there are --pairs = 8, so not 9 questions; set it to at most 8");
   EXPECT_EQ(recall([](Options& o) { o.question_tokens = std::numeric_limits<std::int64_t>::max(); }),
-            "--question-tokens: must be from 0 to 1099511627776, not 9223372036854775807");
+            "--question-tokens: must be from 0 to 1099511627776, not 9223372036854775807; ");
   EXPECT_EQ(recall([](Options& o) { o.question_tokens = 15; }),
             "--question-tokens: 8 questions take 2 tokens each, more than 15; set it to 16 or more");
   EXPECT_EQ(recall([](Options& o) { o.values = 1; }), "--values: must be from 2 to 1048576, not 1; ");
