@@ -19,11 +19,14 @@ PROGRAM, IDLE, MPIEXEC = sys.argv[1:4]
 RANKS = (1, 2, 4, 8, 16)
 TOKENS_PER_RANK = 1024
 
+D_MODEL = 1024
+ACTIVATION_BYTES = TOKENS_PER_RANK * D_MODEL * 4  # one activation of a shard in fp32
+
 # Wide, so that a token takes many bytes; small heads and few weights, so that sixteen ranks take seconds on two cores.
 CONFIG = f"""
 [model]
 layers = 4
-d_model = 1024
+d_model = {D_MODEL}
 heads = 1
 head_dim = 16
 d_ff = 16
@@ -66,7 +69,7 @@ class Flatness(unittest.TestCase):
 
     @classmethod
     def run_program(cls, command):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cls.folder)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cls.folder)  # ctest has a limit
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -131,8 +134,12 @@ class Flatness(unittest.TestCase):
         self.assertEqual(slots, [slots[0]] * len(slots))
         self.assertEqual(self.metrics[1]["peak_bytes"]["key_value_slots"], 0, "a rank alone holds no other's keys")
 
-    def test_resident_bytes_are_flat(self):
-        self.expect_flat({ranks: self.own_resident(ranks) for ranks in RANKS}, 0.03)
+    def test_a_rank_keeps_nothing_of_every_other_rank(self):
+        # Resident are also MPI's and HDF5's buffers and what malloc does not give back, which differ by some MiB from start to
+        # start, and more on a busy machine. One activation of the shard of every other rank would be 60 MiB on sixteen ranks.
+        own = {ranks: self.own_resident(ranks) for ranks in RANKS}
+        one_of_each_other_rank = (max(RANKS) - 1) * ACTIVATION_BYTES
+        self.assertLess(max(own.values()) - min(own.values()), one_of_each_other_rank / 4, own)
 
 
 if __name__ == "__main__":
