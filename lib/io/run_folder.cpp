@@ -182,15 +182,21 @@ std::optional<StartRecord> RunFolder::read_start() const {
   if (!std::filesystem::exists(file)) return std::nullopt;
   try {
     const auto json = nlohmann::json::parse(read_file(file, kMostConfigBytes));
-    return StartRecord{.machine = json.at("machine"), .gpus = json.at("gpus"), .attention = json.at("attention")};
+    return StartRecord{.machine = json.at("machine"),
+                       .deterministic = json.value("deterministic", true),
+                       .gpus = json.at("gpus"),
+                       .attention = json.at("attention")};
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;  // it is only compared with
   }
 }
 
 void RunFolder::write_start(const StartRecord& record) const {
-  const nlohmann::ordered_json json{
-      {"machine", record.machine}, {"gpus", record.gpus}, {"attention", record.attention}, {"time", unix_time_s()}};
+  const nlohmann::ordered_json json{{"machine", record.machine},
+                                    {"deterministic", record.deterministic},
+                                    {"gpus", record.gpus},
+                                    {"attention", record.attention},
+                                    {"time", unix_time_s()}};
   replace_file(path_ / "start.json", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
