@@ -110,8 +110,11 @@ void list_train(std::vector<Field>& fields) {
            "AdamW: not applied to norms, embeddings and gates.")
       .add("clip_norm", &T::clip_norm, Numbers{.least = 0.0},
            "Gradients are scaled down to this global norm. 0: no clipping.")
-      .add("deterministic", &T::deterministic, Flag{},
-           "The same program, ranks, threads and processor give the same bytes.")
+      .add("deterministic", &T::deterministic, AutoOrFlag{},
+           "The same program, ranks, threads and processor give the same bytes. Auto: true on CPUs, where it costs "
+           "nothing; false on GPUs, where true takes a slower kernel for attention's backward pass, by estimate half "
+           "the speed of a long step.")
+      .change(Change::Free)
       .add("initialise_from", &T::initialise_from, Path{},
            "Run folder, or one `step-N` of it, whose weights start a new run at step 0: the same model, but for "
            "`rope_*`, `attention` and what comes with it, and the same tokenizer. Empty: random weights.")

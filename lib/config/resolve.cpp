@@ -34,6 +34,7 @@ void resolve_device(RunConfig& config, const Surroundings& surroundings) {
   if (transport == TransportChoice::Auto) {
     transport = on_cuda && surroundings.has_nccl ? TransportChoice::Nccl : TransportChoice::Mpi;
   }
+  if (!config.train.deterministic) config.train.deterministic = !on_cuda;
   // Gradients of weights are read and written once a chunk: with fewer tokens a GPU does little else.
   const std::int64_t chunk = on_cuda ? 4096 : 1024;
   if (config.memory.ffn_chunk_tokens == 0) config.memory.ffn_chunk_tokens = chunk;

@@ -17,8 +17,8 @@ struct Surroundings {
 };
 
 /// Throws ConfigProblems when validate() does, or when the vocabulary does not hold the corpus's tokens.
-/// In the result no key of [model], [parallel], [memory] and [precision] is 0 or auto, save window, threads,
-/// attention_kernel and what is not known.
+/// In the result train.deterministic is decided, and no key of [model], [parallel], [memory] and [precision] is 0 or auto,
+/// save window, threads, attention_kernel and what is not known.
 RunConfig resolve(RunConfig config, const Surroundings& surroundings);
 
 /// The parts that need no surroundings: kv_heads, head_dim and d_ff.

@@ -68,6 +68,13 @@ std::optional<bool> Flag::read(const Value& value) const {
   return flag == nullptr ? std::nullopt : std::optional(*flag);
 }
 
+std::optional<std::optional<bool>> AutoOrFlag::read(const Value& value) const {
+  if (value == Value("auto")) return std::optional<bool>{};
+  const std::optional<bool> flag = Flag{}.read(value);
+  if (!flag) return std::nullopt;  // not `return flag`, which would say auto
+  return flag;
+}
+
 std::optional<std::string> Path::read(const Value& value) const {
   const auto* path = std::get_if<std::string>(&value);
   const bool is_clean = path != nullptr && path->find('\0') == std::string::npos && is_utf8(*path);

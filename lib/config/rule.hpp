@@ -60,6 +60,14 @@ struct Flag {
   std::optional<bool> read(const Value& value) const;
 };
 
+/// A flag, or "auto": an empty optional.
+struct AutoOrFlag {
+  static constexpr bool takes_text = true;
+  std::string text() const { return "\"auto\", true or false"; }
+  Value write(const std::optional<bool>& member) const { return member ? Value(*member) : Value("auto"); }
+  std::optional<std::optional<bool>> read(const Value& value) const;
+};
+
 struct Path {
   static constexpr bool takes_text = true;
   std::string text() const { return "the path of a file or folder, as text"; }

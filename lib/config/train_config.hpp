@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "config/words.hpp"
@@ -28,11 +29,11 @@ struct TrainConfig {
   double beta_2 = 0.95;
   double epsilon = 1e-8;
   double weight_decay = 0.1;
-  double clip_norm = 1.0;  // 0: no clipping
-  bool deterministic = true;
-  std::string initialise_from;  // a checkpoint whose weights start the run at step 0
-  double time_limit = 0.0;      // seconds, 0: none
-  double stall_timeout = 0.0;   // seconds, 0: 5 times the median step, at least 30 s
+  double clip_norm = 1.0;             // 0: no clipping
+  std::optional<bool> deterministic;  // empty: auto, on for CPUs and off for GPUs
+  std::string initialise_from;        // a checkpoint whose weights start the run at step 0
+  double time_limit = 0.0;            // seconds, 0: none
+  double stall_timeout = 0.0;         // seconds, 0: 5 times the median step, at least 30 s
 
   bool operator==(const TrainConfig&) const = default;
 };

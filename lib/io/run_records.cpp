@@ -43,13 +43,18 @@ ExitRecord ExitRecord::from_json(const std::string& text, const std::string& whe
 
 std::string StartRecord::to_json() const {
   nlohmann::ordered_json json = versioned(kStart);
-  json.update({{"machine", machine}, {"gpus", gpus}, {"attention", attention}, {"time", time_unix_s}});
+  json.update({{"machine", machine},
+               {"deterministic", deterministic},
+               {"gpus", gpus},
+               {"attention", attention},
+               {"time", time_unix_s}});
   return text_of_record(json, 2) + "\n";
 }
 
 StartRecord StartRecord::from_json(const std::string& text, const std::string& where) {
   return read_record<DataError>(text, kStart, where, [](const nlohmann::json& json) {
     return StartRecord{.machine = json.at("machine"),
+                       .deterministic = json.value("deterministic", true),
                        .gpus = json.at("gpus"),
                        .attention = json.at("attention"),
                        .time_unix_s = json.at("time")};

@@ -29,6 +29,7 @@ struct ExitRecord {
 /// What a start computes with, as written to start.json.
 struct StartRecord {
   std::string machine;                 ///< device, transport, ranks and threads, a line
+  bool deterministic = true;           ///< train.deterministic, as it was chosen
   std::vector<std::string> gpus;       ///< which rank computes on which, a line per host
   std::vector<std::string> attention;  ///< kernels with the reason of the choice, a line each
   std::int64_t time_unix_s = 0;

@@ -24,7 +24,7 @@ TEST(LoadConfig, ReadsKeysAndKeepsDefaults) {
   EXPECT_EQ(config.train.learning_rate, 0.001);
   EXPECT_EQ(config.train.beta_2, 0.95);
   EXPECT_EQ(config.checkpoint.every_minutes, 30.0);
-  EXPECT_TRUE(config.train.deterministic);
+  EXPECT_EQ(config.train.deterministic, std::nullopt);
   EXPECT_FALSE(config.parallel.layout.has_value());
 }
 
@@ -39,7 +39,8 @@ TEST(LoadConfig, LetsOverridesWinAndTakesTextWithoutQuotes) {
   EXPECT_EQ(config.train.time_limit, 5400.0);
   EXPECT_EQ(config.parallel.ring, 2);
   EXPECT_EQ(config.model.attention.size(), 2U);
-  EXPECT_FALSE(config.train.deterministic);
+  EXPECT_EQ(config.train.deterministic, false);
+  EXPECT_EQ(sample({"train.deterministic=auto"}).train.deterministic, std::nullopt);
   EXPECT_EQ(config.train.initialise_from, "quoted");
   EXPECT_EQ(config.checkpoint.every_minutes, 5.0);
 }
@@ -151,13 +152,13 @@ INSTANTIATE_TEST_SUITE_P(
                  "a.toml:12:12: train.schedule must be \"cosine\", \"linear\" or \"constant\", but is 3\n"
                  "    fix: the default is \"cosine\", which is taken when the line is removed"},
         WrongKey{"deterministic = 1",
-                 "a.toml:12:17: train.deterministic must be true or false, but is 1\n"
-                 "    fix: the default is true, which is taken when the line is removed"},
+                 "a.toml:12:17: train.deterministic must be \"auto\", true or false, but is 1\n"
+                 "    fix: the default is \"auto\", which is taken when the line is removed"},
         WrongKey{"deterministic = \"yes\"",
-                 "a.toml:12:17: train.deterministic must be true or false, but is the text \"yes\"\n"
-                 "    fix: the default is true, which is taken when the line is removed"},
+                 "a.toml:12:17: train.deterministic must be \"auto\", true or false, but is the text \"yes\"\n"
+                 "    fix: the default is \"auto\", which is taken when the line is removed"},
         WrongKey{"deterministic = \"false\"",
-                 "a.toml:12:17: train.deterministic must be true or false, but is the text \"false\"\n"
+                 "a.toml:12:17: train.deterministic must be \"auto\", true or false, but is the text \"false\"\n"
                  "    fix: write false without quotes"},
         WrongKey{"initialise_from = 1979-05-27",
                  "a.toml:12:19: train.initialise_from must be the path of a file or folder, as text, but is a date or "

@@ -123,7 +123,8 @@ TEST(Differences, SayWhatMayChangeWhenARunIsContinued) {
     return found.at(0).change;
   };
   for (const char* free : {"train.steps=20", "parallel.ring=2", "parallel.layout=striped", "memory.ffn_chunk_tokens=7",
-                           "checkpoint.keep=1", "log.every_steps=1", "evaluate.every_steps=1", "train.time_limit=1h"}) {
+                           "checkpoint.keep=1", "log.every_steps=1", "evaluate.every_steps=1", "train.time_limit=1h",
+                           "train.deterministic=false"}) {
     EXPECT_EQ(change_of(free), Change::Free) << free;
   }
   for (const char* asked : {"train.learning_rate=1", "train.schedule=linear", "train.batch_sequences=2",

@@ -179,6 +179,10 @@ TEST(Resolve, ChoosesLayoutDevicePrecisionAndTransport) {
   EXPECT_EQ(on_gpu.precision.compute, ComputePrecision::Bf16);
   EXPECT_EQ(on_gpu.memory.ffn_chunk_tokens, 4096);
   EXPECT_EQ(on_gpu.memory.head_chunk_tokens, 4096);
+  EXPECT_EQ(on_cpu.train.deterministic, true);
+  EXPECT_EQ(on_gpu.train.deterministic, false);
+  EXPECT_EQ(resolve(sample({"train.deterministic=true"}), {.has_cuda = true}).train.deterministic, true);
+  EXPECT_EQ(resolve(sample({"train.deterministic=false"}), {}).train.deterministic, false);
   EXPECT_EQ(resolve(sample(), {}).memory.ffn_chunk_tokens, 1024);
   EXPECT_EQ(resolve(sample({"memory.ffn_chunk_tokens=64"}), {.has_cuda = true}).memory.ffn_chunk_tokens, 64);
 

@@ -155,11 +155,14 @@ TEST_F(RunFolders, KeepTheConfigurationAndTheHeartbeat) {
 TEST_F(RunFolders, KeepWhatTheLastStartComputedWith) {
   const RunFolder run(path_);
   EXPECT_FALSE(run.read_start().has_value());
-  run.write_start(
-      {.machine = "cuda on 2 ranks", .gpus = {"n1: rank 0 on GPU 0"}, .attention = {"by cudnn", "by fused"}});
+  run.write_start({.machine = "cuda on 2 ranks",
+                   .deterministic = false,
+                   .gpus = {"n1: rank 0 on GPU 0"},
+                   .attention = {"by cudnn", "by fused"}});
   const auto start = run.read_start();
   ASSERT_TRUE(start.has_value());
   EXPECT_EQ(start->machine, "cuda on 2 ranks");
+  EXPECT_FALSE(start->deterministic);
   EXPECT_EQ(start->gpus, (std::vector<std::string>{"n1: rank 0 on GPU 0"}));
   EXPECT_EQ(start->attention, (std::vector<std::string>{"by cudnn", "by fused"}));
   EXPECT_GT(start->time_unix_s, 1'700'000'000);

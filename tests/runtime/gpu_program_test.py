@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program and its GPU module from outside: with the module that was built, on a machine without a GPU; without any
-module; and with GPUs of the tests, whose memory the host cannot touch (tests/support/guarded_module.cpp).
+module; and with mock devices, whose memory the host cannot touch (tests/support/guarded_module.cpp).
 """
 import json
 import os
@@ -68,6 +68,9 @@ class GpuProgramTest(ProgramTest):
         self.refused("guarded", "the GPU module was built without NCCL", *nccl)
         self.refused("guarded", "2 ranks on host", *nccl, RONDO_TEST_GPUS=1, RONDO_TEST_NCCL=1)
         self.refused("guarded", "the tests have no NCCL, also not for 3 CTAs", *nccl, "parallel.nccl_max_ctas=3", RONDO_TEST_NCCL=1)
+        # A rank that waits for NCCL hears of the one that failed.
+        self.refused("guarded", "the tests have no NCCL, also not for 8 CTAs (rank 1)", *nccl, RONDO_TEST_NCCL=1,
+                     RONDO_TEST_NCCL_STUCK_RANK=0)
 
     def test_memory_that_is_too_small_is_refused_by_all_ranks(self):
         gpu = ("parallel.device=cuda", "parallel.transport=mpi")
@@ -91,12 +94,14 @@ class GpuProgramTest(ProgramTest):
 
     def test_the_kernel_of_attention_is_stored_and_a_change_is_said(self):
         gpu = ("parallel.device=cuda", "parallel.transport=mpi", "data.isolate_documents=false", "train.schedule=constant")
-        self.rondo_of("guarded", *self.train_line("kernels", *gpu, "train.steps=2"), ranks=2)
+        first = self.rondo_of("guarded", *self.train_line("kernels", *gpu, "train.steps=2"), ranks=2)
         with open(f"{self.folder}/kernels/start.json", encoding="utf-8") as file:
             start = json.load(file)
         self.assertEqual(start["attention"], ["attention by cudnn: the tests prefer it"])
         self.assertRegex(start["machine"], r"^guarded cpu.* on 2 ranks \(data 1 x ring 2\)")
         self.assertEqual(len(start["gpus"]), 1)
+        self.assertIs(start["deterministic"], False)
+        self.assertIn("train.deterministic: false, two runs may differ in the last bits", first.stderr)
         same = self.rondo_of("guarded", *self.train_line("kernels", *gpu, "train.steps=3"), ranks=2)
         self.assertNotIn("attention was computed", same.stderr)
         other = self.rondo_of("guarded", *self.train_line("kernels", *gpu, "parallel.attention_kernel=fused"), ranks=2)

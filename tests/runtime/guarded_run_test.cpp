@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole runs on GPUs of the tests: no host code touches device memory, every copy is waited for where it must be, and the
+// Whole runs on mock devices: no host code touches device memory, every copy is waited for where it must be, and the
 // results are those of the host, bit by bit.
 #include <gtest/gtest.h>
 #include <limits>
