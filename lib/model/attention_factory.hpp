@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The list of attention kinds.
+// Makes the layer of each attention kind: where a new kind is entered.
 #pragma once
 
 #include <memory>

@@ -34,6 +34,7 @@ void CompressiveMemory::start(const MemoryState& initial, const MemoryState& aft
   scan_->start(initial.m);
 }
 
+// Rounds of both scans alternate on all ranks, so that messages between two ranks are listed in one order.
 void CompressiveMemory::advance() {
   normalisers_.advance();
   scan_->advance();
@@ -42,8 +43,8 @@ void CompressiveMemory::advance() {
 void CompressiveMemory::finish(const MemoryRead& read) {
   TraceScope trace("compressive_memory.finish");
   const std::vector<MemoryRun>& runs = tokens_.chain.runs();
+  while (!scan_->is_done()) advance();
   if (!has_decays(rule_)) normalisers_.finish();
-  scan_->finish();
   for (std::size_t own = 0; own < scan_->num_own(); ++own) {
     const TensorView &m = scan_->state(own), before = row_of(before_.m, own);
     execution_.device.copy(execution_.compute, before.data, m.data, m.size_bytes());

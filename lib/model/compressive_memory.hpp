@@ -21,7 +21,7 @@ struct MemoryBefore {
   TensorView decays;  // [own runs, G, D, D] accumulator type; empty for the linear rule
 };
 
-/// Of queries, keys and values before RoPE, accumulator types, += ...
+/// Where the gradients of queries, keys and values before RoPE are added, in accumulator types.
 struct MemoryTokenGradients {
   TensorView d_q;       // [T, N, D]
   TensorView d_k, d_v;  // [U, G, D]
@@ -29,7 +29,7 @@ struct MemoryTokenGradients {
 
 inline bool has_decays(MemoryRule rule) { return rule != MemoryRule::Linear; }
 
-/// Of one pass over a span; its memory is scratch of the caller's scope. Between start() and finish() the caller does work of its
+/// Serves one pass over a span; its memory is scratch of the caller's scope. Between start() and finish() the caller does work of its
 /// own, such as local attention, while states travel.
 class CompressiveMemory {
  public:
@@ -42,8 +42,8 @@ class CompressiveMemory {
   /// Reads once more, from a `before` that is known.
   void read_again(const MemoryRead& read);
 
-  /// Backward: starts the reverse scan, of what the reads take from the states. @param d_state  the gradient of the state after
-  /// the span; finish_backward() makes it that of the state before it
+  /// Backward: starts the reverse scan, in which each run adds what its reads contribute to the gradient of M.
+  /// @param d_state  the gradient of the state after the span; finish_backward() makes it that of the state before it
   void start_backward(const MemoryRead& read, const TensorView& d_read, const MemoryState& d_state);
   void finish_backward(const MemoryTokenGradients& gradients);
 
@@ -66,7 +66,7 @@ class CompressiveMemory {
   NormaliserScan normalisers_;
   std::optional<ExclusiveScan> scan_;
   MemoryState after_;
-  // of backward
+  // set by start_backward()
   MemoryRead read_;
   TensorView d_read_;
   MemoryState d_state_;

@@ -69,7 +69,7 @@ void ExclusiveScan::start(const TensorView& initial) {
 }
 
 void ExclusiveScan::advance() {
-  if (next_round_ > num_rounds()) return;
+  if (is_done()) return;
   TraceScope trace("exclusive_scan.round");
   const Round& arrived = rounds_[static_cast<std::size_t>(next_round_ - 1)];
   arrival_.wait(execution_.compute);

@@ -51,10 +51,11 @@ class ExclusiveScan {
   void start(const TensorView& initial);
   /// Rounds of messages. Work between start() and the first advance(), and between two of them, overlaps with one each.
   int num_rounds() const { return static_cast<int>(rounds_.size()); }
+  bool is_done() const { return next_round_ > num_rounds(); }
   /// Completes the round under way and starts the next one; nothing if there is none.
   void advance();
   void finish() {
-    while (next_round_ <= num_rounds()) advance();
+    while (!is_done()) advance();
   }
   /// The result, after finish(), which the caller may overwrite.
   const TensorView& state(std::size_t own) const { return own_[own].held.added; }

@@ -17,20 +17,26 @@ constexpr Activation kMatrix{"memory_matrix"}, kNormaliser{"memory_normaliser"},
 
 const std::vector<double> kNoRotation;  // no frequencies
 
+/// Some of the keys that a rank attends to: rows [first, first + positions.num_tokens()).
+struct KeyPiece {
+  std::int64_t first;
+  TokenRuns positions;
+};
+
 /// The keys in pieces of nearly equal size, one for each round of messages that computing with them hides.
-/// @param work  (rows of the keys, positions of these rows)
-void for_each_piece(const TokenRuns& keys, int pieces, const std::function<void(KeyInterval, const TokenRuns&)>& work) {
-  const std::int64_t U = keys.num_tokens();
-  for (int piece = 0; piece < pieces; ++piece) {
-    const KeyInterval rows{U * piece / pieces, U * (piece + 1) / pieces};
+std::vector<KeyPiece> pieces_of(const TokenRuns& keys, int rounds) {
+  const std::int64_t U = keys.num_tokens(), pieces = std::max(1, rounds);
+  std::vector<KeyPiece> list;
+  for (std::int64_t piece = 0; piece < pieces; ++piece) {
+    const std::int64_t first = U * piece / pieces, last = U * (piece + 1) / pieces;
     TokenRuns positions;
     for (const TokenRun& run : keys) {
-      const std::int64_t begin = std::max(rows.begin, run.local_first);
-      const std::int64_t end = std::min(rows.end, run.local_first + run.count);
+      const std::int64_t begin = std::max(first, run.local_first), end = std::min(last, run.local_first + run.count);
       if (begin < end) positions.append(run.global_of(begin - run.local_first), run.stride, end - begin);
     }
-    work(rows, positions);
+    if (positions.num_tokens() > 0) list.push_back({first, positions});
   }
+  return list;
 }
 
 }  // namespace
@@ -131,39 +137,34 @@ void InfiniAttention::mix(const LayerWeights& w) {
 
 // Equation (6), A_dot = softmax(Q K^T / sqrt(D)) V over the keys of the window.
 void InfiniAttention::attend(const Span& span, CompressiveMemory& memory) {
-  const Window& window = tape_.window;
+  const TensorView& q = tape_.window.q_rotated;
+  const AttentionMaskView window = mask(span);
   RingAttention::empty_carry(execution_, tape_.carry);
-  for_each_piece(chain_of(span).keys(), std::max(1, memory.num_rounds()),
-                 [&](KeyInterval rows, const TokenRuns& positions) {
-                   const KeyRows keys = window.keys.rows(rows.begin, rows.end - rows.begin);
-                   if (positions.num_tokens() > 0) {
-                     execution_.backend.block_attention_forward(
-                         execution_.compute, {window.q_rotated, keys.k_rotated, keys.v, span.runs(), positions,
-                                              mask(span), scale_, tape_.carry, execution_.scratch});
-                   }
-                   memory.advance();
-                 });
+  for (const KeyPiece& piece : pieces_of(chain_of(span).keys(), memory.num_rounds())) {
+    const KeyRows keys = tape_.window.keys.rows(piece.first, piece.positions.num_tokens());
+    execution_.backend.block_attention_forward(
+        execution_.compute,
+        {q, keys.k_rotated, keys.v, span.runs(), piece.positions, window, scale_, tape_.carry, execution_.scratch});
+    memory.advance();
+  }
 }
 
 void InfiniAttention::attend_backward(const Span& span, const TensorView& d_local, const Window& d,
                                       CompressiveMemory& memory) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   const auto& [out, lse] = tape_.carry;
-  const Window& window = tape_.window;
+  const TensorView& q = tape_.window.q_rotated;
+  const AttentionMaskView window = mask(span);
   const TensorView delta = scratch.take(lse.dtype, lse.shape);  // [N, T]
   backend.attention_delta(compute, {out, d_local, delta});
-  for_each_piece(chain_of(span).keys(), std::max(1, memory.num_rounds()),
-                 [&](KeyInterval rows, const TokenRuns& positions) {
-                   const KeyRows keys = window.keys.rows(rows.begin, rows.end - rows.begin);
-                   const KeyRows d_keys = d.keys.rows(rows.begin, rows.end - rows.begin);
-                   if (positions.num_tokens() > 0) {
-                     execution_.backend.block_attention_backward(
-                         execution_.compute,
-                         {window.q_rotated, keys.k_rotated, keys.v, d_local, lse, delta, span.runs(), positions,
-                          mask(span), scale_, d.q_rotated, d_keys.k_rotated, d_keys.v, execution_.scratch, out});
-                   }
-                   memory.advance();
-                 });
+  for (const KeyPiece& piece : pieces_of(chain_of(span).keys(), memory.num_rounds())) {
+    const KeyRows keys = tape_.window.keys.rows(piece.first, piece.positions.num_tokens());
+    const KeyRows d_keys = d.keys.rows(piece.first, piece.positions.num_tokens());
+    backend.block_attention_backward(
+        compute, {q, keys.k_rotated, keys.v, d_local, lse, delta, span.runs(), piece.positions, window, scale_,
+                  d.q_rotated, d_keys.k_rotated, d_keys.v, scratch, out});
+    memory.advance();
+  }
 }
 
 InfiniAttention::Window InfiniAttention::split(const AttentionInput& in) {

@@ -3,7 +3,6 @@
 // memory for all that is older, and a gate per head that mixes the two. Queries and keys of the memory are those before RoPE.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -30,7 +29,8 @@ class InfiniAttention final : public AttentionLayer {
   std::unique_ptr<LayerState> make_state_gradient(std::int64_t capacity_tokens) override;
 
  private:
-  /// A rank's queries [T, N, D] before and after RoPE, and all keys and values [U, G, D] that they attend to. Or the gradients.
+  /// A rank's queries [T, N, D] before and after RoPE, and all keys and values [U, G, D] that they attend to; or the gradients of
+  /// these.
   struct Window {
     TensorView q, q_rotated;
     KeyRows keys;

@@ -12,8 +12,8 @@
 
 namespace rondo {
 
-/// Of one pass over a span; views are in scratch of the caller's scope. [U, G, D] are rows of all keys that this rank's queries
-/// attend to, chain.keys(): those of the state before the span, of earlier ranks, and its own.
+/// Serves one pass over a span; views are in scratch of the caller's scope. [U, G, D] are the rows of all keys that this rank's
+/// queries attend to, chain.keys(): rows of the state before the span, halo rows of earlier ranks, and its own.
 class KeyHalo {
  public:
   /// @param inverse_frequencies  of RoPE, [D/2]

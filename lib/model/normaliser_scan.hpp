@@ -20,7 +20,7 @@ struct MemoryTokens {
   TensorView q, k, v;
 };
 
-/// Of one pass over a span; its memory is scratch of the caller's scope.
+/// Serves one pass over a span; its memory is scratch of the caller's scope.
 class NormaliserScan {
  public:
   /// @param before  z before each of this rank's runs, [own runs, G, D] fp64: found by finish(), or known
@@ -58,7 +58,7 @@ class NormaliserScan {
   TensorView before_, after_;
   std::vector<MemoryNormalisers> normalisers_;
   std::optional<ExclusiveScan> scan_;
-  // of backward
+  // set by backward()
   const std::vector<MemoryNormalisers>* d_normalisers_ = nullptr;
   TensorView d_k_;
 };
