@@ -8,7 +8,7 @@ namespace rondo {
 
 namespace {
 
-using namespace std::string_view_literals;
+using std::literals::string_view_literals::operator""sv;
 
 // Each has a byte that no text begins with, or so many letters that no text begins so by chance. Where one begins as
 // another does, the longer one comes first.
@@ -17,8 +17,9 @@ constexpr auto kKnown = std::to_array<FileMagic>({
     {0, "\x1f\x9d"sv, "compressed with compress", "gzip -d"},
     {0, "\x1f\xa0"sv, "compressed with compress -H", "gzip -d"},
     {4, "1AY&SY"sv, "compressed with bzip2", "bzip2 -d"},
-    {0, "\xfd"
-        "7zXZ\0"sv,
+    {0,
+     "\xfd"
+     "7zXZ\0"sv,
      "compressed with xz", "xz -d"},
     {0, "\x28\xb5\x2f\xfd"sv, "compressed with zstd", "zstd -d"},
     {0, "\x04\x22\x4d\x18"sv, "compressed with lz4", "lz4 -d"},
@@ -64,8 +65,9 @@ constexpr auto kKnown = std::to_array<FileMagic>({
     {8, "WAVEfmt "sv, "a WAV recording", ""},
     {0, "OggS\0"sv, "an Ogg recording", ""},
     {0, "fLaC\0"sv, "a FLAC recording", ""},
-    {0, "\x7f"
-        "ELF"sv,
+    {0,
+     "\x7f"
+     "ELF"sv,
      "an ELF program, library or object", ""},
     {0, "\0asm"sv, "a WebAssembly program", ""},
     {0, "\xca\xfe\xba\xbe"sv, "a Java class or Mach-O program", ""},

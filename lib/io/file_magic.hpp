@@ -8,9 +8,9 @@
 namespace rondo {
 
 struct FileMagic {
-  std::size_t offset;      ///< of `bytes` in the file
-  std::string_view bytes;  ///< what every such file has there
-  std::string_view what;   ///< "a zip archive"
+  std::size_t offset;        ///< of `bytes` in the file
+  std::string_view bytes;    ///< what every such file has there
+  std::string_view what;     ///< "a zip archive"
   std::string_view command;  ///< takes the file's name, or its bytes in a pipe; empty: there is none
 };
 

@@ -211,7 +211,8 @@ Recognition recognise_input(ByteStream& stream) {
     const bool is_pipe = stream.name() == display_name("-");
     std::string advice = "turn it into text first: " + std::string(magic->command) + " " + stream.name();
     if (is_pipe) advice = "turn it into text before the pipe, with " + std::string(magic->command);
-    return {.kind = InputKind::Foreign, .why = std::string(magic->what), .advice = magic->command.empty() ? "" : advice};
+    return {
+        .kind = InputKind::Foreign, .why = std::string(magic->what), .advice = magic->command.empty() ? "" : advice};
   }
   if (auto named = recognise_name(stream.name())) return *named;
   const Peek bytes(stream, byte_order_mark_bytes(stream));

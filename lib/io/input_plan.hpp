@@ -24,7 +24,7 @@ struct PlannedInput {
   std::string advice = {};                           ///< of Refused; may be empty
   std::string doubt = {};                            ///< of Read: a warning; mostly empty
   bool in_folder = false;                            ///< found there, not named
-  bool is_pipe = false;        ///< or a device: can be read once
+  bool is_pipe = false;                              ///< or a device: can be read once
   bool is_gzip = false;
   std::int64_t num_bytes = 0;  ///< on disk; 0 for a pipe
 };
@@ -35,7 +35,8 @@ enum class PipePolicy { Later, Now };
 struct InputRequest {
   std::vector<std::string> inputs;  ///< files, folders, "-"
   std::string output = {};          ///< left out of folders, with its unfinished form; may be empty
-  std::optional<InputFormat> format = std::nullopt;  ///< of every input; nothing: each as io/input_kind.hpp recognises it
+  std::optional<InputFormat> format =
+      std::nullopt;  ///< of every input; nothing: each as io/input_kind.hpp recognises it
   PipePolicy pipes = PipePolicy::Later;
   StopRequest stop = {};
 };

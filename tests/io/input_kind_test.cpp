@@ -61,15 +61,34 @@ class InputKinds : public CorpusFiles {
 
   static std::vector<std::string> examples() {
     const std::string bom = "\xef\xbb\xbf";
-    return {"", "\n", "some text\nof two lines", bom + "text", bom, "\xef\xbb", std::string("a\0b", 3),
+    return {"",
+            "\n",
+            "some text\nof two lines",
+            bom + "text",
+            bom,
+            "\xef\xbb",
+            std::string("a\0b", 3),
             "{\"text\": \"one\"}\n{\"text\": \"two\"}\n",
             "\r\n \n  {\"id\": [1, {\"text\": 2}, NaN], \"text\": \"one\"}\r\n\n{\"text\":\"two\"}",
             bom + "{\"a\": {\"b\": \"}\\\"{\"}, \"text\": \"\u00e9\"}\n" + bom + "{\"text\": \"two\"}\n\x1a\x1a",
-            "{\"a\": -Infinity}\n{\"text\": \"b\"}\n", "{\"a\": 1}\nplain\n", "{\n \"text\": \"a\"}\n",
-            "{\"text\" \"a\"}\n", "{\"text\": \"caf\xe9\"}\n", "[{\"text\": \"a\"}]\n",
-            ">a\nACGT\n>b\nGG\n", ">a b \x01 c\r\n\r\nACGT \t\r\nGG\r\n>b\r\nCC\r\n   \r\n", ">a\rACGT\r\r>b\rGG\r",
-            "; by hand\n;\n>a\nACGT\n; more\nAC\n", bom + ">a\nacgu\n\x1a", ">a\nACGT ACGT\nAC GT", ">a\n>b\nACGT\n",
-            "> a question\nand an answer.\n", ">a\nACGT\n\x1aGG\n", "BZh91AY&SYdata", "PK\x03\x04zip", "\xff\xfetext"};
+            "{\"a\": -Infinity}\n{\"text\": \"b\"}\n",
+            "{\"a\": 1}\nplain\n",
+            "{\n \"text\": \"a\"}\n",
+            "{\"text\" \"a\"}\n",
+            "{\"text\": \"caf\xe9\"}\n",
+            "[{\"text\": \"a\"}]\n",
+            ">a\nACGT\n>b\nGG\n",
+            ">a b \x01 c\r\n\r\nACGT \t\r\nGG\r\n>b\r\nCC\r\n   \r\n",
+            ">a\rACGT\r\r>b\rGG\r",
+            "; by hand\n;\n>a\nACGT\n; more\nAC\n",
+            bom + ">a\nacgu\n\x1a",
+            ">a\nACGT ACGT\nAC GT",
+            ">a\n>b\nACGT\n",
+            "> a question\nand an answer.\n",
+            ">a\nACGT\n\x1aGG\n",
+            "BZh91AY&SYdata",
+            "PK\x03\x04zip",
+            "\xff\xfetext"};
   }
 };
 
@@ -113,7 +132,8 @@ TEST_F(InputKinds, TellJsonLinesByTheirFirstTwoLines) {
       << "one object without the member may be any file";
   EXPECT_EQ(outcome_of("{\"x\": 1}\n{\"x\": 2}\n"), "refused: the member \"text\" is missing");
   EXPECT_EQ(outcome_of("{\"text\": \"cut").find("refused: broken JSON"), 0u) << "damage does not make it text";
-  EXPECT_EQ(outcome_of("{\n \"text\": \"a\"}\n"), "text: {\n \"text\": \"a\"}\n\n") << "JSON, but not one object a line";
+  EXPECT_EQ(outcome_of("{\n \"text\": \"a\"}\n"), "text: {\n \"text\": \"a\"}\n\n")
+      << "JSON, but not one object a line";
   EXPECT_EQ(outcome_of("{% block \"text\": %}\n"), "text: {% block \"text\": %}\n\n");
   EXPECT_EQ(outcome_of("{}\n{}\n"), "refused: the member \"text\" is missing");
   EXPECT_EQ(outcome_of("{;}\n{;}\n"), "text: {;}\n{;}\n\n");

@@ -66,8 +66,8 @@ TEST_F(InputPlans, SayOfEverythingInAFolderWhatBecomesOfIt) {
             "in/to_nothing: left out, it is a broken link\n");
   const auto warnings = warnings_of(plan({path("in")}));
   ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_EQ(warnings[0], "left out: " + path("in/._a.txt") + " (it is hidden), " + path("in/.git") + " (it is hidden), " +
-                             path("in/c.h5.partial") +
+  EXPECT_EQ(warnings[0], "left out: " + path("in/._a.txt") + " (it is hidden), " + path("in/.git") +
+                             " (it is hidden), " + path("in/c.h5.partial") +
                              " (it is an unfinished output) and 7 more, which --dry-run names");
 }
 
@@ -81,8 +81,9 @@ TEST_F(InputPlans, RefuseWhatIsNamedAndCannotBeRead) {
   EXPECT_EQ(refusal({path("c.zst")}), path("c.zst") +
                                           ": it is compressed with zstd\n  turn it into text first: zstd -d " +
                                           path("c.zst") + "; --format text takes its bytes as they are");
-  EXPECT_NE(refusal({path("c.zst"), path("in"), path("missing")}).find("\n  also refused: 1 more, which --dry-run names"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal({path("c.zst"), path("in"), path("missing")}).find("\n  also refused: 1 more, which --dry-run names"),
+      std::string::npos);
   EXPECT_NE(refusal({path(std::string(300, 'n'))}).find("cannot be opened: File name too long"), std::string::npos);
   EXPECT_EQ(summary(plan({path("to_folder")})), "to_folder/a.txt: read\n") << "a named link is followed";
   EXPECT_EQ(summary(plan({path("c.zst")}, InputFormat::Text)), "c.zst: read\n") << "--format decides";
@@ -92,7 +93,8 @@ TEST_F(InputPlans, RefuseAFolderWithoutInputs) {
   std::filesystem::create_directory(path("hollow"));
   EXPECT_EQ(refusal({path("hollow")}), path("hollow") + ": the folder has no files");
   write("packed/c.zst", "\x28\xb5\x2f\xfd");
-  EXPECT_EQ(refusal({path("packed")}), path("packed") + ": the folder has no files that can be read\n  --dry-run says what they are");
+  EXPECT_EQ(refusal({path("packed")}),
+            path("packed") + ": the folder has no files that can be read\n  --dry-run says what they are");
 }
 
 TEST_F(InputPlans, NameAFileThatMayNotBeRead) {
