@@ -8,7 +8,7 @@ namespace rondo {
 
 namespace {
 
-using namespace std::string_view_literals;
+using std::literals::string_view_literals::operator""sv;
 
 // Each has a byte that no text begins with, or so many letters that no text begins so by chance. Where one begins as
 // another does, the longer one comes first.
