@@ -65,9 +65,9 @@ constexpr std::int64_t kVersion = 1;
 OutputKind output_kind() { return hdf5_kind("an output of `rondo attention`", kFormat); }
 
 /// Owned tensors of one sequence on this rank.
-class Share {
+class Shard {
  public:
-  Share(Execution& execution, const AttentionProblem& p, std::int64_t T, DType type, bool backward)
+  Shard(Execution& execution, const AttentionProblem& p, std::int64_t T, DType type, bool backward)
       : device_(execution.device), backward_(backward) {
     const DType sum = accumulator_of(type);
     const Shape queries{T, p.heads, p.head_dim}, keys{T, p.kv_heads, p.head_dim};
@@ -142,25 +142,25 @@ Figures compute(Runtime& runtime, const AttentionOptions& options, const Setting
   const Span span(layout, {.causal = options.causal, .window = options.window}, execution.ring.rank(),
                   problem.document_offsets);
   RingAttention ring(execution, 1.0 / std::sqrt(static_cast<double>(problem.head_dim)));
-  ShareIo io(execution, layout);
-  const Share share(execution, problem, span.num_tokens(), settings.dtype, options.backward);
-  const TensorView& q = share.q.view();
-  const KeyValue own{share.k.view(), share.v.view()}, d_own{share.d_k.view(), share.d_v.view()};
+  ShardIo io(execution, layout);
+  const Shard shard(execution, problem, span.num_tokens(), settings.dtype, options.backward);
+  const TensorView& q = shard.q.view();
+  const KeyValue own{shard.k.view(), shard.v.view()}, d_own{shard.d_k.view(), shard.d_v.view()};
   Figures figures;
   for (std::int64_t b = 0; b < problem.batch; ++b) {
     io.read_tokens(input.open_dataset("q"), b, q);
     io.read_tokens(input.open_dataset("k"), b, own.k);
     io.read_tokens(input.open_dataset("v"), b, own.v);
-    share.clear(execution);
-    figures.forward_ms += time_of(runtime, [&] { ring.forward(span, q, own, share.carry()); });
-    io.write_tokens(*results.out, b, share.out.view());
-    io.write_heads(*results.lse, b, share.lse.view());
+    shard.clear(execution);
+    figures.forward_ms += time_of(runtime, [&] { ring.forward(span, q, own, shard.carry()); });
+    io.write_tokens(*results.out, b, shard.out.view());
+    io.write_heads(*results.lse, b, shard.lse.view());
     if (!options.backward) continue;
-    io.read_tokens(input.open_dataset("d_out"), b, share.d_out.view());
+    io.read_tokens(input.open_dataset("d_out"), b, shard.d_out.view());
     figures.backward_ms += time_of(runtime, [&] {
-      ring.backward(span, q, own, {share.carry(), share.d_out.view(), share.d_q.view(), d_own});
+      ring.backward(span, q, own, {shard.carry(), shard.d_out.view(), shard.d_q.view(), d_own});
     });
-    io.write_tokens(*results.d_q, b, share.d_q.view());
+    io.write_tokens(*results.d_q, b, shard.d_q.view());
     io.write_tokens(*results.d_k, b, d_own.k);
     io.write_tokens(*results.d_v, b, d_own.v);
   }

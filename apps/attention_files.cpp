@@ -90,12 +90,12 @@ AttentionProblem read_problem(const Hdf5File& input, const AttentionNeeds& needs
 }
 
 // At least one token; equal on all ranks, since all of them write piece by piece together.
-std::int64_t ShareIo::piece_tokens(const TensorView& rows) const {
+std::int64_t ShardIo::piece_tokens(const TensorView& rows) const {
   return std::max<std::int64_t>(1, kPieceBytes / (rows.shape.row_count() * static_cast<std::int64_t>(sizeof(double))));
 }
 
-// The part of the share's runs that local tokens [first, first + count) are.
-std::vector<TokenRun> ShareIo::runs_between(std::int64_t first, std::int64_t count) const {
+// The part of the shard's runs that local tokens [first, first + count) are.
+std::vector<TokenRun> ShardIo::runs_between(std::int64_t first, std::int64_t count) const {
   std::vector<TokenRun> parts;
   for (const TokenRun& run : runs_) {
     const std::int64_t begin = std::max(first, run.local_first) - run.local_first;
@@ -105,7 +105,7 @@ std::vector<TokenRun> ShareIo::runs_between(std::int64_t first, std::int64_t cou
   return parts;
 }
 
-void ShareIo::read_tokens(const Hdf5Dataset& dataset, std::int64_t batch, const TensorView& to) {
+void ShardIo::read_tokens(const Hdf5Dataset& dataset, std::int64_t batch, const TensorView& to) {
   auto& [device, backend, stream, scratch, ring] = execution_;
   const bool wide = dataset.type() == Hdf5Type::Fp64;
   const std::int64_t heads = to.shape[1], dim = to.shape[2], piece = piece_tokens(to);
@@ -125,16 +125,16 @@ void ShareIo::read_tokens(const Hdf5Dataset& dataset, std::int64_t batch, const 
   }
 }
 
-void ShareIo::write_piece(Hdf5Dataset& dataset, const std::vector<Hdf5Box>& boxes, const TensorView& from) {
+void ShardIo::write_piece(Hdf5Dataset& dataset, const std::vector<Hdf5Box>& boxes, const TensorView& from) {
   host_.resize(from.size_bytes());
   execution_.device.copy(execution_.compute, host_.data(), from.data, from.size_bytes());
   execution_.device.synchronize(execution_.compute);
   dataset.write_boxes(boxes, host_.data(), from.count(), from.dtype == DType::Fp64 ? Hdf5Type::Fp64 : Hdf5Type::Fp32);
 }
 
-void ShareIo::write_tokens(Hdf5Dataset& dataset, std::int64_t batch, const TensorView& from) {
+void ShardIo::write_tokens(Hdf5Dataset& dataset, std::int64_t batch, const TensorView& from) {
   const std::int64_t heads = from.shape[1], dim = from.shape[2], piece = piece_tokens(from);
-  // a rank with a smaller share takes part in the last piece without rows
+  // a rank with a smaller shard takes part in the last piece without rows
   for (std::int64_t next = 0; next < layout_.max_tokens(); next += piece) {
     const std::int64_t first = std::min(next, runs_.num_tokens());
     const std::int64_t count = std::min(piece, runs_.num_tokens() - first);
@@ -146,7 +146,7 @@ void ShareIo::write_tokens(Hdf5Dataset& dataset, std::int64_t batch, const Tenso
   }
 }
 
-void ShareIo::write_heads(Hdf5Dataset& dataset, std::int64_t batch, const TensorView& from) {
+void ShardIo::write_heads(Hdf5Dataset& dataset, std::int64_t batch, const TensorView& from) {
   for (std::int64_t head = 0; head < from.shape[0]; ++head) {
     std::vector<Hdf5Box> boxes;
     for (const TokenRun& run : runs_) {

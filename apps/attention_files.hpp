@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of `rondo attention`: what an input must hold, and how a rank's share moves between datasets in
+// The files of `rondo attention`: what an input must hold, and how a rank's shard moves between datasets in
 // global token order and tensors in local order, a few MiB at a time.
 #pragma once
 
@@ -31,10 +31,10 @@ struct AttentionNeeds {
 /// Throws DataError or ConfigError that names the dataset and what it should be.
 AttentionProblem read_problem(const Hdf5File& input, const AttentionNeeds& needs);
 
-/// Moves this rank's share of one sequence of a batch.
-class ShareIo {
+/// Moves this rank's shard of one sequence of a batch.
+class ShardIo {
  public:
-  ShareIo(Execution& execution, const SequenceLayout& layout)
+  ShardIo(Execution& execution, const SequenceLayout& layout)
       : execution_(execution), layout_(layout), runs_(layout.runs(execution.ring.rank())) {}
 
   /// to [T, heads, D] = this rank's rows of sequence `batch` of a dataset [B, S, heads, D], rounded to the

@@ -107,7 +107,7 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const TokenCo
   text += fmt::format("\n# {} is valid\n", options.config.path);
   line("ranks", fmt::format("{} = data {} x ring {}", options.ranks, options.ranks / ring, ring));
   line("parameters", figure_text(static_cast<double>(cost.num_parameters)));
-  line("tokens a step", fmt::format("{}", cost.tokens_per_step));
+  line("tokens per step", fmt::format("{}", cost.tokens_per_step));
   line("tokens in all", figure_text(tokens * static_cast<double>(config.train.steps)));
   if (corpus != nullptr) {
     const std::int64_t train_tokens = corpus->num_tokens(Split::Train);

@@ -212,7 +212,7 @@ int generate(const Communicator& world, const GenerateOptions& options) {
     print_json(prompt, text, prompt_tokens, tokens, {prefill_s, seconds}, options, info);
   } else {
     show(shown.finish() + "\n");
-    log::info("{} tokens after a prompt of {} ({:.1f} s), {:.1f} tokens a second; state of {:.1f} KiB", tokens.size(),
+    log::info("{} tokens after a prompt of {} ({:.1f} s), {:.1f} tokens per second; state of {:.1f} KiB", tokens.size(),
               prompt_tokens.size(), prefill_s, static_cast<double>(tokens.size()) / seconds,
               static_cast<double>(stream.state_bytes()) / 1024);
   }

@@ -5,7 +5,7 @@
 usage: jobs/linear-cost.py --corpus corpus.h5 [--config configs/100m-tokens.toml] [--ranks 2] [--rounds 3] [--lengths 16384 4194304]
 
 Each round measures one step of every length, with as many sequences as make a million tokens, so that a machine whose speed
-wanders treats all alike. Prints, for each length, the median over the rounds of the tokens a second, its ratio to the
+wanders treats all alike. Prints, for each length, the median over the rounds of the tokens per second, its ratio to the
 shortest, the peak memory of a rank, by how much that is more than the shortest's for each further span, which is the size
 of the state that is kept there, and all rounds."""
 import argparse
@@ -52,7 +52,7 @@ def main():
             print(f"round {number + 1}: {length} tokens, {speed:.0f} tokens/s", file=sys.stderr, flush=True)
     shortest = options.lengths[0]
     first = statistics.median(speeds[shortest])
-    print(f"{'tokens':>9} {'tokens/s':>9} {'ratio':>6} {'MiB a rank':>11} {'KiB a state':>12}  rounds")
+    print(f"{'tokens':>9} {'tokens/s':>9} {'ratio':>6} {'MiB per rank':>12} {'KiB per state':>12}  rounds")
     for length, values in speeds.items():
         median = statistics.median(values)
         spans = (length - shortest) / SPAN

@@ -11,17 +11,17 @@
 namespace rondo {
 
 /// Angles are products in fp64, reduced before sine and cosine: fp32 angles are wrong by 2.5e-2 at 1M tokens.
-/// `inverse_frequencies` has D/2 entries in radians a token (host memory); empty: nothing is turned. G = 0 turns rows of heads alone.
+/// `inverse_frequencies` has D/2 entries in radians a token (host memory); empty: nothing is rotated. G = 0 turns rows of heads alone.
 struct QkvSplitForwardArgs {
   TensorView qkv;  // [T, (N+2G)*D]: N query heads, then G key heads, then G value heads
-  TensorView q;    // [T, N, D] turned
-  TensorView k;    // [T, G, D] turned
+  TensorView q;    // [T, N, D] rotated
+  TensorView k;    // [T, G, D] rotated
   TensorView v;    // [T, G, D]
   const TokenRuns& positions;
   const std::vector<double>& inverse_frequencies;
 };
 
-/// The transposed map: d_qkv = gradient (overwritten), gradients turned back.
+/// The transposed map: d_qkv = gradient (overwritten), gradients rotated back.
 struct QkvSplitBackwardArgs {
   TensorView d_q;    // [T, N, D] accumulator type
   TensorView d_k;    // [T, G, D] accumulator type

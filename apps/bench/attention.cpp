@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "apps/bench/attention_share.hpp"
+#include "apps/bench/attention_shard.hpp"
 #include "apps/bench/cases.hpp"
 #include "apps/bench/harness.hpp"
 #include "apps/bench/peak.hpp"
@@ -27,7 +27,7 @@ struct Block {
         mask({.causal = shape.causal}, shape.tokens),
         blocks(execution, mask.view(), shape.head_dim) {}
 
-  const AttentionShare& all() const { return sequence.shares().front(); }
+  const AttentionShard& all() const { return sequence.shards().front(); }
   void clear() const {
     blocks.empty_carry(all());
     blocks.zero_gradients(all());
@@ -56,14 +56,14 @@ std::string check_attention(Execution& execution, DType dtype, AttentionShape sh
   const Block result(execution, dtype, shape), plain(reference, dtype, shape), exact(reference, DType::Fp64, shape);
   result.sequence.fill(execution);
   plain.sequence.fill(reference);
-  for (const auto input : {&AttentionShare::q, &AttentionShare::k, &AttentionShare::v, &AttentionShare::d_out}) {
+  for (const auto input : {&AttentionShard::q, &AttentionShard::k, &AttentionShard::v, &AttentionShard::d_out}) {
     reference.backend.convert(reference.compute, {.from = plain.all().*input, .to = exact.all().*input});
   }
   result.both();
   plain.both();
   exact.both();
   for (const auto output :
-       {&AttentionShare::out, &AttentionShare::lse, &AttentionShare::d_q, &AttentionShare::d_k, &AttentionShare::d_v}) {
+       {&AttentionShard::out, &AttentionShard::lse, &AttentionShard::d_q, &AttentionShard::d_k, &AttentionShard::d_v}) {
     const TensorView& view = result.all().*output;
     const std::string verdict = check_against(values_of(execution, view), values_of(reference, plain.all().*output),
                                               values_of(reference, exact.all().*output), view.dtype);

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <memory>
 
-#include "apps/bench/attention_share.hpp"
+#include "apps/bench/attention_shard.hpp"
 #include "apps/bench/cases.hpp"
 #include "apps/bench/harness.hpp"
 #include "apps/bench/peak.hpp"
@@ -69,8 +69,8 @@ class Transfers {
     return {execution_.device, dtype, both, MemoryUse::KeyValueSlots};
   }
   // Keys and values as one message: bytes count here, not what they mean.
-  void list(std::vector<Message>& messages, int peer, const Buffer& slot, int share) const {
-    if (peer != Hop::kNobody) messages.push_back({peer, slot.view().rows(0, 2 * span_.layout().num_tokens(share))});
+  void list(std::vector<Message>& messages, int peer, const Buffer& slot, int shard) const {
+    if (peer != Hop::kNobody) messages.push_back({peer, slot.view().rows(0, 2 * span_.layout().num_tokens(shard))});
   }
   void move_keys(const Hop& hop) {
     std::vector<Message> sends, receives;
@@ -104,7 +104,7 @@ struct Pass {
 };
 
 Result time_pass(Runtime& runtime, const RingOptions& options, const AttentionShape& shape, const Span& span,
-                 const AttentionShare& share, const Pass& pass) {
+                 const AttentionShard& shard, const Pass& pass) {
   Execution& execution = runtime.execution();
   const Communicator& world = runtime.world();
   StillTransport still(execution.ring.transport);
@@ -113,9 +113,9 @@ Result time_pass(Runtime& runtime, const RingOptions& options, const AttentionSh
   const double scale = 1 / std::sqrt(static_cast<double>(shape.head_dim));
   RingAttention ring(execution, scale), arithmetic(alone, scale);
   // Backward needs the carry of a forward pass; forward begins with an empty one.
-  const SoftmaxCarry carry{share.out, share.lse};
+  const SoftmaxCarry carry{shard.out, shard.lse};
   RingAttention::empty_carry(execution, carry);
-  ring.forward(span, share.q, {share.k, share.v}, carry);
+  ring.forward(span, shard.q, {shard.k, shard.v}, carry);
   const auto prepare = [&] {
     if (pass.flop_factor == 1) RingAttention::empty_carry(execution, carry);
   };
@@ -142,7 +142,7 @@ Result time_pass(Runtime& runtime, const RingOptions& options, const AttentionSh
   const Timing transfer_alone = measure_on_ranks(runtime, options.run, {[] {}, pass.transfer});
   double pairs = 0;
   for (const double of_rank : world.all_gather(span.attended_pairs(span.mask()))) pairs += of_rank;
-  return {.parameters = {{"dtype", name_of(share.q.dtype)},
+  return {.parameters = {{"dtype", name_of(shard.q.dtype)},
                          {"layout", name_of(span.layout().kind())},
                          {"tokens", options.tokens},
                          {"heads", shape.heads},
@@ -183,7 +183,7 @@ int run(MpiSession& session, const RingOptions& options) {
   Execution& execution = runtime.execution();
   const SequenceLayout layout(options.tokens, world.size(), kind);
   const Span span(layout, {.causal = shape.causal, .window = options.window}, world.rank());
-  shape.tokens = span.num_tokens();  // from here on that of this rank's share
+  shape.tokens = span.num_tokens();  // from here on that of this rank's shard
   std::vector<Peak> peaks;
   std::vector<Result> results;
   for (const std::string& name : options.dtypes) {
@@ -191,20 +191,20 @@ int run(MpiSession& session, const RingOptions& options) {
     if (options.run.peak) peaks.push_back(measure_peak(runtime, dtype, options.run));
     const AttentionSequence sequence(execution, dtype, shape, {shape.tokens, 1, LayoutKind::Contiguous});
     sequence.fill(execution);
-    const AttentionShare& share = sequence.shares().front();
+    const AttentionShard& shard = sequence.shards().front();
     Transfers transfers(execution, span, shape, dtype);
-    const KeyValue own{share.k, share.v}, d_own{share.d_k, share.d_v};
-    const SoftmaxCarry carry{share.out, share.lse};
+    const KeyValue own{shard.k, shard.v}, d_own{shard.d_k, shard.d_v};
+    const SoftmaxCarry carry{shard.out, shard.lse};
     const std::vector<Pass> passes{
-        {"forward", 1, [&](RingAttention& r) { r.forward(span, share.q, own, carry); }, [&] { transfers.forward(); }},
+        {"forward", 1, [&](RingAttention& r) { r.forward(span, shard.q, own, carry); }, [&] { transfers.forward(); }},
         {"backward", 2.5,
          [&](RingAttention& r) {
-           r.backward(span, share.q, own, {carry, share.d_out, share.d_q, d_own});
+           r.backward(span, shard.q, own, {carry, shard.d_out, shard.d_q, d_own});
          },
          [&] { transfers.backward(); }}};
     for (const Pass& pass : passes) {
       if (options.pass != "both" && options.pass != pass.name) continue;
-      results.push_back(time_pass(runtime, options, shape, span, share, pass));
+      results.push_back(time_pass(runtime, options, shape, span, shard, pass));
       if (options.run.peak) results.back().peak_flops_per_s = peaks.back().flops_per_s;
     }
   }

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "apps/bench/attention_share.hpp"
+#include "apps/bench/attention_shard.hpp"
 #include "apps/bench/cases.hpp"
 #include "apps/bench/harness.hpp"
 #include "apps/bench/peak.hpp"
@@ -41,18 +41,18 @@ class VirtualRing {
 
   const AttentionSequence& sequence() const { return sequence_; }
   void empty_carry() const {
-    for (const AttentionShare& share : sequence_.shares()) blocks_.empty_carry(share);
+    for (const AttentionShard& shard : sequence_.shards()) blocks_.empty_carry(shard);
   }
   void zero_gradients() const {
-    for (const AttentionShare& share : sequence_.shares()) blocks_.zero_gradients(share);
+    for (const AttentionShard& shard : sequence_.shards()) blocks_.zero_gradients(shard);
   }
   void forward() const {
     for_each_hop(
-        [this](const AttentionShare& queries, const AttentionShare& keys, bool) { blocks_.forward(queries, keys); });
+        [this](const AttentionShard& queries, const AttentionShard& keys, bool) { blocks_.forward(queries, keys); });
   }
   void backward() const {
-    for (const AttentionShare& share : sequence_.shares()) blocks_.delta(share);
-    for_each_hop([this](const AttentionShare& queries, const AttentionShare& keys, bool is_own) {
+    for (const AttentionShard& shard : sequence_.shards()) blocks_.delta(shard);
+    for_each_hop([this](const AttentionShard& queries, const AttentionShard& keys, bool is_own) {
       if (is_own) return blocks_.backward(queries, keys, {keys.d_k, keys.d_v});
       // As RingAttention does: the gradients of a hop, zeroed first, are added to the sum that goes round.
       const KeyValue hop{d_k_.view().rows(0, keys.k.shape[0]), d_v_.view().rows(0, keys.k.shape[0])};
@@ -73,10 +73,10 @@ class VirtualRing {
 
  private:
   template <typename Action> void for_each_hop(Action action) const {
-    const std::vector<AttentionShare>& shares = sequence_.shares();
-    for (std::size_t rank = 0; rank < shares.size(); ++rank) {
+    const std::vector<AttentionShard>& shards = sequence_.shards();
+    for (std::size_t rank = 0; rank < shards.size(); ++rank) {
       for (const Hop& hop : schedules_[rank].hops()) {
-        if (hop.work) action(shares[rank], shares[static_cast<std::size_t>(hop.shard)], hop.distance == 0);
+        if (hop.work) action(shards[rank], shards[static_cast<std::size_t>(hop.shard)], hop.distance == 0);
       }
     }
   }
@@ -90,7 +90,7 @@ class VirtualRing {
   Buffer d_k_, d_v_;  // gradients of one hop
 };
 
-/// The cut sequence on the device against the whole one on the reference backend, at most 64 tokens a hop.
+/// The cut sequence on the device against the whole one on the reference backend, at most 64 tokens per hop.
 std::string check_split(Execution& execution, DType dtype, AttentionShape shape, int hops) {
   shape.tokens = std::min<std::int64_t>(shape.tokens, 64L * hops);
   Runtime specification(Communicator::self(), reference_options());

@@ -13,7 +13,7 @@ struct TileUnit {
   static void configure() {
     alignas(64) std::uint8_t config[64] = {1};  // palette 1
     for (int tile = 0; tile < 8; ++tile) {
-      config[16 + 2 * tile] = 64;  // bytes a row
+      config[16 + 2 * tile] = 64;  // bytes per row
       config[48 + tile] = 16;      // rows
     }
     _tile_loadconfig(config);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain block attention forward, for what the fused kernels do not take: one block of threads a query and head walks the keys
+// Plain block attention forward, for what the fused kernels do not take: one block of threads per query and head walks the keys
 // that the query sees in tiles, with a running softmax, and merges with the carry at the end. And delta, for both.
 #include <limits>
 

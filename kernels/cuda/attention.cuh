@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the attention kernels share: their tensors and the mask as plain data of the device, sizes of a block.
+// What the attention kernels shard: their tensors and the mask as plain data of the device, sizes of a block.
 #pragma once
 
 #include "kernels/attention.hpp"

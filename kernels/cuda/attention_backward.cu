@@ -27,7 +27,7 @@ __device__ Gradients<Sum> gradients_of(const Q* q, const Q* d_out, const K* k, c
   return {.p = load(store<E>(p)), .ds = load(store<E>(p * (d_p - delta)))};
 }
 
-/// One block of threads a query and head: d_q += sum over keys of scale ds k.
+/// One block of threads per query and head: d_q += sum over keys of scale ds k.
 template <typename E, typename Sum>
 __global__ void d_q_kernel(const BackwardTensors<E, Sum> tensors, const BlockGeometry block) {
   const AttentionSizes& sizes = block.sizes;

@@ -6,10 +6,10 @@ namespace rondo::cuda {
 
 ColumnMajorProduct column_major(const MatmulSizes& sizes, Transpose transpose_a, Transpose transpose_b) {
   const auto [m, n, k] = sizes;
-  const bool a_turned = transpose_a == Transpose::Yes, b_turned = transpose_b == Transpose::Yes;
+  const bool a_transposed = transpose_a == Transpose::Yes, b_transposed = transpose_b == Transpose::Yes;
   // A row-major [rows, columns] is a column-major [columns, rows]; a transposition that is asked for stays one.
-  return {.first = {.rows = b_turned ? k : n, .columns = b_turned ? n : k, .is_transposed = b_turned},
-          .second = {.rows = a_turned ? m : k, .columns = a_turned ? k : m, .is_transposed = a_turned},
+  return {.first = {.rows = b_transposed ? k : n, .columns = b_transposed ? n : k, .is_transposed = b_transposed},
+          .second = {.rows = a_transposed ? m : k, .columns = a_transposed ? k : m, .is_transposed = a_transposed},
           .rows = n,
           .columns = m,
           .depth = k};

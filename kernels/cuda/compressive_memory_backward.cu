@@ -260,7 +260,7 @@ __global__ void __launch_bounds__(kProductThreads)
   });
 }
 
-/// d_z = sum of d_n psi + sum of d_c phi and d_segment = sum of d_e phi, a block of threads a step and key head.
+/// d_z = sum of d_n psi + sum of d_c phi and d_segment = sum of d_e phi, a block of threads per step and key head.
 template <int kColumns, typename E, typename Sum>
 __global__ void d_vectors_kernel(const MemoryTensors<E, Sum> memory, const BackwardArrays<Sum> arrays) {
   using Vector = LaneVector<kColumns, Sum>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of the table by token. Backward adds in the order of t without atomics and without scratch: each block owns some
 // rows of the table and some of their columns, walks all tokens, lists those of its rows in order, and adds their
-// gradients. The walk reads 4 bytes a token from the cache, little beside the gradients themselves.
+// gradients. The walk reads 4 bytes per token from the cache, little beside the gradients themselves.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/operations.hpp"
 #include "kernels/cuda/packs.cuh"

@@ -61,12 +61,13 @@ std::uint32_t alignment_of(const void* data) {
 /// All that the choice of an algorithm depends on.
 struct MatmulKey {
   std::int64_t m, n, k;
-  bool a_turned, b_turned, accumulate;
+  bool a_transposed, b_transposed, accumulate;
   DType type, result_type;
   std::uint32_t a_alignment, b_alignment, c_alignment;
 
   auto all() const {
-    return std::tie(m, n, k, a_turned, b_turned, accumulate, type, result_type, a_alignment, b_alignment, c_alignment);
+    return std::tie(m, n, k, a_transposed, b_transposed, accumulate, type, result_type, a_alignment, b_alignment,
+                    c_alignment);
   }
   bool operator<(const MatmulKey& other) const { return all() < other.all(); }
 };
@@ -155,8 +156,8 @@ void Matmul::operator()(Stream& stream, const MatmulArgs& args) {
   const MatmulKey key{.m = sizes.m,
                       .n = sizes.n,
                       .k = sizes.k,
-                      .a_turned = args.transpose_a == Transpose::Yes,
-                      .b_turned = args.transpose_b == Transpose::Yes,
+                      .a_transposed = args.transpose_a == Transpose::Yes,
+                      .b_transposed = args.transpose_b == Transpose::Yes,
                       .accumulate = args.accumulate,
                       .type = args.a.dtype,
                       .result_type = args.c.dtype,

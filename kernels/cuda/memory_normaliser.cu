@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The chain of the normaliser. Sums over segments are found for all steps at once. What the corrected rule adds to z depends on
-// z itself: there one block of threads a key head walks the steps in turn, which is all that limits it: about the time to read the
+// z itself: there one block of threads per key head walks the steps in turn, which is all that limits it: about the time to read the
 // keys of a head by one multiprocessor.
 #include "kernels/cuda/memory_vectors.cuh"
 #include "kernels/cuda/operations.hpp"
@@ -32,7 +32,7 @@ Segments<Element<T>> segments_of(Stream& stream, const TensorView& k, const Memo
           .dim = static_cast<int>(k.shape[2])};
 }
 
-/// u of every step, a block of threads a step and head.
+/// u of every step, a block of threads per step and head.
 template <int kColumns, typename E, typename Sum>
 __global__ void segment_sums_kernel(const Segments<E> segments, double* sums) {
   using Vector = LaneVector<kColumns, Sum>;
@@ -111,7 +111,7 @@ void run_adding_chain(Stream& stream, const Segments<E>& segments, const TensorV
 template <int kColumns> constexpr int kCorrectedWarps = kColumns > 4 ? 8 : 16;
 template <int kColumns> constexpr int kCorrectedThreads = 32 * kCorrectedWarps<kColumns>;
 
-/// z += sum of gamma phi, a block of threads a key head.
+/// z += sum of gamma phi, a block of threads per key head.
 template <int kColumns, typename E, typename Sum>
 __global__ void __launch_bounds__(kCorrectedThreads<kColumns>)
     corrected_chain_kernel(const Segments<E> segments, double* z, double* z_of_steps, const double* sums) {
@@ -162,7 +162,7 @@ template <typename Sum> struct CorrectedBackward {
   double* d_segment;        // [steps, G, D]: with what comes through gamma
 };
 
-/// The gradient of z through the steps from last to first, a block of threads a key head.
+/// The gradient of z through the steps from last to first, a block of threads per key head.
 template <int kColumns, typename E, typename Sum>
 __global__ void __launch_bounds__(kCorrectedThreads<kColumns>)
     corrected_chain_backward_kernel(const Segments<E> segments, double* d_z, const CorrectedBackward<Sum> arrays) {

@@ -19,7 +19,7 @@ constexpr int kMostPairs = 256;  // of a head: they are given to the kernel by v
 struct Turns {
   DeviceRuns positions;
   double inverse_frequencies[kMostPairs];
-  bool is_empty;  // nothing is turned
+  bool is_empty;  // nothing is rotated
   double direction;
 };
 
@@ -100,7 +100,7 @@ __global__ void split_kernel(const Heads<To> to_split, const Heads<const From> f
   }
   __syncthreads();
 
-  const int turned_heads = shape.heads + shape.kv_heads, all_heads = turned_heads + shape.kv_heads;
+  const int rotated_heads = shape.heads + shape.kv_heads, all_heads = rotated_heads + shape.kv_heads;
   const int packs_of_half = (half + kPack - 1) / kPack;  // a value head is copied as two halves too
   for (int i = static_cast<int>(threadIdx.x); i < tokens * all_heads * packs_of_half; i += threads) {
     const int token = i / (all_heads * packs_of_half), head = i / packs_of_half % all_heads;
@@ -108,7 +108,7 @@ __global__ void split_kernel(const Heads<To> to_split, const Heads<const From> f
     const std::int64_t t = first_token + token, packed = (t * all_heads + head) * shape.head_dim;
     const From* from = kToSplit ? from_packed + packed : from_split.of(t, head, shape);
     To* to = kToSplit ? to_split.of(t, head, shape) : to_packed + packed;
-    if (head < turned_heads) {
+    if (head < rotated_heads) {
       turn_packs<kPack>(to, from, first, half, turns_of_block + token * half, shape.wide);
     } else {
       copy_pack<kPack>(to, from, first, half, shape.wide);

@@ -105,7 +105,7 @@ template <typename Combine> __device__ float across_row(float value, Combine com
 /// body(row, column) for the 16-byte pieces of a tile of kRows rows that this thread copies. @pre all kThreads threads call
 template <int kDim, int kRows, int kThreads, typename Body> __device__ void for_own_pieces(Body&& body) {
   constexpr int kPieces = kDim / 8;           // in a row
-  constexpr int kLanes = kPieces & -kPieces;  // threads a row: the largest power of two that divides the pieces
+  constexpr int kLanes = kPieces & -kPieces;  // threads per row: the largest power of two that divides the pieces
   constexpr int kRowsAtOnce = kThreads / kLanes;
   static_assert(kRows % kRowsAtOnce == 0, "every thread copies equally many pieces");
   const int thread = static_cast<int>(threadIdx.x), first_row = thread / kLanes, first_column = thread % kLanes * 8;

@@ -42,10 +42,10 @@ void product(Stream& stream, const MatmulArgs& args, const MatmulSizes& sizes) {
 
 template <typename T, typename Out> void dispatch(Stream& stream, const MatmulArgs& args, const MatmulSizes& sizes) {
   constexpr auto kNo = Transpose::No, kYes = Transpose::Yes;
-  const bool a_turned = args.transpose_a == kYes, b_turned = args.transpose_b == kYes;
-  if (a_turned && b_turned) return product<T, Out, kYes, kYes>(stream, args, sizes);
-  if (a_turned) return product<T, Out, kYes, kNo>(stream, args, sizes);
-  if (b_turned) return product<T, Out, kNo, kYes>(stream, args, sizes);
+  const bool a_transposed = args.transpose_a == kYes, b_transposed = args.transpose_b == kYes;
+  if (a_transposed && b_transposed) return product<T, Out, kYes, kYes>(stream, args, sizes);
+  if (a_transposed) return product<T, Out, kYes, kNo>(stream, args, sizes);
+  if (b_transposed) return product<T, Out, kNo, kYes>(stream, args, sizes);
   product<T, Out, kNo, kNo>(stream, args, sizes);
 }
 

@@ -24,7 +24,7 @@ Turn turn_of(std::int64_t position, std::int64_t pair, const std::vector<double>
 
 /// to = R(turn) from for one pair of every head; rows of heads are head_dim apart.
 template <typename To, typename From>
-void turn_heads(To* to, const From* from, std::int64_t heads, std::int64_t head_dim, Turn turn) {
+void rotate_heads(To* to, const From* from, std::int64_t heads, std::int64_t head_dim, Turn turn) {
   using Sum = Accumulator<To>;
   const auto cosine = static_cast<Sum>(turn.cosine), sine = static_cast<Sum>(turn.sine);
   const std::int64_t half = head_dim / 2;
@@ -48,8 +48,8 @@ template <typename T> void forward(const QkvSplitForwardArgs& args) {
     T* v = args.v.as<T>() + t * kv_heads * head_dim;
     for (std::int64_t i = 0; i < head_dim / 2; ++i) {
       const Turn turn = turn_of(args.positions.global_of(t), i, args.inverse_frequencies);
-      turn_heads(q + i, from_q + i, heads, head_dim, turn);
-      turn_heads(k + i, from_k + i, kv_heads, head_dim, turn);
+      rotate_heads(q + i, from_q + i, heads, head_dim, turn);
+      rotate_heads(k + i, from_k + i, kv_heads, head_dim, turn);
     }
     for (std::int64_t i = 0; i < kv_heads * head_dim; ++i) v[i] = from_v[i];
   }
@@ -69,8 +69,8 @@ template <typename T> void backward(const QkvSplitBackwardArgs& args) {
     for (std::int64_t i = 0; i < head_dim / 2; ++i) {
       Turn back = turn_of(args.positions.global_of(t), i, args.inverse_frequencies);
       back.sine = -back.sine;  // the transpose of a rotation turns back
-      turn_heads(to_q + i, d_q + i, heads, head_dim, back);
-      turn_heads(to_k + i, d_k + i, kv_heads, head_dim, back);
+      rotate_heads(to_q + i, d_q + i, heads, head_dim, back);
+      rotate_heads(to_k + i, d_k + i, kv_heads, head_dim, back);
     }
     for (std::int64_t i = 0; i < kv_heads * head_dim; ++i) to_v[i] = static_cast<T>(d_v[i]);
   }

@@ -96,7 +96,7 @@ class AttentionMask {
 
 /// Do the queries of a run see all, some or none of the keys of another run? None and All are exact.
 MaskCoverage coverage(const AttentionMaskView& mask, const TokenRun& queries, const TokenRun& keys);
-/// Does any query of one share see any key of the other? Exact.
+/// Does any query of one shard see any key of the other? Exact.
 bool attends(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys);
 /// Number of (query, key) pairs that attend: the work of a block. Takes time linear in the documents and segments.
 std::int64_t count_pairs(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys);

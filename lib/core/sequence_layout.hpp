@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one map between global positions of a span and (rank, local index). Nothing is padded; shares may differ by rank.
+// The one map between global positions of a span and (rank, local index). Nothing is padded; shards may differ by rank.
 #pragma once
 
 #include <array>
@@ -36,10 +36,10 @@ class SequenceLayout {
   int ring() const { return ring_; }
   LayoutKind kind() const { return kind_; }
 
-  /// The positions of a rank's share, ascending.
+  /// The positions of a rank's shard, ascending.
   TokenRuns runs(int rank) const;
   std::int64_t num_tokens(int rank) const { return runs(rank).num_tokens(); }
-  /// The largest share of any rank.
+  /// The largest shard of any rank.
   std::int64_t max_tokens() const;
 
  private:

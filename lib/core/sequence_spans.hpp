@@ -11,7 +11,7 @@ namespace rondo {
 
 class SequenceSpans {
  public:
-  /// @param span_tokens  0: one span. The last span takes what is left; where that is less than a token a rank, the one before
+  /// @param span_tokens  0: one span. The last span takes what is left; where that is less than a token per rank, the one before
   /// it takes it too.
   /// @pre sequence_tokens >= ring
   SequenceSpans(std::int64_t sequence_tokens, std::int64_t span_tokens, int ring, LayoutKind kind)
@@ -28,7 +28,7 @@ class SequenceSpans {
     const std::int64_t end = span + 1 < count_ ? first + span_tokens_ : sequence_tokens_;
     return {end - first, ring_, kind_, first};
   }
-  /// The largest share of any rank in any span.
+  /// The largest shard of any rank in any span.
   std::int64_t max_tokens() const { return std::max(layout(0).max_tokens(), layout(count_ - 1).max_tokens()); }
   /// Of a rank in any span.
   std::int64_t most_tokens(int rank) const {

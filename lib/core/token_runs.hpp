@@ -26,7 +26,7 @@ struct TokenRun {
   bool operator==(const TokenRun&) const = default;
 };
 
-/// The runs of one rank's share, in local order; local indices are contiguous from 0 and positions ascend.
+/// The runs of one rank's shard, in local order; local indices are contiguous from 0 and positions ascend.
 class TokenRuns {
  public:
   static constexpr int kMaxRuns = 8;
@@ -41,7 +41,7 @@ class TokenRuns {
   /// Appends a run behind the last; empty runs are dropped.
   void append(std::int64_t global_first, std::int64_t stride, std::int64_t count) {
     if (count == 0) return;
-    ensure(num_runs_ < kMaxRuns, "a share has at most eight runs");
+    ensure(num_runs_ < kMaxRuns, "a shard has at most eight runs");
     runs_[static_cast<std::size_t>(num_runs_++)] = {global_first, stride, count, num_tokens_};
     num_tokens_ += count;
   }

@@ -103,7 +103,7 @@ class Evaluator {
   DataLoader loader_;
   std::int64_t num_sequences_;
   EvaluationBuffers buffers_;
-  LoadedSequence sequence_;  // this rank's share of the span at hand
+  LoadedSequence sequence_;  // this rank's shard of the span at hand
   HostValues host_losses_;   // [T]
 };
 

@@ -24,7 +24,7 @@ SequenceStream::SequenceStream(Execution& execution, Transformer& model, const S
         "a model with exact attention takes up a text on one rank, not on a ring of " + std::to_string(ring), "",
         "start `rondo generate` without mpirun");
   }
-  // the last span of a piece may take up to a token a rank more
+  // the last span of a piece may take up to a token per rank more
   tokens_ = Buffer(execution.device, DType::Int32, {options.chunk_tokens / ring + 2}, MemoryUse::Workspace);
   reset();
 }

@@ -27,7 +27,7 @@ class SequenceStream {
 
   std::int64_t num_tokens() const { return num_tokens_; }
   /// Collective over the ring, with the same tokens on every rank. However a text is cut into pieces, the result is the same up
-  /// to rounding. @pre on a ring at least a token a rank. Throws ConfigError for a token outside the vocabulary.
+  /// to rounding. @pre on a ring at least a token per rank. Throws ConfigError for a token outside the vocabulary.
   void feed(std::span<const std::int32_t> tokens);
   /// Logits [V] of what follows; they may be changed, and are valid until the next call. Waits for the device.
   /// @pre one rank, and num_tokens() > 0

@@ -30,7 +30,7 @@ class TokenLossFile {
   TokenLossFile(const TokenLossFile&) = delete;
   TokenLossFile& operator=(const TokenLossFile&) = delete;
 
-  /// Collective: every rank brings its share of its ring's sequence, or none.
+  /// Collective: every rank brings its shard of its ring's sequence, or none.
   void write(const TokenLosses& losses);
   /// Gives the file its name. Collective.
   void commit();

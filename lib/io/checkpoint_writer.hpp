@@ -27,7 +27,7 @@ struct CheckpointPlan {
   std::vector<std::vector<ChunkRun>> runs;  // for each dataset
 };
 
-/// Shares the chunks out over the ranks that own them, in turn, and computes their digests. Collective.
+/// Deals the chunks out over the ranks that own them, in turn, and computes their digests. Collective.
 CheckpointPlan plan_checkpoint(const Communicator& ranks, std::span<const NamedTensor> tensors);
 
 /// Writes `path`, reserving its space first, and forces it to the disk. Collective: all ranks throw alike, and after an

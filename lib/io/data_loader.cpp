@@ -10,7 +10,7 @@ namespace rondo {
 
 namespace {
 
-// A run is read in pieces of this many consecutive tokens of the stream, of which a striped share uses some.
+// A run is read in pieces of this many consecutive tokens of the stream, of which a striped shard uses some.
 constexpr std::int64_t kPieceTokens = 8 * 1024;
 
 /// Local index of a position of the sequence, or -1 when another rank has it.
@@ -137,9 +137,9 @@ void DataLoader::load_into(std::int64_t sequence_index, const TokenRuns& runs, L
   drop_targets(length, runs, sequence);
 }
 
-void DataLoader::reserve(std::int64_t share_tokens, LoadedSequence& sequence) const {
-  sequence.tokens.reserve(static_cast<std::size_t>(share_tokens));
-  sequence.targets.reserve(static_cast<std::size_t>(share_tokens));
+void DataLoader::reserve(std::int64_t shard_tokens, LoadedSequence& sequence) const {
+  sequence.tokens.reserve(static_cast<std::size_t>(shard_tokens));
+  sequence.targets.reserve(static_cast<std::size_t>(shard_tokens));
   sequence.documents.reserve(static_cast<std::size_t>(max_documents_));
   sequence.document_offsets.reserve(static_cast<std::size_t>(max_documents_) + 1);
 }

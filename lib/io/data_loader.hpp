@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sequences of a fixed length out of a corpus, as a pure function of a global index: any rank of any layout
-// asks for its share of sequence i and gets it, with labels, reading little else. No state, so nothing to
+// asks for its shard of sequence i and gets it, with labels, reading little else. No state, so nothing to
 // save but the next index.
 //
 // A split is one stream, its documents in corpus order. Shuffled: an epoch cuts the stream into windows from
@@ -37,7 +37,7 @@ struct LoadedSequence {
   /// {0, S}.
   std::vector<std::int64_t> document_offsets;
   std::vector<DocumentPosition> documents;  ///< for records; the same on every rank
-  /// Targets of this share that are not kNoTarget. Which ids a tokenizer never predicts is known only where
+  /// Targets of this shard that are not kNoTarget. Which ids a tokenizer never predicts is known only where
   /// the tokens are, so the global number is the sum over ranks.
   std::int64_t num_targets_local = 0;
 };
@@ -75,8 +75,8 @@ class DataLoader {
   LoadedSequence load(std::int64_t sequence_index, const TokenRuns& runs) const;
   /// The same into existing memory, which is not allocated again while `runs` grow no larger.
   void load_into(std::int64_t sequence_index, const TokenRuns& runs, LoadedSequence& sequence) const;
-  /// All memory that load_into() will ever take for shares of at most so many tokens.
-  void reserve(std::int64_t share_tokens, LoadedSequence& sequence) const;
+  /// All memory that load_into() will ever take for shards of at most so many tokens.
+  void reserve(std::int64_t shard_tokens, LoadedSequence& sequence) const;
 
  private:
   /// Position in the stream of the sequence's first token.

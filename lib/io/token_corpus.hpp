@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A finished corpus, opened for reading without MPI and checked before use. Tokens are read in ranges,
-// document offsets are held in memory: 8 bytes a document, and 16 a range of targets where the corpus records them.
+// document offsets are held in memory: 8 bytes per document, and 16 per range of targets where the corpus records them.
 #pragma once
 
 #include <array>

@@ -49,7 +49,7 @@ class CompressiveMemory {
 
   /// Rounds of messages between a start and its finish: work before the first advance(), and between two of them, overlaps with
   /// one each.
-  int num_rounds() const { return scan_->num_rounds(); }
+  int num_micro_batches() const { return scan_->num_micro_batches(); }
   void advance();
 
  private:

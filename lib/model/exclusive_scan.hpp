@@ -50,8 +50,8 @@ class ExclusiveScan {
   /// Starts round 0. @param initial  before the first element, in the direction of the scan; empty: 0
   void start(const TensorView& initial);
   /// Rounds of messages. Work between start() and the first advance(), and between two of them, overlaps with one each.
-  int num_rounds() const { return static_cast<int>(rounds_.size()); }
-  bool is_done() const { return next_round_ > num_rounds(); }
+  int num_micro_batches() const { return static_cast<int>(rounds_.size()); }
+  bool is_done() const { return next_round_ > num_micro_batches(); }
   /// Completes the round under way and starts the next one; nothing if there is none.
   void advance();
   void finish() {

@@ -85,14 +85,14 @@ Results solve(Execution& execution, const Span& span, const RingCheck& check) {
   return solve<float>(execution, span, check);
 }
 
-// The rows of a share against the same rows of the whole.
-double relative_error(const std::vector<double>& share, const std::vector<double>& whole, const TokenRuns& runs) {
+// The rows of a shard against the same rows of the whole.
+double relative_error(const std::vector<double>& shard, const std::vector<double>& whole, const TokenRuns& runs) {
   double largest = 0, error = 0;
   for (const double value : whole) largest = std::max(largest, std::abs(value));
-  const std::size_t row = share.size() / static_cast<std::size_t>(runs.num_tokens());
-  for (std::size_t i = 0; i < share.size(); ++i) {
+  const std::size_t row = shard.size() / static_cast<std::size_t>(runs.num_tokens());
+  for (std::size_t i = 0; i < shard.size(); ++i) {
     const auto position = static_cast<std::size_t>(runs.global_of(static_cast<std::int64_t>(i / row)));
-    const double apart = std::abs(share[i] - whole[position * row + i % row]);
+    const double apart = std::abs(shard[i] - whole[position * row + i % row]);
     if (std::isnan(apart)) return apart;
     error = std::max(error, apart);
   }
@@ -113,11 +113,11 @@ double ring_error(Execution& ring, Execution& one, const RingCheck& check) {
   RingCheck exact = check;
   exact.dtype = DType::Fp64;
   const Span whole(SequenceLayout(tokens, 1, LayoutKind::Contiguous), rule, 0);
-  const Span share(SequenceLayout(tokens, ring.ring.size(), check.layout), rule, ring.ring.rank());
-  const Results expected = solve(one, whole, exact), found = solve(ring, share, check);
+  const Span shard(SequenceLayout(tokens, ring.ring.size(), check.layout), rule, ring.ring.rank());
+  const Results expected = solve(one, whole, exact), found = solve(ring, shard, check);
   double error = 0;
   for (std::size_t i = 0; i < found.size(); ++i) {
-    const double of_tensor = relative_error(found[i], expected[i], share.runs());
+    const double of_tensor = relative_error(found[i], expected[i], shard.runs());
     if (std::isnan(of_tensor)) return of_tensor;
     error = std::max(error, of_tensor);
   }

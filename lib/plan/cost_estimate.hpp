@@ -16,7 +16,7 @@ using MemoryEstimate = std::array<std::int64_t, kNumMemoryUses>;
 struct CostEstimate {
   std::int64_t num_parameters = 0;
   std::int64_t tokens_per_step = 0;
-  /// Model FLOP of training, which MFU is a share of: sequences of one document each, nothing computed again (model_flops()).
+  /// Model FLOP of training, which MFU is a shard of: sequences of one document each, nothing computed again (model_flops()).
   double flops_per_token = 0;
   /// What the kernels compute, with what is computed again in backward; over all ranks.
   double computed_flops_per_token = 0;

@@ -80,7 +80,7 @@ CASES = [
     Case("causal, documents, 4:1", 101, 4, 1, 8, causal=True, documents=[0, 33, 33, 34, 90, 101]),
     Case("window, 1:1", 113, 2, 2, 6, causal=True, window=19),
     Case("window, documents, 8:1", 89, 16, 2, 3, causal=True, window=7, documents=[0, 44, 60, 89]),
-    Case("one token a rank", 8, 4, 1, 2, causal=True),
+    Case("one token per rank", 8, 4, 1, 2, causal=True),
 ]
 
 

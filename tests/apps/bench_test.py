@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`rondo bench` on CPUs, and on GPUs of the tests whose memory the host cannot touch: the cases run, their results are right,
+"""`rondo bench` on CPUs, and on mock devices whose memory the host cannot touch: the cases run, their results are right,
 and what they count is what the formulas say."""
 import argparse
 import json
@@ -54,7 +54,7 @@ class Bench(unittest.TestCase):
         return self.document(done)["results"]
 
     def document_on(self, device, case, *arguments, ranks=0):
-        """What a case prints on CPUs, or on GPUs of the tests."""
+        """What a case prints on CPUs, or on mock devices."""
         return self.document(bench(ranks, case, "--device", device, "--peak-size", "32", *arguments, *QUICK,
                                    libraries=f"{self.temporary.name}/guarded"))
 
@@ -153,10 +153,10 @@ class Bench(unittest.TestCase):
         for ranks, layout in ((1, "zigzag"), (2, "zigzag"), (3, "striped")):
             results = self.results(bench(ranks, "ring", *shape, "--layout", layout, *QUICK))
             self.assertEqual([r["pass"] for r in results], ["forward", "backward"])
-            share_bytes = 2 * (600 // ranks) * 2 * 16 * 4  # keys and values in fp32
+            shard_bytes = 2 * (600 // ranks) * 2 * 16 * 4  # keys and values in fp32
             # Forward, a rank passes on R - 1 shares; backward, their gradients come home too.
-            self.assertEqual(results[0]["sent_bytes"], (ranks - 1) * share_bytes)
-            self.assertEqual(results[1]["sent_bytes"], 2 * (ranks - 1) * share_bytes)
+            self.assertEqual(results[0]["sent_bytes"], (ranks - 1) * shard_bytes)
+            self.assertEqual(results[1]["sent_bytes"], 2 * (ranks - 1) * shard_bytes)
             pairs = 600 * 601 / 2
             self.assertEqual(results[0]["flop"], 4 * pairs * 4 * 16)
             self.assertEqual(results[1]["flop"], 2.5 * results[0]["flop"])

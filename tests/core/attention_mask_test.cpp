@@ -61,15 +61,15 @@ std::vector<Case> random_cases(int count) {
   return cases;
 }
 
-// The shares that the masks are asked about: those of every layout over 1 to 4 ranks.
+// The shards that the masks are asked about: those of every layout over 1 to 4 ranks.
 std::vector<TokenRuns> shares_of(std::int64_t tokens) {
-  std::vector<TokenRuns> shares;
+  std::vector<TokenRuns> shards;
   for (LayoutKind kind : kLayoutKinds) {
     for (int ring = 1; ring <= std::min<std::int64_t>(4, tokens); ++ring) {
-      for (int rank = 0; rank < ring; ++rank) shares.push_back(SequenceLayout(tokens, ring, kind).runs(rank));
+      for (int rank = 0; rank < ring; ++rank) shards.push_back(SequenceLayout(tokens, ring, kind).runs(rank));
     }
   }
-  return shares;
+  return shards;
 }
 
 std::int64_t pairs_by_hand(const Case& c, const TokenRun& queries, const TokenRun& keys) {
@@ -107,9 +107,9 @@ TEST(AttentionMask, CoversRunsAsCountingPairsSays) {
   for (const Case& c : random_cases(60)) {
     SCOPED_TRACE(c.text());
     const AttentionMask mask(c.rule, c.tokens, c.documents);
-    const auto shares = shares_of(c.tokens);
-    for (const TokenRuns& queries : shares) {
-      for (const TokenRuns& keys : shares) {
+    const auto shards = shares_of(c.tokens);
+    for (const TokenRuns& queries : shards) {
+      for (const TokenRuns& keys : shards) {
         std::int64_t pairs = 0;
         for (const TokenRun& q : queries) {
           for (const TokenRun& k : keys) {

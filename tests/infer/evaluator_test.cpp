@@ -180,7 +180,7 @@ TEST_F(EvaluatorTest, GivesTokensWhoseSumIsTheLoss) {
     }
   });
   double total = 0;
-  for (const double share : test::world().all_gather(sum)) total += share;
+  for (const double of_rank : test::world().all_gather(sum)) total += of_rank;
   EXPECT_EQ(test::world().sum(count), result.num_targets);
   EXPECT_NEAR(total / static_cast<double>(result.num_targets), result.loss, kTolerance);
   EXPECT_EQ(test::world().max(calls), calls) << "every rank is called equally often";

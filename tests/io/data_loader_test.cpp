@@ -34,7 +34,7 @@ class DataLoaderOnCorpus : public CorpusFiles {
     return loader.load(index, TokenRuns::contiguous(0, loader.sequence_tokens(index)));
   }
 
-  /// Puts the shares of all ranks together in global order.
+  /// Puts the shards of all ranks together in global order.
   static LoadedSequence joined(const DataLoader& loader, std::int64_t index, int ring, LayoutKind kind) {
     const SequenceLayout layout(loader.sequence_tokens(index), ring, kind);
     LoadedSequence all;
@@ -42,14 +42,14 @@ class DataLoaderOnCorpus : public CorpusFiles {
     all.targets.resize(all.tokens.size(), -7);
     for (int rank = 0; rank < ring; ++rank) {
       const TokenRuns runs = layout.runs(rank);
-      const LoadedSequence share = loader.load(index, runs);
+      const LoadedSequence shard = loader.load(index, runs);
       for (std::int64_t local = 0; local < runs.num_tokens(); ++local) {
-        all.tokens[static_cast<std::size_t>(runs.global_of(local))] = share.tokens[static_cast<std::size_t>(local)];
-        all.targets[static_cast<std::size_t>(runs.global_of(local))] = share.targets[static_cast<std::size_t>(local)];
+        all.tokens[static_cast<std::size_t>(runs.global_of(local))] = shard.tokens[static_cast<std::size_t>(local)];
+        all.targets[static_cast<std::size_t>(runs.global_of(local))] = shard.targets[static_cast<std::size_t>(local)];
       }
-      all.documents = share.documents;
-      all.document_offsets = share.document_offsets;
-      all.num_targets_local += share.num_targets_local;
+      all.documents = shard.documents;
+      all.document_offsets = shard.document_offsets;
+      all.num_targets_local += shard.num_targets_local;
     }
     return all;
   }

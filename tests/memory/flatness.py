@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory of a rank does not grow with the number of ranks that share a sequence, at fixed tokens a rank.
+"""The memory of a rank does not grow with the number of ranks that share a sequence, at fixed tokens per rank.
 
 usage: flatness.py RONDO IDLE_RANKS MPIEXEC [unittest arguments]
 """

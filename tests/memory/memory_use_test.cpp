@@ -119,7 +119,7 @@ TEST_P(WorkspaceOfTraining, GrowsByAtMostFiveRowsOfTheModelForEveryToken) {
 INSTANTIATE_TEST_SUITE_P(Cpu, WorkspaceOfTraining, testing::Values(DType::Fp32, DType::Bf16),
                          [](const auto& which) { return std::string(name_of(which.param)); });
 
-// On a GPU of the tests, where host code that touched a chunk would be stopped.
+// On a mock device, where host code that touched a chunk would be stopped.
 std::int64_t workspace_of_feed_forward(std::int64_t tokens) {
   const TransformerShape shape = shape_with(64, 96, 256);
   test::GuardedDevice device;

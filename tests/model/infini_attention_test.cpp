@@ -43,7 +43,7 @@ const std::vector<OracleCase>& oracle_cases() {
       {"corrected, window 1, documents", MemoryRule::DeltaCorrected, 80, 4, 2, 6, 8, 1, {0, 13, 80}},
       {"corrected, window 3", MemoryRule::DeltaCorrected, 67, 2, 2, 4, 5, 3, {}},
       {"corrected, window over all", MemoryRule::DeltaCorrected, 41, 2, 2, 4, 8, 6, {}},
-      {"segments longer than a share", MemoryRule::Delta, 53, 2, 1, 4, 16, 1, {}}};
+      {"segments longer than a shard", MemoryRule::Delta, 53, 2, 1, 4, 16, 1, {}}};
   return cases;
 }
 
@@ -137,11 +137,11 @@ Tensor packed(const Tensor& q, const Tensor& k, const Tensor& v, const TokenRuns
 
 Tensor share_of(const Tensor& whole, const TokenRuns& runs) {
   const std::int64_t row = whole.shape().row_count();
-  Tensor share(DType::Fp64, {runs.num_tokens(), whole.shape()[1], whole.shape()[2]});
+  Tensor shard(DType::Fp64, {runs.num_tokens(), whole.shape()[1], whole.shape()[2]});
   for (std::int64_t t = 0; t < runs.num_tokens(); ++t) {
-    for (std::int64_t i = 0; i < row; ++i) share.set(t * row + i, whole[runs.global_of(t) * row + i]);
+    for (std::int64_t i = 0; i < row; ++i) shard.set(t * row + i, whole[runs.global_of(t) * row + i]);
   }
-  return share;
+  return shard;
 }
 
 Tensor copy(const TensorView& view, const Shape& shape) {
@@ -236,7 +236,7 @@ struct SentBytes {
   std::int64_t forward = 0, backward = 0;
 };
 
-/// Both ways through a layer with random inputs, in one span of contiguous shares.
+/// Both ways through a layer with random inputs, in one span of contiguous shards.
 SentBytes go_through(Execution& e, const OracleCase& c, DType compute) {
   const Span span(SequenceLayout(c.tokens, e.ring.size(), LayoutKind::Contiguous), {.causal = true}, e.ring.rank());
   InfiniAttention layer(e, shape_of(c), compute);

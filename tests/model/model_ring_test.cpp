@@ -22,16 +22,16 @@ double largest_of(const test::Tensor& tensor) {
 void expect_equal_to_one_rank(const Communicator& group, LayoutKind layout, const test::ModelCase& c) {
   test::TestExecution alone(Communicator::self()), together(group);
   test::TinyModel whole(alone.get(), c, LayoutKind::Contiguous, DType::Fp64);
-  test::TinyModel share(together.get(), c, layout, DType::Fp64);
+  test::TinyModel shard(together.get(), c, layout, DType::Fp64);
   whole.forward_backward();
-  share.forward_backward();
-  for (std::int64_t t = 0; t < share.span().num_tokens(); ++t) {
-    EXPECT_NEAR(share.losses()[t], whole.losses()[share.span().runs().global_of(t)], kTolerance);
+  shard.forward_backward();
+  for (std::int64_t t = 0; t < shard.span().num_tokens(); ++t) {
+    EXPECT_NEAR(shard.losses()[t], whole.losses()[shard.span().runs().global_of(t)], kTolerance);
   }
   for (std::size_t p = 0; p < whole.parameters().parameters().size(); ++p) {
     const Parameter& expected = whole.parameters().parameters()[p];
     const test::Tensor expected_gradient = test::copy_of(expected.gradient);
-    EXPECT_LE(test::max_difference(test::copy_of(share.parameters().parameters()[p].gradient), expected_gradient),
+    EXPECT_LE(test::max_difference(test::copy_of(shard.parameters().parameters()[p].gradient), expected_gradient),
               kTolerance * largest_of(expected_gradient))
         << expected.name;
   }
@@ -135,7 +135,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, ModelRing, testing::Values(1, 2, 3, 4, 5, 8));
 
 TEST(ModelRing, TakesAsFewTokensAsRanks) {
   const Communicator all = test::world();
-  test::ModelCase c{"one token a rank", test::tiny_shape(), all.size(), {.causal = true}, {}};
+  test::ModelCase c{"one token per rank", test::tiny_shape(), all.size(), {.causal = true}, {}};
   for (const LayoutKind layout : kLayoutKinds) {
     expect_equal_to_one_rank(all, layout, c);
   }

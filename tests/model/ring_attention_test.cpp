@@ -33,12 +33,12 @@ std::vector<Case> cases() {
       {64, 2, 1, 4, {.causal = true, .window = 23}, {0, 11, 40, 64}, "window over documents"},
       {53, 2, 1, 4, {.causal = true}, {0, 1, 2, 20, 21, 40, 53}, "documents"},
       {53, 2, 2, 4, {.causal = false}, {0, 26, 27, 53}, "full, documents"},
-      {8, 1, 1, 2, {.causal = true}, {}, "one token a rank"},
+      {8, 1, 1, 2, {.causal = true}, {}, "one token per rank"},
       {9, 1, 1, 2, {.causal = true}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, "documents of one token"},
   };
 }
 
-// A tensor whose values depend on its name and the global position only, restricted to the rows of a share.
+// A tensor whose values depend on its name and the global position only, restricted to the rows of a shard.
 class Rows {
  public:
   Rows(const std::string& name, const TokenRuns& runs, std::int64_t heads, std::int64_t dim)
@@ -86,17 +86,17 @@ Result run(Execution& execution, const Case& c, LayoutKind kind) {
   return r;
 }
 
-// Largest difference between the rows of a share and the same rows of the whole, NaN where one of them is. `axis` is
+// Largest difference between the rows of a shard and the same rows of the whole, NaN where one of them is. `axis` is
 // where tokens are.
-double difference(TensorView share, TensorView whole, const TokenRuns& runs, int axis) {
+double difference(TensorView shard, TensorView whole, const TokenRuns& runs, int axis) {
   double largest = 0;
-  const std::int64_t others = share.count() / runs.num_tokens();
+  const std::int64_t others = shard.count() / runs.num_tokens();
   for (std::int64_t local = 0; local < runs.num_tokens(); ++local) {
     for (std::int64_t i = 0; i < others; ++i) {
       const std::int64_t global = runs.global_of(local);
       const std::int64_t mine = axis == 0 ? local * others + i : i * runs.num_tokens() + local;
       const std::int64_t theirs = axis == 0 ? global * others + i : i * whole.shape[1] + global;
-      const double apart = std::abs(share.as<double>()[mine] - whole.as<double>()[theirs]);
+      const double apart = std::abs(shard.as<double>()[mine] - whole.as<double>()[theirs]);
       if (std::isnan(apart)) return apart;  // std::max would drop it
       largest = std::max(largest, apart);
     }
@@ -110,14 +110,14 @@ void expect_equal_to_one_rank(const Communicator& group, LayoutKind kind) {
     if (c.tokens < group.size()) continue;
     SCOPED_TRACE(c.name + ", " + std::string(name_of(kind)) + ", ranks: " + std::to_string(group.size()));
     Result whole = run(one.get(), c, LayoutKind::Contiguous);
-    Result share = run(many.get(), c, kind);
+    Result shard = run(many.get(), c, kind);
     const TokenRuns runs = SequenceLayout(c.tokens, group.size(), kind).runs(group.rank());
     constexpr double kTolerance = 1e-12;  // fp64, sums of at most 64 terms in another order
-    EXPECT_LE(difference(share.out.view(), whole.out.view(), runs, 0), kTolerance);
-    EXPECT_LE(difference(share.lse.view(), whole.lse.view(), runs, 1), kTolerance);
-    EXPECT_LE(difference(share.d_q.view(), whole.d_q.view(), runs, 0), kTolerance);
-    EXPECT_LE(difference(share.d_k.view(), whole.d_k.view(), runs, 0), kTolerance);
-    EXPECT_LE(difference(share.d_v.view(), whole.d_v.view(), runs, 0), kTolerance);
+    EXPECT_LE(difference(shard.out.view(), whole.out.view(), runs, 0), kTolerance);
+    EXPECT_LE(difference(shard.lse.view(), whole.lse.view(), runs, 1), kTolerance);
+    EXPECT_LE(difference(shard.d_q.view(), whole.d_q.view(), runs, 0), kTolerance);
+    EXPECT_LE(difference(shard.d_k.view(), whole.d_k.view(), runs, 0), kTolerance);
+    EXPECT_LE(difference(shard.d_v.view(), whole.d_v.view(), runs, 0), kTolerance);
   }
 }
 
@@ -135,7 +135,7 @@ TEST_P(RingAttentionTest, MatchesOneRankForEveryLayoutAndMask) {
 INSTANTIATE_TEST_SUITE_P(Ranks, RingAttentionTest, testing::Values(1, 2, 3, 4, 5, 8));
 
 TEST(RingAttention, SendsNothingThatNobodyNeeds) {
-  // Documents that end where shares end: no rank sees another one's keys, so not a byte moves.
+  // Documents that end where shards end: no rank sees another one's keys, so not a byte moves.
   const Communicator all = test::world();
   test::TestExecution execution(all);
   std::vector<std::int64_t> documents;

@@ -3,13 +3,13 @@
 """Infini-attention (Munkhdalai, Faruqui, Gopal, arXiv 2404.07143) in fp64, token by token from the equations, forward
 and backward: the definition that Rondo's kernels are tested against. Sequential and never fast.
 
-Tensors of one sequence: q [S,N,D], k and v [S,G,D] not turned, beta [N]; query head n uses key head n // (N/G).
+Tensors of one sequence: q [S,N,D], k and v [S,G,D] not rotated, beta [N]; query head n uses key head n // (N/G).
 Documents start and end at document_offsets and do not see each other. Token i of a document is in segment
 i // segment_tokens. With
 
     m = max(0, i // segment_tokens - window_segments)
 
-it attends by softmax to the tokens m * segment_tokens .. i of its document, turned by their rotary angles, and reads
+it attends by softmax to the tokens m * segment_tokens .. i of its document, rotated by their rotary angles, and reads
 the memory into which segments 0 .. m - 1 were written: every token of its past is in exactly one of the two.
 
 A segment with features phi_t = sigma(k_t) of its tokens, u = sum_t phi_t, is written into the old memory M and
@@ -56,7 +56,7 @@ class Options:
 @dataclasses.dataclass
 class State:
     """What a document carries on: its next token needs nothing else of its past. The memory holds the first
-    m = segments_written(index) segments; keys (not turned) and values are of tokens m * segment_tokens .. index - 1.
+    m = segments_written(index) segments; keys (not rotated) and values are of tokens m * segment_tokens .. index - 1.
     The gradient of a state is a State too, whose index and position mean nothing."""
     memory: np.ndarray      # [G, D, D], rows by key, columns by value
     normaliser: np.ndarray  # [G, D]
@@ -200,8 +200,8 @@ class Document:
         self.keys, self.values = np.concatenate([state.keys, k]), np.concatenate([state.values, v])  # [U, G, D]
         self.q_positions = state.position + np.arange(len(q))
         self.k_positions = state.position - self.num_kept + np.arange(len(self.keys))
-        self.turned_q = rotate(q, self.q_positions, options.inverse_frequencies)
-        self.turned_keys = rotate(self.keys, self.k_positions, options.inverse_frequencies)
+        self.rotated_q = rotate(q, self.q_positions, options.inverse_frequencies)
+        self.rotated_keys = rotate(self.keys, self.k_positions, options.inverse_frequencies)
         # By the number of segments written: [G, D, D] and [G, D].
         self.first_memory = options.segments_written(state.index)
         self.last_memory = options.segments_written(state.index + len(q))
@@ -245,7 +245,7 @@ def document_forward(document, beta):
         memory, normaliser = document.memories[written]
         for n in range(heads):
             g = n // share
-            local[t, n], _ = attend(document.turned_q[t, n], document.turned_keys[seen, g], document.values[seen, g])
+            local[t, n], _ = attend(document.rotated_q[t, n], document.rotated_keys[seen, g], document.values[seen, g])
             if written == 0:  # nothing to read: the gate has no part
                 out[t, n] = local[t, n]
                 continue
@@ -259,8 +259,8 @@ def document_backward(document, beta, d_out, d_final):
     tokens, heads, dim = document.q.shape
     kv_heads, options = document.keys.shape[1], document.options
     share = heads // kv_heads
-    d_q_features, d_turned_q = np.zeros_like(document.q), np.zeros_like(document.q)
-    d_turned_keys, d_keys, d_values = (np.zeros_like(document.keys) for _ in range(3))
+    d_q_features, d_rotated_q = np.zeros_like(document.q), np.zeros_like(document.q)
+    d_rotated_keys, d_keys, d_values = (np.zeros_like(document.keys) for _ in range(3))
     d_beta = np.zeros(heads)
     d_memory = {m: np.zeros((kv_heads, dim, dim)) for m in document.memories}
     d_normaliser = {m: np.zeros((kv_heads, dim)) for m in document.memories}
@@ -286,10 +286,10 @@ def document_backward(document, beta, d_out, d_final):
                 d_memory[written][g] += by_read[0]
                 d_normaliser[written][g] += by_read[1]
                 d_q_features[t, n] += by_read[2]
-            by_local = attend_backward(document.turned_q[t, n], document.turned_keys[seen, g],
+            by_local = attend_backward(document.rotated_q[t, n], document.rotated_keys[seen, g],
                                        document.values[seen, g], d_local)
-            d_turned_q[t, n] += by_local[0]
-            d_turned_keys[seen, g] += by_local[1]
+            d_rotated_q[t, n] += by_local[0]
+            d_rotated_keys[seen, g] += by_local[1]
             d_values[seen, g] += by_local[2]
 
     # The writes, last first: by then every read of the memory behind the write has added its part.
@@ -305,8 +305,8 @@ def document_backward(document, beta, d_out, d_final):
             d_values[rows, g] += by_write[3]
 
     d_q = d_q_features * sigma_slope(document.q)
-    d_q += rotate(d_turned_q, -document.q_positions, options.inverse_frequencies)
-    d_keys += rotate(d_turned_keys, -document.k_positions, options.inverse_frequencies)
+    d_q += rotate(d_rotated_q, -document.q_positions, options.inverse_frequencies)
+    d_keys += rotate(d_rotated_keys, -document.k_positions, options.inverse_frequencies)
     kept, first = document.num_kept, document.first_memory
     constant = first == 0  # the empty memory is no variable
     d_state = State(np.zeros((kv_heads, dim, dim)) if constant else d_memory[first],

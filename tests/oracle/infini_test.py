@@ -116,8 +116,8 @@ class InfiniAttention(OracleTest):
             self.assert_close(result["out"], expected["out"])
             self.assert_close(gradients["d_v"], expected["d_v"])
             for name in ("d_q", "d_k"):
-                turned = infini.rotate(gradients[name], np.arange(OFFSETS[-1]), FREQUENCIES)
-                self.assert_close(turned, expected[name])
+                rotated = infini.rotate(gradients[name], np.arange(OFFSETS[-1]), FREQUENCIES)
+                self.assert_close(rotated, expected[name])
             self.assertFalse(gradients["d_beta"].any() or final.memory.any() or final.normaliser.any())
 
     def test_linear_rule_equals_its_closed_form(self):
@@ -276,8 +276,8 @@ class Gradients(unittest.TestCase):
 
     def test_equal_central_differences_for_every_rule_and_window(self):
         case = random_case()
-        turned, plain = FREQUENCIES, np.zeros(0)
-        for rule, window, frequencies in [*((*both, turned) for both in CASES), ("delta", 1, plain)]:
+        rotated, plain = FREQUENCIES, np.zeros(0)
+        for rule, window, frequencies in [*((*both, rotated) for both in CASES), ("delta", 1, plain)]:
             options = options_of(rule, window, frequencies=frequencies)
             objective = lambda: (case.d_out * infini.infini_forward(*case.inputs, OFFSETS, options)[0]["out"]).sum()
             gradients, _ = infini.infini_backward(*case.inputs, OFFSETS, options, case.d_out)

@@ -43,8 +43,8 @@ TEST(GpuMap, TakesTheOneGpuThatSlurmLetsARankSee) {
 }
 
 TEST(GpuMap, FollowsTheBusAndNotTheOrderOfVisibleDevices) {
-  const std::vector<std::string> turned(kFour.rbegin(), kFour.rend());
-  EXPECT_THAT(map_ranks_to_gpus(ranks_of({{"n1", 4}}, turned), GpuSharing::Refused), ElementsAre(3, 2, 1, 0));
+  const std::vector<std::string> rotated(kFour.rbegin(), kFour.rend());
+  EXPECT_THAT(map_ranks_to_gpus(ranks_of({{"n1", 4}}, rotated), GpuSharing::Refused), ElementsAre(3, 2, 1, 0));
 }
 
 TEST(GpuMap, KnowsThatEveryHostHasItsOwnNumbering) {

@@ -72,12 +72,12 @@ inline void scatter_add(const Tensor& part, const TokenRuns& runs, Tensor& whole
   }
 }
 
-/// Forward and backward; every share of queries meets the shares of keys in the given order.
+/// Forward and backward; every shard of queries meets the shards of keys in the given order.
 /// @tparam Attention a Backend, or what has its three functions of attention and takes host tensors
 template <typename Attention>
 AttentionResult attention_by_blocks(Attention& backend, const AttentionInput& input, const AttentionMask& mask,
-                                    double scale, const std::vector<TokenRuns>& query_shares,
-                                    const std::vector<TokenRuns>& key_shares) {
+                                    double scale, const std::vector<TokenRuns>& query_shards,
+                                    const std::vector<TokenRuns>& key_shards) {
   Host host;
   const DType accumulator = accumulator_of(input.q.dtype());
   const std::int64_t tokens = input.tokens(), heads = input.q.shape()[1];
@@ -86,12 +86,12 @@ AttentionResult attention_by_blocks(Attention& backend, const AttentionInput& in
                         .d_q = Tensor(accumulator, input.q.shape()),
                         .d_k = Tensor(accumulator, input.k.shape()),
                         .d_v = Tensor(accumulator, input.v.shape())};
-  for (const TokenRuns& queries : query_shares) {
+  for (const TokenRuns& queries : query_shards) {
     const Tensor q = gather(input.q, queries), d_out = gather(input.d_out, queries);
-    const std::int64_t share = queries.num_tokens();
-    Tensor out(accumulator, q.shape()), d_q(accumulator, q.shape()), delta(accumulator, {heads, share});
-    Tensor lse = Tensor::filled(accumulator, {heads, share}, -std::numeric_limits<double>::infinity());
-    for (const TokenRuns& keys : key_shares) {
+    const std::int64_t shard = queries.num_tokens();
+    Tensor out(accumulator, q.shape()), d_q(accumulator, q.shape()), delta(accumulator, {heads, shard});
+    Tensor lse = Tensor::filled(accumulator, {heads, shard}, -std::numeric_limits<double>::infinity());
+    for (const TokenRuns& keys : key_shards) {
       const Tensor k = gather(input.k, keys), v = gather(input.v, keys);
       backend.block_attention_forward(*host.stream, {.q = q,
                                                      .k = k,
@@ -104,7 +104,7 @@ AttentionResult attention_by_blocks(Attention& backend, const AttentionInput& in
                                                      .scratch = host.scratch});
     }
     backend.attention_delta(*host.stream, {.out = out, .d_out = d_out, .delta = delta});
-    for (const TokenRuns& keys : key_shares) {
+    for (const TokenRuns& keys : key_shards) {
       const Tensor k = gather(input.k, keys), v = gather(input.v, keys);
       Tensor d_k(accumulator, k.shape()), d_v(accumulator, v.shape());
       backend.block_attention_backward(*host.stream, {.q = q,
@@ -128,7 +128,7 @@ AttentionResult attention_by_blocks(Attention& backend, const AttentionInput& in
     scatter_add(out, queries, whole.out);
     scatter_add(d_q, queries, whole.d_q);
     for (std::int64_t n = 0; n < heads; ++n) {
-      for (std::int64_t t = 0; t < share; ++t) whole.lse.set(n * tokens + queries.global_of(t), lse[n * share + t]);
+      for (std::int64_t t = 0; t < shard; ++t) whole.lse.set(n * tokens + queries.global_of(t), lse[n * shard + t]);
     }
   }
   return whole;

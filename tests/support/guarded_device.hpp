@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A GPU of the tests, on any machine: memory that only the device's own operations can touch, so that host code which does
+// A mock device, on any machine: memory that only the device's own operations can touch, so that host code which does
 // is stopped by a fault and named, and streams that copy as late as a GPU could.
 #pragma once
 

@@ -28,7 +28,7 @@ struct Problem {
   std::int64_t tokens, heads, kv_heads, dim;
 };
 
-using Shares = std::vector<TokenRuns>;  // of all ranks of a ring
+using Shards = std::vector<TokenRuns>;  // of all ranks of a ring
 
 /// `num_documents` documents of uneven lengths.
 std::vector<std::int64_t> uneven_documents(std::int64_t tokens, std::int64_t num_documents) {
@@ -47,25 +47,25 @@ class CpuAttentionTolerance : public testing::Test {
     }
   }
 
-  /// @param divisions each is a ring's shares of queries and keys
+  /// @param divisions each is a ring's shards of queries and keys
   void expect_like_reference(const AttentionInput& exact_input, DType dtype, const AttentionMask& mask,
-                             const std::vector<Shares>& divisions) {
+                             const std::vector<Shards>& divisions) {
     const AttentionInput input = exact_input.converted(dtype);
     const double scale = 1 / std::sqrt(static_cast<double>(input.q.shape()[2]));
     const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
     for (std::size_t i = 0; i < divisions.size(); ++i) {
       SCOPED_TRACE(testing::Message() << "division " << i);
-      const Shares& shares = divisions[i];
-      const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
+      const Shards& shards = divisions[i];
+      const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shards, shards);
       for (const auto& [isa, backend] : backends) {
         SCOPED_TRACE(cpu::name_of(isa));
-        const AttentionResult result = attention_by_blocks(*backend, input, mask, scale, shares, shares);
+        const AttentionResult result = attention_by_blocks(*backend, input, mask, scale, shards, shards);
         expect_within_tolerance(result, plain, exact);
       }
     }
   }
 
-  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<Shares>& divisions,
+  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<Shards>& divisions,
                              std::initializer_list<DType> dtypes = {DType::Fp32, DType::Bf16}) {
     for (const DType dtype : dtypes) {
       SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim "
@@ -81,17 +81,17 @@ class CpuAttentionTolerance : public testing::Test {
 
 class CpuAttention : public CpuBackends {};
 
-Shares shares_of(std::int64_t tokens, int ranks, LayoutKind kind) {
+Shards shares_of(std::int64_t tokens, int ranks, LayoutKind kind) {
   const SequenceLayout layout(tokens, ranks, kind);
-  Shares shares;
-  for (int rank = 0; rank < ranks; ++rank) shares.push_back(layout.runs(rank));
-  return shares;
+  Shards shards;
+  for (int rank = 0; rank < ranks; ++rank) shards.push_back(layout.runs(rank));
+  return shards;
 }
 
 /// The rule compares largest errors, and those of few rows differ by luck: key/value heads that make some thousand rows.
 std::int64_t num_groups_for(std::int64_t tokens) { return 1 + 3000 / tokens; }
 
-Shares one_share(std::int64_t tokens) { return {TokenRuns::contiguous(0, tokens)}; }
+Shards one_shard(std::int64_t tokens) { return {TokenRuns::contiguous(0, tokens)}; }
 
 TEST_F(CpuAttentionTolerance, HoldsForNastyLengths) {
   if (kSlowed) GTEST_SKIP() << "StaysInItsTensors is what a sanitizer looks at";
@@ -99,28 +99,28 @@ TEST_F(CpuAttentionTolerance, HoldsForNastyLengths) {
     const std::int64_t groups = num_groups_for(tokens);
     // bf16 is widened on packing and then the same, but on AMX
     expect_like_reference({tokens, 2 * groups, groups, 32}, AttentionMask({.causal = true}, tokens),
-                          {one_share(tokens)}, {tokens % 4 == 3 ? DType::Bf16 : DType::Fp32});
-    expect_like_reference({tokens, groups, groups, 16}, AttentionMask({.causal = false}, tokens), {one_share(tokens)},
+                          {one_shard(tokens)}, {tokens % 4 == 3 ? DType::Bf16 : DType::Fp32});
+    expect_like_reference({tokens, groups, groups, 16}, AttentionMask({.causal = false}, tokens), {one_shard(tokens)},
                           {tokens % 4 == 1 ? DType::Bf16 : DType::Fp32});
   }
-  expect_like_reference({1023, 1, 1, 64}, AttentionMask({.causal = true}, 1023), {one_share(1023)});
+  expect_like_reference({1023, 1, 1, 64}, AttentionMask({.causal = true}, 1023), {one_shard(1023)});
 }
 
 TEST_F(CpuAttentionTolerance, HoldsForAllHeadDimensionsAndGroups) {
   constexpr std::array<std::int64_t, 8> dims{16, 20, 32, 64, 80, 96, 128, 256};
   for (const std::int64_t dim : dims) {
-    expect_like_reference({131, 2, 2, dim}, AttentionMask({.causal = true}, 131), {one_share(131)});
+    expect_like_reference({131, 2, 2, dim}, AttentionMask({.causal = true}, 131), {one_shard(131)});
   }
-  expect_like_reference({131, 4, 1, 64}, AttentionMask({.causal = true}, 131), {one_share(131)});
-  expect_like_reference({131, 8, 1, 16}, AttentionMask({.causal = true}, 131), {one_share(131)});
-  expect_like_reference({67, 8, 2, 128}, AttentionMask({.causal = false}, 67), {one_share(67)});
-  expect_like_reference({101, 6, 2, 24}, AttentionMask({.causal = true}, 101), {one_share(101)});
+  expect_like_reference({131, 4, 1, 64}, AttentionMask({.causal = true}, 131), {one_shard(131)});
+  expect_like_reference({131, 8, 1, 16}, AttentionMask({.causal = true}, 131), {one_shard(131)});
+  expect_like_reference({67, 8, 2, 128}, AttentionMask({.causal = false}, 67), {one_shard(67)});
+  expect_like_reference({101, 6, 2, 24}, AttentionMask({.causal = true}, 101), {one_shard(101)});
 }
 
 TEST_F(CpuAttentionTolerance, HoldsForAllMasksAndLayouts) {
   if (kSlowed) GTEST_SKIP() << "StaysInItsTensors is what a sanitizer looks at";
   constexpr std::int64_t tokens = 331;
-  std::vector<Shares> layouts;
+  std::vector<Shards> layouts;
   for (const LayoutKind kind : kLayoutKinds) layouts.push_back(shares_of(tokens, 3, kind));
   const auto documents = uneven_documents(tokens, 7);
   const auto expect = [&](const AttentionMask& mask) { expect_like_reference({tokens, 8, 4, 16}, mask, layouts); };
@@ -138,7 +138,7 @@ TEST_F(CpuAttentionTolerance, HoldsWithLargeLogits) {
   for (const DType dtype : {DType::Fp32, DType::Bf16}) {
     AttentionInput input = AttentionInput::random(dtype, tokens, 2, 1, 64, 11);
     for (std::int64_t i = 0; i < input.q.count(); ++i) input.q.set(i, input.q[i] * 40);
-    expect_like_reference(input, dtype, mask, {one_share(tokens)});
+    expect_like_reference(input, dtype, mask, {one_shard(tokens)});
   }
 }
 
@@ -155,7 +155,7 @@ TEST_F(CpuAttentionTolerance, HoldsOnRealisticActivations) {
         if (t == 0) input.k.set(d, 3 * input.k[d]);
       }
     }
-    expect_like_reference(input, dtype, mask, {one_share(tokens)});
+    expect_like_reference(input, dtype, mask, {one_shard(tokens)});
   }
 }
 
@@ -166,8 +166,8 @@ TEST_P(CpuAttention, StaysInItsTensors) {
       const auto input = AttentionInput::random(dtype, tokens, 4, 2, tokens % 2 == 0 ? 32 : 20, 7);
       for (const std::int64_t window : {0, 9}) {
         const AttentionMask mask({.causal = true, .window = window}, tokens, uneven_documents(tokens, 3));
-        const auto shares = tokens < 3 ? one_share(tokens) : shares_of(tokens, 3, LayoutKind::Zigzag);
-        const AttentionResult result = attention_by_blocks(*cpu, input, mask, 0.2, shares, shares);
+        const auto shards = tokens < 3 ? one_shard(tokens) : shares_of(tokens, 3, LayoutKind::Zigzag);
+        const AttentionResult result = attention_by_blocks(*cpu, input, mask, 0.2, shards, shards);
         for (const Tensor* tensor : {&result.out, &result.lse, &result.d_q, &result.d_k, &result.d_v}) {
           for (std::int64_t i = 0; i < tensor->count(); ++i) ASSERT_TRUE(std::isfinite((*tensor)[i])) << tokens;
         }
@@ -180,10 +180,10 @@ TEST_P(CpuAttention, DoesNotDependOnThreadsOrOnTheRun) {
   constexpr std::int64_t tokens = 517;
   const AttentionMask mask({.causal = true}, tokens, uneven_documents(tokens, 3));
   const auto input = AttentionInput::random(DType::Fp32, tokens, 4, 2, 32, 3);
-  const auto shares = shares_of(tokens, 2, LayoutKind::Zigzag);
-  const AttentionResult once = attention_by_blocks(*make_cpu(1), input, mask, 0.2, shares, shares);
+  const auto shards = shares_of(tokens, 2, LayoutKind::Zigzag);
+  const AttentionResult once = attention_by_blocks(*make_cpu(1), input, mask, 0.2, shards, shards);
   for (const int threads : {1, 2, 3, 5}) {
-    const AttentionResult again = attention_by_blocks(*make_cpu(threads), input, mask, 0.2, shares, shares);
+    const AttentionResult again = attention_by_blocks(*make_cpu(threads), input, mask, 0.2, shards, shards);
     EXPECT_EQ(max_difference(once.out, again.out), 0) << threads;
     EXPECT_EQ(max_difference(once.lse, again.lse), 0) << threads;
     EXPECT_EQ(max_difference(once.d_q, again.d_q), 0) << threads;
@@ -284,7 +284,7 @@ class EmulatedAmx : public testing::Test {
   void SetUp() override {
     if (cpu::best_isa() < cpu::Isa::Avx512) GTEST_SKIP() << "needs AVX-512";
   }
-  void expect_like_reference(const Problem& p, const AttentionMask& mask, const Shares& shares) {
+  void expect_like_reference(const Problem& p, const AttentionMask& mask, const Shards& shards) {
     SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim "
                                     << p.dim);
     const cpu::Context context{.isa = cpu::Isa::Avx512,
@@ -295,8 +295,8 @@ class EmulatedAmx : public testing::Test {
     const auto reference = make_reference_backend(cpu_device());
     const AttentionInput input = AttentionInput::random(DType::Bf16, p.tokens, p.heads, p.kv_heads, p.dim, 7);
     const double scale = 1 / std::sqrt(static_cast<double>(p.dim));
-    const AttentionResult result = attention_by_blocks(*amx, input, mask, scale, shares, shares);
-    const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
+    const AttentionResult result = attention_by_blocks(*amx, input, mask, scale, shards, shards);
+    const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shards, shards);
     const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
     expect_within_tolerance(result, plain, exact);
   }
@@ -304,16 +304,16 @@ class EmulatedAmx : public testing::Test {
 
 TEST_F(EmulatedAmx, FitsTheTolerance) {
   for (const std::int64_t tokens : {1, 31, 33, 63, 65, 127, 129, 203}) {
-    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true}, tokens), one_share(tokens));
+    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true}, tokens), one_shard(tokens));
   }
   for (const std::int64_t dim : {16, 20, 48, 64, 80, 128, 256}) {
-    expect_like_reference({131, 4, 2, dim}, AttentionMask({.causal = false}, 131), one_share(131));
+    expect_like_reference({131, 4, 2, dim}, AttentionMask({.causal = false}, 131), one_shard(131));
   }
   constexpr std::int64_t tokens = 331;
   const auto documents = uneven_documents(tokens, 5);
   for (const LayoutKind kind : {LayoutKind::Zigzag, LayoutKind::Striped}) {
-    const auto shares = shares_of(tokens, 2, kind);
-    expect_like_reference({tokens, 2, 2, 32}, AttentionMask({.causal = true, .window = 40}, tokens, documents), shares);
+    const auto shards = shares_of(tokens, 2, kind);
+    expect_like_reference({tokens, 2, 2, 32}, AttentionMask({.causal = true, .window = 40}, tokens, documents), shards);
   }
 }
 

@@ -146,7 +146,7 @@ TEST_P(CpuOperations, RotationOfKeysAloneFitsTheTolerance) {
   const std::vector<double> frequencies = rope_frequencies(dim);
   expect_like_reference([&](Backend& backend, DType type, DType held) {
     const Tensor rows = input(type, held, {tokens, heads * dim}, 1);
-    const Tensor d_turned = input(accumulator_of(type), accumulator_of(held), {tokens, heads, dim}, 2);
+    const Tensor d_rotated = input(accumulator_of(type), accumulator_of(held), {tokens, heads, dim}, 2);
     std::vector<Tensor> out;
     out.emplace_back(held, Shape{tokens, heads, dim});
     out.emplace_back(held, Shape{tokens, heads * dim});
@@ -157,9 +157,9 @@ TEST_P(CpuOperations, RotationOfKeysAloneFitsTheTolerance) {
                                              .v = none(rows),
                                              .positions = positions,
                                              .inverse_frequencies = frequencies});
-    backend.qkv_split_backward(*host.stream, {.d_q = d_turned,
-                                              .d_k = none(d_turned),
-                                              .d_v = none(d_turned),
+    backend.qkv_split_backward(*host.stream, {.d_q = d_rotated,
+                                              .d_k = none(d_rotated),
+                                              .d_v = none(d_rotated),
                                               .d_qkv = out[1],
                                               .positions = positions,
                                               .inverse_frequencies = frequencies});

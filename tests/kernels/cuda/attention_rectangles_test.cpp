@@ -51,8 +51,8 @@ Tally check_worlds(const AttentionMask& mask, std::int64_t span) {
     for (int ring = 1; ring <= std::min<std::int64_t>(5, span); ++ring) {
       const SequenceLayout layout(span, ring, kind);
       for (int rank = 0; rank < ring; ++rank) {
-        for (int share = 0; share < ring; ++share) {
-          const TokenRuns queries = layout.runs(rank), keys = layout.runs(share);
+        for (int shard = 0; shard < ring; ++shard) {
+          const TokenRuns queries = layout.runs(rank), keys = layout.runs(shard);
           const auto rectangles = rectangles_of(mask.view(), queries, keys);
           if (!rectangles) {
             ++tally.not_cut;
@@ -61,7 +61,7 @@ Tally check_worlds(const AttentionMask& mask, std::int64_t span) {
           ++tally.cut;
           EXPECT_EQ(pairs_of(*rectangles), visible_pairs(mask, queries, keys))
               << name_of(kind) << ", span " << span << ", queries of " << rank << " of " << ring << ", keys of "
-              << share;
+              << shard;
         }
       }
     }
@@ -120,11 +120,11 @@ TEST(AttentionRectangles, HoldEveryVisiblePairOnceWithSegmentsOrGiveUp) {
 }
 
 /// The rectangles of one block of a long causal sequence.
-std::vector<AttentionRectangle> causal_block(LayoutKind kind, int rank, int share) {
+std::vector<AttentionRectangle> causal_block(LayoutKind kind, int rank, int shard) {
   const std::int64_t span = 4 * 4096;
   const SequenceLayout layout(span, 4, kind);
   const auto rectangles =
-      rectangles_of(AttentionMask({.causal = true}, span).view(), layout.runs(rank), layout.runs(share));
+      rectangles_of(AttentionMask({.causal = true}, span).view(), layout.runs(rank), layout.runs(shard));
   EXPECT_TRUE(rectangles.has_value());
   return {rectangles->begin(), rectangles->end()};
 }

@@ -14,9 +14,9 @@ TEST_F(CudaMatmul, FitsTheToleranceForEveryTranspositionAndType) {
       for (const auto transpose_b : {Transpose::No, Transpose::Yes}) {
         for (const bool accumulate : {false, true}) {
           expect_like_reference([&](Place& place, DType type, DType held) {
-            const bool a_turned = transpose_a == Transpose::Yes, b_turned = transpose_b == Transpose::Yes;
-            const Shape a_shape = a_turned ? Shape{size.k, size.m} : Shape{size.m, size.k};
-            const Shape b_shape = b_turned ? Shape{size.n, size.k} : Shape{size.k, size.n};
+            const bool a_transposed = transpose_a == Transpose::Yes, b_transposed = transpose_b == Transpose::Yes;
+            const Shape a_shape = a_transposed ? Shape{size.k, size.m} : Shape{size.m, size.k};
+            const Shape b_shape = b_transposed ? Shape{size.n, size.k} : Shape{size.k, size.n};
             const Buffer a = place.put(input(type, held, a_shape, 1)), b = place.put(input(type, held, b_shape, 2));
             std::vector<Buffer> out;
             for (const DType result : {held, accumulator_of(held)}) {

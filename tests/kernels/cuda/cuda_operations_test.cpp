@@ -191,7 +191,7 @@ TEST_F(CudaOperations, RotationOfKeysAloneFitsTheTolerance) {
   const std::vector<double> frequencies = rope_frequencies(dim);
   expect_like_reference([&](Place& place, DType type, DType held) {
     const Buffer rows = place.put(input(type, held, {tokens, heads * dim}, 1));
-    const Buffer d_turned = place.put(input(accumulator_of(type), accumulator_of(held), {tokens, heads, dim}, 2));
+    const Buffer d_rotated = place.put(input(accumulator_of(type), accumulator_of(held), {tokens, heads, dim}, 2));
     std::vector<Buffer> out;
     out.push_back(place.put(Tensor(held, {tokens, heads, dim})));
     out.push_back(place.put(Tensor(held, {tokens, heads * dim})));
@@ -202,9 +202,9 @@ TEST_F(CudaOperations, RotationOfKeysAloneFitsTheTolerance) {
                                                     .v = none(rows),
                                                     .positions = positions,
                                                     .inverse_frequencies = frequencies});
-    place.backend.qkv_split_backward(*place.stream, {.d_q = d_turned.view(),
-                                                     .d_k = none(d_turned),
-                                                     .d_v = none(d_turned),
+    place.backend.qkv_split_backward(*place.stream, {.d_q = d_rotated.view(),
+                                                     .d_k = none(d_rotated),
+                                                     .d_v = none(d_rotated),
                                                      .d_qkv = out[1].view(),
                                                      .positions = positions,
                                                      .inverse_frequencies = frequencies});

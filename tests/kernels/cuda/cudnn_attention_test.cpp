@@ -61,13 +61,13 @@ void expect_like_reference(const Sizes& sizes, const AttentionMask& mask, int ri
   const auto input = AttentionInput::random(DType::Bf16, sizes.tokens, sizes.heads, sizes.kv_heads, sizes.dim, 3);
   const double scale = 1 / std::sqrt(static_cast<double>(sizes.dim));
   const SequenceLayout layout(sizes.tokens, ring, kind);
-  std::vector<TokenRuns> shares;
-  for (int rank = 0; rank < ring; ++rank) shares.push_back(layout.runs(rank));
+  std::vector<TokenRuns> shards;
+  for (int rank = 0; rank < ring; ++rank) shards.push_back(layout.runs(rank));
   const auto reference = make_reference_backend(cpu_device());
   SurroundedCudnn cudnn;
-  const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shares, shares);
+  const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, shards, shards);
   const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
-  const AttentionResult result = attention_by_blocks(cudnn, input, mask, scale, shares, shares);
+  const AttentionResult result = attention_by_blocks(cudnn, input, mask, scale, shards, shards);
   expect_within_tolerance(result, plain, exact);
 }
 

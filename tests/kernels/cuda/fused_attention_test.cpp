@@ -15,20 +15,20 @@ struct Problem {
 
 std::vector<TokenRuns> shares_of(std::int64_t tokens, int ranks, LayoutKind kind) {
   const SequenceLayout layout(tokens, ranks, kind);
-  std::vector<TokenRuns> shares;
-  for (int rank = 0; rank < ranks; ++rank) shares.push_back(layout.runs(rank));
-  return shares;
+  std::vector<TokenRuns> shards;
+  for (int rank = 0; rank < ranks; ++rank) shards.push_back(layout.runs(rank));
+  return shards;
 }
 
-/// Contiguous shares of these lengths.
+/// Contiguous shards of these lengths.
 std::vector<TokenRuns> cut(const std::vector<std::int64_t>& lengths) {
-  std::vector<TokenRuns> shares;
+  std::vector<TokenRuns> shards;
   std::int64_t first = 0;
   for (const std::int64_t length : lengths) {
-    shares.push_back(TokenRuns::contiguous(first, length));
+    shards.push_back(TokenRuns::contiguous(first, length));
     first += length;
   }
-  return shares;
+  return shards;
 }
 
 /// `num_documents` documents of uneven lengths.
@@ -59,19 +59,19 @@ class FusedAttention : public testing::Test {
   }
 
   void expect_like_reference(const AttentionInput& input, const AttentionMask& mask,
-                             const std::vector<TokenRuns>& query_shares, const std::vector<TokenRuns>& key_shares) {
+                             const std::vector<TokenRuns>& query_shards, const std::vector<TokenRuns>& key_shards) {
     const double scale = 1 / std::sqrt(static_cast<double>(input.q.shape()[2]));
-    const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, query_shares, key_shares);
+    const AttentionResult plain = attention_by_blocks(*reference, input, mask, scale, query_shards, key_shards);
     const AttentionResult exact = attention_in_one_block(*reference, input.converted(DType::Fp64), mask, scale);
-    const AttentionResult result = attention_by_blocks(*attention, input, mask, scale, query_shares, key_shares);
+    const AttentionResult result = attention_by_blocks(*attention, input, mask, scale, query_shards, key_shards);
     expect_within_tolerance(result, plain, exact);
   }
-  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& query_shares,
-                             const std::vector<TokenRuns>& key_shares) {
+  void expect_like_reference(const Problem& p, const AttentionMask& mask, const std::vector<TokenRuns>& query_shards,
+                             const std::vector<TokenRuns>& key_shards) {
     SCOPED_TRACE(testing::Message() << p.tokens << " tokens, heads " << p.heads << ":" << p.kv_heads << ", dim "
                                     << p.dim);
     const auto input = AttentionInput::random(DType::Bf16, p.tokens, p.heads, p.kv_heads, p.dim, 7);
-    expect_like_reference(input, mask, query_shares, key_shares);
+    expect_like_reference(input, mask, query_shards, key_shards);
   }
   void expect_like_reference(const Problem& p, const AttentionMask& mask) {
     expect_like_reference(p, mask, cut({p.tokens}), cut({p.tokens}));
@@ -132,14 +132,14 @@ TEST_F(FusedAttention, MatchesTheReferenceForAllMasksAndLayouts) {
   constexpr std::int64_t tokens = 211;
   for (const LayoutKind kind : kLayoutKinds) {
     SCOPED_TRACE(name_of(kind));
-    const std::vector<TokenRuns> shares = shares_of(tokens, 2, kind);
+    const std::vector<TokenRuns> shards = shares_of(tokens, 2, kind);
     const auto documents = uneven_documents(tokens, 5);
-    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true}, tokens), shares, shares);
-    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true, .window = 40}, tokens), shares, shares);
-    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true}, tokens, documents), shares, shares);
-    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = false}, tokens, documents), shares, shares);
-    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true, .window = 9}, tokens, documents), shares,
-                          shares);
+    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true}, tokens), shards, shards);
+    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true, .window = 40}, tokens), shards, shards);
+    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true}, tokens, documents), shards, shards);
+    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = false}, tokens, documents), shards, shards);
+    expect_like_reference({tokens, 2, 1, 32}, AttentionMask({.causal = true, .window = 9}, tokens, documents), shards,
+                          shards);
   }
 }
 
@@ -157,9 +157,9 @@ TEST_F(FusedAttention, MatchesTheReferenceForSegments) {
 TEST_F(FusedAttention, TakesBlocksInAnyOrder) {
   constexpr std::int64_t tokens = 260;
   const AttentionMask mask({.causal = true}, tokens);
-  auto shares = shares_of(tokens, 2, LayoutKind::Zigzag);
-  const std::vector<TokenRuns> reversed(shares.rbegin(), shares.rend());
-  expect_like_reference({tokens, 2, 1, 64}, mask, shares, reversed);
+  auto shards = shares_of(tokens, 2, LayoutKind::Zigzag);
+  const std::vector<TokenRuns> reversed(shards.rbegin(), shards.rend());
+  expect_like_reference({tokens, 2, 1, 64}, mask, shards, reversed);
 }
 
 TEST_F(FusedAttention, HoldsWithLargeLogits) {
@@ -197,10 +197,10 @@ TEST_F(FusedAttention, GivesTheSameBitsAgain) {
   constexpr std::int64_t tokens = 150;
   const AttentionMask mask({.causal = true, .window = 70}, tokens, uneven_documents(tokens, 3));
   const auto input = AttentionInput::random(DType::Bf16, tokens, 4, 2, 64, 3);
-  const auto shares = shares_of(tokens, 2, LayoutKind::Zigzag);
-  const AttentionResult once = attention_by_blocks(*attention, input, mask, 0.2, shares, shares);
+  const auto shards = shares_of(tokens, 2, LayoutKind::Zigzag);
+  const AttentionResult once = attention_by_blocks(*attention, input, mask, 0.2, shards, shards);
   set_turn_order(TurnOrder::Descending);
-  expect_same_bits(attention_by_blocks(*attention, input, mask, 0.2, shares, shares), once);
+  expect_same_bits(attention_by_blocks(*attention, input, mask, 0.2, shards, shards), once);
 }
 
 /// What one block gives to an empty carry.

@@ -59,9 +59,9 @@ TEST_P(AttentionOracle, AgreesWithBlocksOfEveryLayout) {
   const auto backend = make_reference_backend(cpu_device());
   for (const LayoutKind kind : kLayoutKinds) {
     const SequenceLayout layout(c.tokens, 3, kind);
-    const std::vector<TokenRuns> shares{layout.runs(0), layout.runs(1), layout.runs(2)};
+    const std::vector<TokenRuns> shards{layout.runs(0), layout.runs(1), layout.runs(2)};
     const AttentionResult result =
-        attention_by_blocks(*backend, input, mask, 1 / std::sqrt(static_cast<double>(c.dim)), shares, shares);
+        attention_by_blocks(*backend, input, mask, 1 / std::sqrt(static_cast<double>(c.dim)), shards, shards);
     // The bound that the project promises; sums of up to 131 terms of size 1 leave about 1e-14.
     EXPECT_LE(max_difference(result.out, expected.out), 1e-12);
     EXPECT_LE(max_difference(result.lse, expected.lse), 1e-12);

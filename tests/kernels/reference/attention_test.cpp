@@ -140,25 +140,25 @@ struct MaskCase {
   std::vector<std::int64_t> documents;
 };
 
-using BlockCase = std::tuple<MaskCase, LayoutKind, int>;  // mask, layout, shares
+using BlockCase = std::tuple<MaskCase, LayoutKind, int>;  // mask, layout, shards
 
 class AttentionBlocks : public testing::TestWithParam<BlockCase> {};
 
 TEST_P(AttentionBlocks, GiveTheResultOfOneBlockInEveryOrder) {
-  const auto& [mask_case, layout_kind, num_shares] = GetParam();
+  const auto& [mask_case, layout_kind, num_shards] = GetParam();
   const std::int64_t tokens = 29;
   const auto backend = make_reference_backend(cpu_device());
   const AttentionInput input = AttentionInput::random(DType::Fp64, tokens, 4, 2, 6, 21);
   const AttentionMask mask(mask_case.rule, tokens, mask_case.documents);
   const AttentionResult expected = attention_in_one_block(*backend, input, mask, 0.5);
 
-  const SequenceLayout layout(tokens, num_shares, layout_kind);
-  std::vector<TokenRuns> shares;
-  for (int rank = 0; rank < num_shares; ++rank) shares.push_back(layout.runs(rank));
-  std::vector<TokenRuns> order = shares;
-  for (int rotation = 0; rotation < num_shares; ++rotation) {
+  const SequenceLayout layout(tokens, num_shards, layout_kind);
+  std::vector<TokenRuns> shards;
+  for (int rank = 0; rank < num_shards; ++rank) shards.push_back(layout.runs(rank));
+  std::vector<TokenRuns> order = shards;
+  for (int rotation = 0; rotation < num_shards; ++rotation) {
     for (int direction = 0; direction < 2; ++direction) {
-      const AttentionResult result = attention_by_blocks(*backend, input, mask, 0.5, shares, order);
+      const AttentionResult result = attention_by_blocks(*backend, input, mask, 0.5, shards, order);
       // Sums of up to 29 terms of size 1 in another order: a few units of 1e-16 each.
       EXPECT_LE(max_difference(result.out, expected.out), 1e-13);
       EXPECT_LE(max_difference(result.lse, expected.lse), 1e-13);

@@ -19,17 +19,18 @@ class Matmul : public testing::TestWithParam<DType> {
 const std::vector<double> kProduct{5, 11, 14, 23};
 
 TEST_P(Matmul, MultipliesEveryTransposition) {
-  const Tensor a(GetParam(), {2, 3}, {1, 2, 3, 4, 5, 6}), a_turned(GetParam(), {3, 2}, {1, 4, 2, 5, 3, 6});
-  const Tensor b(GetParam(), {3, 2}, {1, 0, 2, 1, 0, 3}), b_turned(GetParam(), {2, 3}, {1, 2, 0, 0, 1, 3});
+  const Tensor a(GetParam(), {2, 3}, {1, 2, 3, 4, 5, 6}), a_transposed(GetParam(), {3, 2}, {1, 4, 2, 5, 3, 6});
+  const Tensor b(GetParam(), {3, 2}, {1, 0, 2, 1, 0, 3}), b_transposed(GetParam(), {2, 3}, {1, 2, 0, 0, 1, 3});
   constexpr auto kNo = Transpose::No, kYes = Transpose::Yes;
   Tensor c = Tensor::filled(GetParam(), {2, 2}, 99);
   backend->matmul(*host.stream, {.a = a, .b = b, .c = c});
   EXPECT_EQ(c.values(), kProduct);
-  backend->matmul(*host.stream, {.a = a_turned, .b = b, .c = c, .transpose_a = kYes, .transpose_b = kNo});
+  backend->matmul(*host.stream, {.a = a_transposed, .b = b, .c = c, .transpose_a = kYes, .transpose_b = kNo});
   EXPECT_EQ(c.values(), kProduct);
-  backend->matmul(*host.stream, {.a = a, .b = b_turned, .c = c, .transpose_a = kNo, .transpose_b = kYes});
+  backend->matmul(*host.stream, {.a = a, .b = b_transposed, .c = c, .transpose_a = kNo, .transpose_b = kYes});
   EXPECT_EQ(c.values(), kProduct);
-  backend->matmul(*host.stream, {.a = a_turned, .b = b_turned, .c = c, .transpose_a = kYes, .transpose_b = kYes});
+  backend->matmul(*host.stream,
+                  {.a = a_transposed, .b = b_transposed, .c = c, .transpose_a = kYes, .transpose_b = kYes});
   EXPECT_EQ(c.values(), kProduct);
 }
 

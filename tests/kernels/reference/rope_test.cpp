@@ -37,8 +37,8 @@ class QkvSplit : public testing::Test {
   Host host;
 };
 
-TEST_F(QkvSplit, TurnsPairsThatAreHalfAHeadApart) {
-  // One token at position 1; pair (0, 2) turns by a quarter, pair (1, 3) by a half; values are not turned.
+TEST_F(QkvSplit, RotatesPairsThatAreHalfAHeadApart) {
+  // One token at position 1; pair (0, 2) turns by a quarter, pair (1, 3) by a half; values are not rotated.
   const Tensor qkv(DType::Fp64, {1, 12}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
   const Split parts = split(qkv, 1, 1, 4, TokenRuns::contiguous(1, 1), {std::numbers::pi / 2, std::numbers::pi});
   const double q[] = {-3, -2, 1, -4}, k[] = {-7, -6, 5, -8}, v[] = {9, 10, 11, 12};
@@ -49,15 +49,15 @@ TEST_F(QkvSplit, TurnsPairsThatAreHalfAHeadApart) {
   }
 }
 
-TEST_F(QkvSplit, LeavesPositionZeroAndUnturnedModelsAlone) {
+TEST_F(QkvSplit, LeavesPositionZeroAndUnrotatedModelsAlone) {
   const Tensor qkv = Tensor::random(DType::Fp64, {2, 16}, 1);
   const std::vector<double> frequencies{1.0, 0.01};
   const Split at_zero = split(qkv, 2, 1, 4, TokenRuns::contiguous(0, 2), frequencies);
-  const Split unturned = split(qkv, 2, 1, 4, TokenRuns::contiguous(0, 2), {});
+  const Split unrotated = split(qkv, 2, 1, 4, TokenRuns::contiguous(0, 2), {});
   for (std::int64_t i = 0; i < 8; ++i) EXPECT_EQ(at_zero.q[i], qkv[i]);
-  for (std::int64_t i = 0; i < 8; ++i) EXPECT_EQ(unturned.q[8 + i], qkv[16 + i]);
-  for (std::int64_t i = 0; i < 4; ++i) EXPECT_EQ(unturned.k[4 + i], qkv[16 + 8 + i]);
-  for (std::int64_t i = 0; i < 4; ++i) EXPECT_EQ(unturned.v[4 + i], qkv[16 + 12 + i]);
+  for (std::int64_t i = 0; i < 8; ++i) EXPECT_EQ(unrotated.q[8 + i], qkv[16 + i]);
+  for (std::int64_t i = 0; i < 4; ++i) EXPECT_EQ(unrotated.k[4 + i], qkv[16 + 8 + i]);
+  for (std::int64_t i = 0; i < 4; ++i) EXPECT_EQ(unrotated.v[4 + i], qkv[16 + 12 + i]);
 }
 
 TEST_F(QkvSplit, TakesPositionsFromTheRuns) {

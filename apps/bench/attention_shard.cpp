@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "apps/bench/attention_share.hpp"
+#include "apps/bench/attention_shard.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -61,7 +61,7 @@ AttentionSequence::AttentionSequence(Execution& execution, DType dtype, const At
     const auto of_heads = [&](const Buffer& of) {
       return of.view().rows(first * shape.heads, T * shape.heads).reshaped({shape.heads, T});
     };
-    shares_.push_back({.q = rows(q),
+    shards_.push_back({.q = rows(q),
                        .d_out = rows(d_out),
                        .out = rows(out),
                        .d_q = rows(d_q),
@@ -85,9 +85,9 @@ std::vector<double> AttentionSequence::in_order(const std::vector<double>& value
   std::vector<double> ordered(values.size());
   const auto columns = static_cast<std::int64_t>(values.size()) / q.view().shape[0];
   auto from = values.cbegin();
-  for (const AttentionShare& share : shares_) {
-    for (std::int64_t i = 0; i < share.runs.num_tokens(); ++i, from += columns) {
-      std::copy_n(from, columns, ordered.begin() + share.runs.global_of(i) * columns);
+  for (const AttentionShard& shard : shards_) {
+    for (std::int64_t i = 0; i < shard.runs.num_tokens(); ++i, from += columns) {
+      std::copy_n(from, columns, ordered.begin() + shard.runs.global_of(i) * columns);
     }
   }
   return ordered;
@@ -96,17 +96,17 @@ std::vector<double> AttentionSequence::in_order(const std::vector<double>& value
 AttentionBlocks::AttentionBlocks(Execution& execution, const AttentionMaskView& mask, std::int64_t head_dim)
     : execution_(execution), mask_(mask), scale_(1 / std::sqrt(static_cast<double>(head_dim))) {}
 
-void AttentionBlocks::empty_carry(const AttentionShare& queries) const {
+void AttentionBlocks::empty_carry(const AttentionShard& queries) const {
   RingAttention::empty_carry(execution_, {queries.out, queries.lse});
 }
 
-void AttentionBlocks::zero_gradients(const AttentionShare& share) const {
-  for (const TensorView& sum : {share.d_q, share.d_k, share.d_v}) {
+void AttentionBlocks::zero_gradients(const AttentionShard& shard) const {
+  for (const TensorView& sum : {shard.d_q, shard.d_k, shard.d_v}) {
     execution_.device.fill_zero(execution_.compute, sum.data, sum.size_bytes());
   }
 }
 
-void AttentionBlocks::forward(const AttentionShare& queries, const AttentionShare& keys) const {
+void AttentionBlocks::forward(const AttentionShard& queries, const AttentionShard& keys) const {
   execution_.backend.block_attention_forward(execution_.compute, {.q = queries.q,
                                                                   .k = keys.k,
                                                                   .v = keys.v,
@@ -118,12 +118,12 @@ void AttentionBlocks::forward(const AttentionShare& queries, const AttentionShar
                                                                   .scratch = execution_.scratch});
 }
 
-void AttentionBlocks::delta(const AttentionShare& queries) const {
+void AttentionBlocks::delta(const AttentionShard& queries) const {
   execution_.backend.attention_delta(execution_.compute,
                                      {.out = queries.out, .d_out = queries.d_out, .delta = queries.delta});
 }
 
-void AttentionBlocks::backward(const AttentionShare& queries, const AttentionShare& keys,
+void AttentionBlocks::backward(const AttentionShard& queries, const AttentionShard& keys,
                                const KeyValue& d_keys) const {
   execution_.backend.block_attention_backward(execution_.compute, {.q = queries.q,
                                                                    .k = keys.k,

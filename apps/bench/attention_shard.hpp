@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tensors of attention over a sequence, whole or as the shares of a ring's ranks, and the operator on blocks of them.
+// The tensors of attention over a sequence, whole or as the shards of a ring's ranks, and the operator on blocks of them.
 #pragma once
 
 #include <string>
@@ -35,21 +35,21 @@ void add_head_options(CLI::App& command, HeadOptions& options);
 AttentionShape checked_shape(const HeadOptions& options, std::int64_t tokens, std::int64_t head_dim);
 
 /// What one rank has of a sequence: views of an AttentionSequence.
-struct AttentionShare {
+struct AttentionShard {
   TensorView q, d_out, out, d_q;  // [T, N, D]
   TensorView k, v, d_k, d_v;      // [T, G, D]
   TensorView lse, delta;          // [N, T]
   TokenRuns runs;
 };
 
-/// Owns the tensors. The shares follow each other in memory, each in its own order of tokens.
+/// Owns the tensors. The shards follow each other in memory, each in its own order of tokens.
 class AttentionSequence {
  public:
   AttentionSequence(Execution& execution, DType dtype, const AttentionShape& shape, const SequenceLayout& layout);
 
   /// Inputs are random and depend on the seed and the shape alone.
   void fill(Execution& execution) const;
-  const std::vector<AttentionShare>& shares() const { return shares_; }
+  const std::vector<AttentionShard>& shards() const { return shards_; }
   /// The values of a tensor [T, ...] as they lie in memory, in the order of the sequence.
   std::vector<double> in_order(const std::vector<double>& values) const;
 
@@ -57,21 +57,21 @@ class AttentionSequence {
 
  private:
   Buffer lse_, delta_;  // one [N, T] after the other
-  std::vector<AttentionShare> shares_;
+  std::vector<AttentionShard> shards_;
 };
 
-/// Attention of shares to each other, with the sums of the ring.
+/// Attention of shards to each other, with the sums of the ring.
 class AttentionBlocks {
  public:
   AttentionBlocks(Execution& execution, const AttentionMaskView& mask, std::int64_t head_dim);
 
-  void empty_carry(const AttentionShare& queries) const;
-  void zero_gradients(const AttentionShare& share) const;
-  void forward(const AttentionShare& queries, const AttentionShare& keys) const;
-  /// What backward needs of a share's queries beside the final carry.
-  void delta(const AttentionShare& queries) const;
+  void empty_carry(const AttentionShard& queries) const;
+  void zero_gradients(const AttentionShard& shard) const;
+  void forward(const AttentionShard& queries, const AttentionShard& keys) const;
+  /// What backward needs of a shard's queries beside the final carry.
+  void delta(const AttentionShard& queries) const;
   /// Adds d_q of the queries, and the gradients of the keys to d_keys.
-  void backward(const AttentionShare& queries, const AttentionShare& keys, const KeyValue& d_keys) const;
+  void backward(const AttentionShard& queries, const AttentionShard& keys, const KeyValue& d_keys) const;
 
  private:
   Execution& execution_;
