@@ -14,12 +14,12 @@ void* Arena::take(std::size_t bytes) {
     peak_bytes_ = std::max(peak_bytes_, top_.bytes);
     return static_cast<std::byte*>(block.memory.data()) + (first - block.first_byte);
   };
-  // Find the block that holds the top of the stack; what does not fit goes to the start of a following block.
+  // Find the block that holds the top of the stack; a piece that does not fit goes to the start of a later block.
   for (const Block& block : blocks_) {
     const std::size_t first = std::max(top_.position, block.first_byte);
     if (first + rounded <= block.end_byte()) return hand_out(block, first);
   }
-  // Free blocks that are too small make way, so that pieces of the first step never add up to much more than the stack.
+  // Unused blocks that are too small are freed, so that the blocks of the first step never hold much more than the stack.
   while (!blocks_.empty() && blocks_.back().first_byte >= top_.position) blocks_.pop_back();
   const std::size_t first_byte = blocks_.empty() ? 0 : blocks_.back().end_byte();
   blocks_.push_back({Buffer(device_, rounded, use_), first_byte});
@@ -29,7 +29,7 @@ void* Arena::take(std::size_t bytes) {
 void Arena::close(const Top& mark) noexcept {
   top_ = mark;
   if (--num_scopes_ > 0 || blocks_.size() < 2) return;
-  // The outermost scope has ended: one block of the size that was needed replaces the pieces.
+  // The outermost scope has ended: one block of the peak size replaces all blocks.
   blocks_.clear();
   try {
     blocks_.push_back({Buffer(device_, peak_bytes_, use_), 0});

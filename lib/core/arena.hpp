@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scratch memory handed out as a stack. It grows during the first step and is flat afterwards.
+// Scratch memory handed out as a stack. It grows during the first step and keeps its size afterwards.
 #pragma once
 
 #include <cstddef>
@@ -19,12 +19,12 @@ class Arena {
 
  private:
   struct Top {
-    std::size_t position = 0;  // in the stack, with the ends of blocks that were too small for what came next
-    std::size_t bytes = 0;     // handed out: what one block would need
+    std::size_t position = 0;  // in the stack, including the unused ends of blocks
+    std::size_t bytes = 0;     // handed out, without the unused ends: the size of one block for all
   };
 
  public:
-  /// Everything taken while a Scope lives is given back when it ends; scopes nest.
+  /// Everything taken during the lifetime of a Scope is released when it ends; scopes nest.
   class Scope {
    public:
     explicit Scope(Arena& arena) : arena_(arena), mark_(arena.top_) { ++arena.num_scopes_; }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which kernel computes the blocks of attention on a GPU; CPUs have one each.
+// Which kernel computes block attention on a GPU; the CPU backends have no choice.
 #pragma once
 
 namespace rondo {

@@ -22,7 +22,7 @@ template <typename Predicate> std::int64_t first_index(std::int64_t count, Predi
   return low;
 }
 
-// Only queries whose interval overlaps the keys' extent are looked at; for dense keys the first of them decides.
+// Only queries whose interval overlaps the extent of the keys are checked; for dense keys the first of them decides.
 bool run_attends(const AttentionMaskView& mask, const TokenRun& queries, const TokenRun& keys) {
   const auto interval = [&](std::int64_t index) { return mask.keys_of(queries.global_of(index)); };
   const std::int64_t begin =
@@ -61,7 +61,7 @@ AttentionMask::AttentionMask(Rule rule, std::int64_t sequence_tokens, std::vecto
 
 MaskCoverage coverage(const AttentionMaskView& mask, const TokenRun& queries, const TokenRun& keys) {
   if (queries.count == 0 || keys.count == 0 || !run_attends(mask, queries, keys)) return MaskCoverage::None;
-  // Both ends are monotone: what every query sees lies between the last query's begin and the first query's end.
+  // Both ends are monotone: the keys that every query sees lie between the last query's begin and the first query's end.
   const bool all = mask.keys_of(queries.global_last()).begin <= keys.global_first &&
                    mask.keys_of(queries.global_first).end > keys.global_last();
   return all ? MaskCoverage::All : MaskCoverage::Partial;
@@ -96,11 +96,11 @@ std::int64_t floor_sum(std::int64_t n, std::int64_t m, std::int64_t a, std::int6
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }  // @pre a >= 0
 
-/// How many keys of a run lie before position + shift, summed over the positions of some queries.
+/// The number of keys of a run before position + shift, summed over the positions of the queries.
 std::int64_t keys_before(const TokenRun& queries, std::int64_t shift, const TokenRun& keys) {
   const std::int64_t distance = queries.global_first + shift - keys.global_first;  // of the first query
   const std::int64_t s = queries.stride, t = keys.stride;
-  // 0 up to a distance of 0, all from (count - 1) stride + 1 on, ceil(distance / stride) between
+  // per query: 0 up to distance 0, all from distance (count - 1) stride + 1 on, ceil(distance / stride) between
   const std::int64_t some = distance > 0 ? 0 : -distance / s + 1;
   const std::int64_t most = (keys.count - 1) * t + 1 - distance;
   const std::int64_t all = most <= 0 ? 0 : ceil_div(most, s);
@@ -115,12 +115,12 @@ TokenRun part_of(const TokenRun& run, std::int64_t begin, std::int64_t end) {
   return {run.global_of(inside.begin), run.stride, inside.end - inside.begin, run.local_first + inside.begin};
 }
 
-/// The same count for a position that does not move with the queries.
+/// The number of keys of a run before a fixed position.
 std::int64_t keys_before(std::int64_t position, const TokenRun& keys) {
   return clip_to_run({keys.global_first, position}, keys).end;
 }
 
-/// Pairs of queries whose intervals begin at `begin`, but for a window: the keys before their ends less those before their begins.
+/// Pairs of queries whose intervals begin at `begin`, or later by mask.window: keys before the ends minus keys before the begins.
 std::int64_t pairs_from(const AttentionMaskView& mask, std::int64_t begin, std::int64_t document_end,
                         const TokenRun& queries, const TokenRun& keys) {
   if (queries.count == 0) return 0;
@@ -138,7 +138,7 @@ std::int64_t pairs_from(const AttentionMaskView& mask, std::int64_t begin, std::
 std::int64_t count_pairs(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys) {
   std::int64_t pairs = 0;
   for (const TokenRun& run : queries) {
-    // piece by piece of queries whose intervals begin alike: a document, or one of its segments
+    // in pieces of queries whose intervals, but for the window, have one begin: a document, or one of its segments
     for (std::int64_t position = run.global_first; position <= run.global_last();) {
       const KeyInterval document = mask.document_of(position);
       std::int64_t begin = document.begin, end = document.end;
@@ -146,7 +146,7 @@ std::int64_t count_pairs(const AttentionMaskView& mask, const TokenRuns& queries
         const std::int64_t segment = (position - document.begin) / mask.segment_tokens;
         begin += std::max<std::int64_t>(0, segment - mask.window_segments) * mask.segment_tokens;
         const std::int64_t whole =
-            std::max(segment, mask.window_segments) + 1;  // that all see from the document's begin on
+            std::max(segment, mask.window_segments) + 1;  // segments whose queries see the document from its begin
         end = std::min(end, document.begin + whole * mask.segment_tokens);
       }
       const TokenRun piece = part_of(run, position, end);

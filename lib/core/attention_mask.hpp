@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which keys a query sees. Every mask of Rondo is one interval of global positions for each query, and both ends of the
-// interval never move back as the query moves on; kernels, ring schedule and tests use only that.
+// Which keys a query sees. Every mask of Rondo is one interval of global positions per query, and neither end of the interval
+// decreases as the query position increases; kernels, ring schedule and tests rely on this alone.
 #pragma once
 
 #include <algorithm>
@@ -21,17 +21,17 @@ struct KeyInterval {
 
 enum class MaskCoverage { None, Partial, All };
 
-/// Plain data, also for device code. `document_offsets` (first 0, last the sequence length) may be null: one document.
+/// Plain data, also for device code. `document_offsets` (first 0, last sequence_tokens) may be null: one document.
 struct AttentionMaskView {
   bool causal = true;
-  std::int64_t window = 0;           ///< 0: none; W: a query sees keys with 0 <= i - j < W
-  std::int64_t segment_tokens = 0;   ///< 0: none; documents are cut into segments of so many tokens from their starts
-  std::int64_t window_segments = 0;  ///< with segments: a query sees its own and so many segments before it
-  std::int64_t sequence_tokens = 0;  ///< the length of the whole span
+  std::int64_t window = 0;          ///< 0: none; W: a query sees keys with 0 <= i - j < W
+  std::int64_t segment_tokens = 0;  ///< 0: none; documents are cut into segments of this many tokens, from their starts
+  std::int64_t window_segments = 0;  ///< with segments: a query sees its own segment and this many before it
+  std::int64_t sequence_tokens = 0;  ///< the length of the whole sequence
   const std::int64_t* document_offsets = nullptr;
   std::int64_t num_documents = 0;
 
-  /// Positions of the document that position i lies in.
+  /// The positions of the document that contains position i.
   RONDO_HOST_DEVICE KeyInterval document_of(std::int64_t i) const {
     if (document_offsets == nullptr) return {0, sequence_tokens};
     const std::int64_t* after = upper_bound(i);
@@ -65,7 +65,7 @@ struct AttentionMaskView {
   }
 };
 
-/// Owns the document offsets of one span.
+/// A mask that owns its document offsets.
 class AttentionMask {
  public:
   struct Rule {
@@ -74,7 +74,7 @@ class AttentionMask {
     std::int64_t segment_tokens = 0;
     std::int64_t window_segments = 0;
   };
-  /// The mask of offsets that somebody else owns and that outlive the view.
+  /// A mask over document offsets of the caller, which must outlive the view.
   /// @param document_offsets ascending, first 0, last sequence_tokens; empty: one document. Throws DataError otherwise.
   static AttentionMaskView view_of(Rule rule, std::int64_t sequence_tokens,
                                    std::span<const std::int64_t> document_offsets);
@@ -94,14 +94,14 @@ class AttentionMask {
   AttentionMaskView view_;
 };
 
-/// Do the queries of a run see all, some or none of the keys of another run? None and All are exact.
+/// Whether the queries of a run see all, some or none of the keys of another run. None and All are exact.
 MaskCoverage coverage(const AttentionMaskView& mask, const TokenRun& queries, const TokenRun& keys);
-/// Does any query of one shard see any key of the other? Exact.
+/// Whether any query of one shard sees any key of the other. Exact.
 bool attends(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys);
-/// Number of (query, key) pairs that attend: the work of a block. Takes time linear in the documents and segments.
+/// Number of (query, key) pairs that attend: the work of a block. Takes time linear in the numbers of documents and segments.
 std::int64_t count_pairs(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys);
 
-/// Indices [begin, end) inside a run whose positions lie in the interval.
+/// The indices [begin, end) of the run's tokens whose positions lie in the interval.
 RONDO_HOST_DEVICE inline KeyInterval clip_to_run(const KeyInterval& keys, const TokenRun& run) {
   const auto index_at = [&run](std::int64_t position) {
     const std::int64_t distance = position - run.global_first;

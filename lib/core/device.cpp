@@ -20,8 +20,8 @@ class CpuEvent final : public Event {};
 
 CpuDevice::CpuDevice() {
 #ifdef __GLIBC__
-  // Left alone, glibc moves large blocks from mmap to its heap once one of them has been freed, and what a rank keeps resident
-  // then depends on the order in which threads ask: 76 or 88 MB for one and the same run. Set by hand, the limit stays.
+  // By default glibc moves large blocks from mmap to its heap once one of them has been freed, and the resident memory of a
+  // rank then depends on the order in which threads allocate: 76 or 88 MB for the same run. An explicit threshold stays fixed.
   constexpr int kLeastMappedBytes = 1 << 20;
   static_cast<void>(mallopt(M_MMAP_THRESHOLD, kLeastMappedBytes));
 #endif

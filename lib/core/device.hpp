@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device, its streams and events, and owned device memory. CpuDevice is here; the CUDA device lives in the module.
+// A device, its streams and events, and owned device memory. CpuDevice is here; the CUDA device is in the GPU module.
 #pragma once
 
 #include <cstddef>
@@ -12,11 +12,11 @@
 
 namespace rondo {
 
-/// What allocate() gives, and every piece of an arena, starts at a multiple of so many bytes: a cache line, a vector register.
+/// Alignment in bytes of allocate() and of every piece of an arena: a cache line, a vector register.
 inline constexpr std::size_t kMemoryAlignment = 64;
 
 enum class DeviceKind { Cpu, Cuda };
-/// Made once by the runtime, one stream a role; nobody else makes one.
+/// The runtime alone makes the streams of its device: once, at most one per role.
 enum class StreamRole { Compute, Ring, Reduce, Copy };
 
 /// An ordered queue of work. On a CPU the work has run when the call returns.
@@ -29,7 +29,7 @@ class Stream {
 
   StreamRole role() const { return role_; }
   /// Long CPU kernels call this between tiles, at most 100 us apart, from the thread that called the kernel, so that
-  /// transfers move while blocks are computed.
+  /// transfers progress while blocks are computed.
   void progress() const {
     if (progress_) progress_();
   }
@@ -49,17 +49,17 @@ class Event {
   Event& operator=(const Event&) = delete;
 };
 
-/// @throws DeviceError from every call that the device refuses
+/// @throws DeviceError from every call that fails on the device
 class Device {
  public:
   virtual ~Device() = default;
 
   virtual DeviceKind kind() const = 0;
   virtual std::string name() const = 0;
-  /// At least 64-byte aligned. Called by Buffer, which counts it, and by who only asks whether there is room.
+  /// At least 64-byte aligned. Called by Buffer, which counts it, and by callers that only test whether there is room.
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void free(void* memory) noexcept = 0;
-  /// Host memory that copies need not wait for (pinned); ordinary memory on a CPU. HostBuffer is the only caller.
+  /// Pinned host memory, so that copies are asynchronous; ordinary memory on a CPU. HostBuffer is the only caller.
   virtual void* allocate_pinned(std::size_t bytes) = 0;
   virtual void free_pinned(void* memory) noexcept = 0;
 
@@ -72,14 +72,14 @@ class Device {
 
   virtual std::unique_ptr<Stream> make_stream(StreamRole role) = 0;
   virtual std::unique_ptr<Event> make_event() = 0;
-  /// An event that can also be asked when the stream came to it.
+  /// An event that also records the time at which the stream reached it.
   virtual std::unique_ptr<Event> make_timed_event() = 0;
   virtual void record(Event& event, Stream& stream) = 0;
-  /// Work given to `stream` from now on starts after the event.
+  /// Work given to `stream` after this call starts after the event.
   virtual void wait(Stream& stream, Event& event) = 0;
-  /// Has the stream come to the event? Never waits.
+  /// Whether the stream has reached the event. Never waits.
   virtual bool is_done(Event& event) = 0;
-  /// From one timed event to a later one. @pre both are done  @returns 0 on a CPU, whose time the host knows
+  /// From one timed event to a later one. @pre both are done  @returns 0 on a CPU, where the host measures time
   virtual double seconds_between(Event& from, Event& to) = 0;
   /// The host waits until all work of the stream is done; it calls the stream's progress() meanwhile.
   virtual void synchronize(Stream& stream) = 0;
@@ -112,7 +112,7 @@ class CpuDevice final : public Device {
   void synchronize(Stream& stream) override;
 };
 
-/// Owned device memory, counted in the device's ledger. Move-only; contents are undefined at first.
+/// Owned device memory, counted in the device's ledger. Move-only; contents are initially undefined.
 class Buffer {
  public:
   Buffer() = default;
@@ -137,7 +137,7 @@ class Buffer {
   TensorView view_;
 };
 
-/// Owned host memory, pinned where the device can use that. Move-only; contents are undefined at first.
+/// Owned host memory, pinned where the device can use that. Move-only; contents are initially undefined.
 class HostBuffer {
  public:
   HostBuffer() = default;

@@ -29,7 +29,7 @@ DeviceTrace::DeviceTrace(Device& device, const std::vector<Stream*>& streams)
   ensure(kept_trace == nullptr && !streams.empty(), "one trace of a device is kept at a time");
   for (Stream* stream : streams) tracks_.push_back({.stream = stream, .slices = {}, .open = {}});
   device_.synchronize(*streams.front());
-  device_.record(*base_, *streams.front());  // at once: the stream has nothing else to do
+  device_.record(*base_, *streams.front());  // completes immediately: the stream is idle
   base_time_ = std::chrono::steady_clock::now();
   kept_trace = this;
 }
@@ -71,13 +71,13 @@ void DeviceTrace::begin(const Stream* stream, const char* name) {
 
 void DeviceTrace::end(const Stream* stream) {
   Track* track = track_of(stream);
-  if (track == nullptr || track->open.empty()) return;  // begun before what was taken
+  if (track == nullptr || track->open.empty()) return;  // it began before the last take()
   Slice& slice = track->slices[track->open.back()];
   track->open.pop_back();
   slice.end = recorded(*track->stream);
   slice.is_open = false;
   if (!track->open.empty() || track != &tracks_.front()) return;
-  // A step is over: the next one finds as many events as this one took, also while the last of these are under way.
+  // A step is over: keep as many spare events as it took, so that the next step makes none while some of these are pending.
   while (spare_events_.size() < num_taken_) make_event();
 }
 
@@ -120,7 +120,7 @@ StreamScope::~StreamScope() {
   if (trace_ == nullptr || trace_ != kept_trace) return;
   try {
     trace_->end(stream_);
-  } catch (const std::exception& error) {  // of a device that fails: the step's next call meets it too
+  } catch (const std::exception& error) {  // the device failed: the next call of the step reports it
     log::debug("the trace lacks an end: {}", error.what());
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the streams of a GPU do, and when: timed events around what each is given, read where the host has waited anyway. While
-// one is kept, the host's scopes are also scopes of the stream that computes, under the same names.
+// Records what the streams of a GPU do and when: timed events around the work that each stream is given, read where the host
+// has waited anyway. While a DeviceTrace exists, the host's scopes are also scopes of the compute stream, under the same names.
 #pragma once
 
 #include <chrono>
@@ -15,21 +15,21 @@ namespace rondo {
 
 class DeviceTrace {
  public:
-  /// Scopes are kept from now on, until this ends; one is kept at a time. Waits once for the first of the streams, that of the
-  /// arithmetic, to tie the device's clock to the host's. All outlive this.
+  /// Records scopes until it is destroyed; only one DeviceTrace may exist at a time. Waits once for the first stream, which
+  /// must be the compute stream, to align the device's clock with the host's. The device and the streams must outlive it.
   DeviceTrace(Device& device, const std::vector<Stream*>& streams);
   ~DeviceTrace();
   DeviceTrace(const DeviceTrace&) = delete;
   DeviceTrace& operator=(const DeviceTrace&) = delete;
 
-  /// Waits for all streams. @returns a track for each, its events in the order of their begins; scopes that are open are left out
+  /// Waits for all streams. @returns one track per stream, its events ordered by begin; scopes still open are left out
   std::vector<TraceTrack> take();
 
  private:
   friend class StreamScope;
   friend void read_device_trace();
 
-  /// Events that were read are gone.
+  /// `begin` and `end` are null once they have been read.
   struct Slice {
     const char* name;
     std::unique_ptr<Event> begin, end;
@@ -41,11 +41,11 @@ class DeviceTrace {
   struct Track {
     Stream* stream;
     std::vector<Slice> slices;
-    std::vector<std::size_t> open;  // of the slices, outermost first
+    std::vector<std::size_t> open;  // indices of open slices, outermost first
     std::size_t first_unread = 0;
   };
 
-  /// @param stream null: that of the arithmetic. @returns null for one that has no track
+  /// @param stream null: the compute stream. @returns null if the stream has no track
   Track* track_of(const Stream* stream);
   void begin(const Stream* stream, const char* name);
   void end(const Stream* stream);
@@ -58,14 +58,14 @@ class DeviceTrace {
   Device& device_;
   std::vector<Track> tracks_;
   std::vector<std::unique_ptr<Event>> spare_events_;
-  std::size_t num_taken_ = 0;  // events, since the outermost scope began
-  // One base for all: times are floats of milliseconds, 4 us apart after a minute.
+  std::size_t num_taken_ = 0;  // events taken since the outermost scope began
+  // One base for all tracks. Times are milliseconds in fp32, so after a minute their resolution is 4 us.
   std::unique_ptr<Event> base_;
   std::chrono::steady_clock::time_point base_time_;
 };
 
-/// Called where the host has waited for the stream of the arithmetic: reads the times of what is over, and never waits.
-/// Nothing where no DeviceTrace is kept.
+/// Called where the host has waited for the compute stream: reads the times of finished events, and never waits.
+/// Does nothing if no DeviceTrace exists.
 void read_device_trace();
 
 }  // namespace rondo

@@ -11,7 +11,7 @@ namespace rondo {
 
 enum class DType : std::uint8_t { Fp64, Fp32, Bf16, Int32, Int64 };
 
-/// Brain float: the upper half of an fp32. Conversion rounds to nearest, ties to even; NaN stays NaN.
+/// bfloat16: the upper half of an fp32. Conversion rounds to nearest, ties to even; NaN stays NaN.
 struct bf16 {
   std::uint16_t bits = 0;
 

@@ -58,7 +58,7 @@ struct NonFiniteError : Error {
       : Error(ErrorKind::NonFinite, std::move(message), std::move(where), std::move(advice)) {}
 };
 
-/// Throws an internal error that names the caller when a broken invariant is found; kept in release builds.
+/// Throws an internal error that names the caller if the invariant does not hold; also in release builds.
 inline void ensure(bool invariant, std::string_view rule,
                    std::source_location caller = std::source_location::current()) {
   if (!invariant) [[unlikely]] {

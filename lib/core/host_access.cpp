@@ -16,12 +16,12 @@ void HostAccess::write(void* to, std::size_t bytes, const std::function<void(std
   std::byte* memory = staging(bytes);
   fill(memory);
   device_.copy(stream_, to, memory, bytes);
-  device_.synchronize(stream_);  // the memory is used again
+  device_.synchronize(stream_);  // the staging memory is reused
 }
 
 std::byte* HostAccess::staging(std::size_t bytes) {
   if (staging_.size_bytes() < bytes) {
-    staging_ = HostBuffer();  // the old memory goes first
+    staging_ = HostBuffer();  // frees the old memory first
     staging_ = HostBuffer(device_, bytes);
   }
   return staging_.data();

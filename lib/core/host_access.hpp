@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How host code reads and writes device memory a piece at a time: in place on a CPU, through one small buffer elsewhere.
+// How host code reads and writes device memory piece by piece: in place on a CPU, through one staging buffer elsewhere.
 #pragma once
 
 #include <cstddef>
@@ -13,9 +13,9 @@ class HostAccess {
  public:
   HostAccess(Device& device, Stream& stream) : device_(device), stream_(stream) {}
 
-  /// The bytes at `from` as the host reads them, until the next call. Waits for the stream.
+  /// A host view of the bytes at `from`, valid until the next call. Waits for the stream.
   const std::byte* read(const void* from, std::size_t bytes);
-  /// fill(memory) writes `bytes` bytes; they are at `to` afterwards. Waits for the stream.
+  /// fill(memory) writes `bytes` bytes, which are at `to` when this returns. Waits for the stream.
   void write(void* to, std::size_t bytes, const std::function<void(std::byte* memory)>& fill);
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Marks functions of plain data that device code calls too. It means something to nvcc alone.
+// Marks functions of plain data that device code also calls. Only nvcc gives it a meaning.
 #pragma once
 
 #ifdef __CUDACC__

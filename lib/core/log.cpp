@@ -15,7 +15,7 @@ namespace {
 
 int this_rank = 0;
 
-// On a terminal, a line takes the place of one that was to be rewritten there (apps/live_line.hpp).
+// On a terminal, a log line overwrites the live line (apps/live_line.hpp).
 std::string pattern(const std::string& rank) {
   return (::isatty(STDERR_FILENO) != 0 ? "\r\033[K%^%L%$ " : "%^%L%$ ") + rank + "%v";
 }

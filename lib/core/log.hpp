@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The logger: to stderr, one line a message, shown as in core/utf8.hpp. Rank 0 says everything; other ranks speak only on warnings and errors.
+// The logger: one line per message to stderr, with the escapes of core/utf8.hpp. Rank 0 logs everything, other ranks only
+// warnings and errors.
 #pragma once
 
 #include <spdlog/fmt/fmt.h>
@@ -8,7 +9,7 @@
 
 namespace rondo::log {
 
-/// Called once the rank is known; before it messages carry no rank.
+/// Called once the rank is known; messages before that carry no rank.
 void set_rank(int rank, int world_size);
 void set_verbose(bool verbose);
 

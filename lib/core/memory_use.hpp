@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What device memory is used for: the one list that a plan predicts and a run reports, and the ledger that counts it.
+// What device memory is used for: the categories that a plan predicts and a run reports, and the ledger that counts them.
 #pragma once
 
 #include <array>
@@ -33,7 +33,7 @@ class MemoryLedger {
   std::size_t current_bytes(MemoryUse use) const { return current_[index(use)]; }
   std::size_t peak_bytes(MemoryUse use) const { return peak_[index(use)]; }
   std::size_t peak_total_bytes() const { return peak_total_; }
-  /// How many allocations were made so far; flat after the first steps of a run.
+  /// The number of allocations so far; constant after the first steps of a run.
   std::uint64_t num_allocations() const { return num_allocations_; }
 
  private:

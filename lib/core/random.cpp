@@ -22,7 +22,7 @@ constexpr int kFeistelRounds = 6;
 std::uint32_t low(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
 std::uint32_t high(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
 
-// A thread is worth its start from some milliseconds of work on.
+// Starting a thread pays off only for some milliseconds of work.
 constexpr std::size_t kLeastDrawsOfAThread = 1 << 15;
 
 template <typename T>

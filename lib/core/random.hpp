@@ -26,9 +26,9 @@ class CounterRandom {
   std::uint64_t seed_, stream_;
 };
 
-/// values[i] = deviation * random.normal(i), drawn by at most so many threads. Bitwise the same for any number of them.
+/// values[i] = deviation * random.normal(i), drawn by at most `threads` threads. Bitwise the same for any number of threads.
 void fill_normal(std::span<double> values, const CounterRandom& random, double deviation, int threads);
-/// As the other, each value rounded to fp32.
+/// As above, with each value rounded to fp32.
 void fill_normal(std::span<float> values, const CounterRandom& random, double deviation, int threads);
 
 std::uint64_t stream_of(std::string_view name);

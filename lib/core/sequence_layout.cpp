@@ -9,21 +9,21 @@ namespace rondo {
 
 namespace {
 
-constexpr int kBlocksOfRank = 4;  // of block_cyclic
+constexpr int kBlocksOfRank = 4;  // in block_cyclic
 
 struct Part {
   std::int64_t first;
   std::int64_t count;
 };
 
-// Part `index` of `parts` nearly equal parts: the first (total mod parts) are one longer, so early ranks are never empty.
+// Part `index` of `parts` nearly equal parts: the first (total mod parts) are one longer, so no rank is empty.
 Part part_of(std::int64_t total, std::int64_t parts, std::int64_t index) {
   const std::int64_t base = total / parts;
   const std::int64_t longer = total % parts;
   return {index * base + std::min(index, longer), base + (index < longer ? 1 : 0)};
 }
 
-// Ascending parts as runs; those that touch, as all do in a ring of one, are one run.
+// Ascending parts as runs; adjacent parts, such as all parts in a ring of one, become one run.
 TokenRuns joined(const std::vector<Part>& parts, std::int64_t first_position) {
   TokenRuns runs;
   Part whole{0, 0};

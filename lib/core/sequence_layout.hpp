@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one map between global positions of a span and (rank, local index). Nothing is padded; shards may differ by rank.
+// The only mapping between global positions of a span and (rank, local index). No padding: shards may differ in length.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ inline constexpr std::array kLayoutKinds = {LayoutKind::Contiguous, LayoutKind::
                                             LayoutKind::BlockCyclic};
 
 std::string_view name_of(LayoutKind kind);
-/// The layout that gives all ranks the same work: zigzag where a later query sees more keys, contiguous where all see as many.
+/// The layout that balances work over ranks: zigzag where later queries see more keys, contiguous where all see equally many.
 /// @param window 0: none
 LayoutKind balancing_layout(bool causal, std::int64_t window);
 /// Throws ConfigError naming the known layouts.

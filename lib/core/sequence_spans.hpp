@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sequence as spans that are processed one behind the other.
+// A sequence as spans that are processed one after the other.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +11,8 @@ namespace rondo {
 
 class SequenceSpans {
  public:
-  /// @param span_tokens  0: one span. The last span takes what is left; where that is less than a token per rank, the one before
-  /// it takes it too.
+  /// @param span_tokens  0: one span. The last span has the remaining tokens; fewer than one token per rank are added to the
+  /// span before instead.
   /// @pre sequence_tokens >= ring
   SequenceSpans(std::int64_t sequence_tokens, std::int64_t span_tokens, int ring, LayoutKind kind)
       : sequence_tokens_(sequence_tokens),
@@ -30,7 +30,7 @@ class SequenceSpans {
   }
   /// The largest shard of any rank in any span.
   std::int64_t max_tokens() const { return std::max(layout(0).max_tokens(), layout(count_ - 1).max_tokens()); }
-  /// Of a rank in any span.
+  /// The largest shard of one rank in any span.
   std::int64_t most_tokens(int rank) const {
     return std::max(layout(0).num_tokens(rank), layout(count_ - 1).num_tokens(rank));
   }

@@ -32,7 +32,7 @@ class Shape {
     for (int axis = 0; axis < rank_; ++axis) product *= (*this)[axis];
     return product;
   }
-  /// Elements in one index of the first dimension.
+  /// Elements per index of the first dimension.
   std::int64_t row_count() const {
     std::int64_t product = 1;
     for (int axis = 1; axis < rank_; ++axis) product *= (*this)[axis];
@@ -70,7 +70,7 @@ struct TensorView {
   TensorView reshaped(Shape other) const;
 };
 
-/// Throws when a kernel argument has another shape or type than it documents; the caller's line is named.
+/// Throws an error that names the caller's line if a kernel argument does not have its documented shape or type.
 void expect_shape(const TensorView& view, const Shape& expected, std::string_view name,
                   std::source_location caller = std::source_location::current());
 void expect_dtype(const TensorView& view, DType expected, std::string_view name,

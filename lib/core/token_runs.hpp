@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which global positions a set of local tokens has, as a few arithmetic runs. Usable from device code: plain
-// data.
+// The global positions of a set of local tokens, as a few arithmetic progressions. Plain data, usable from device code.
 #pragma once
 
 #include <array>
@@ -11,8 +10,7 @@
 
 namespace rondo {
 
-/// `count` tokens at global positions global_first, global_first + stride, ..., local indices local_first
-/// onwards.
+/// `count` tokens at global positions global_first, global_first + stride, ..., with local indices from local_first on.
 struct TokenRun {
   std::int64_t global_first = 0;
   std::int64_t stride = 1;
@@ -38,7 +36,7 @@ class TokenRuns {
     return runs;
   }
 
-  /// Appends a run behind the last; empty runs are dropped.
+  /// Appends a run after the last; empty runs are dropped.
   void append(std::int64_t global_first, std::int64_t stride, std::int64_t count) {
     if (count == 0) return;
     ensure(num_runs_ < kMaxRuns, "a shard has at most eight runs");

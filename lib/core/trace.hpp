@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Region timers: a TraceScope adds its wall time to a region named file.function. The table is printed at the end of a run;
-// on request every scope is kept as an event, with its begin.
+// on request every scope is also kept as an event with its start time.
 #pragma once
 
 #include <chrono>
@@ -23,24 +23,24 @@ struct TraceEvent {
   double duration_s = 0;
 };
 
-/// What one thread, or one stream of a device, did.
+/// The events of one thread, or of one stream of a device.
 struct TraceTrack {
   std::string name;
   std::vector<TraceEvent> events;
 };
 
-/// The regions entered so far by this process, in order of first entry. One thread only: the one that drives the device.
+/// The regions entered so far by this process, in order of first entry. Only for the thread that drives the device.
 std::vector<TraceRegion>& trace_regions();
 
 class Stream;
 class DeviceTrace;
 
-/// What a stream is given while this lives; kept while a DeviceTrace is, else nothing.
+/// Marks the work that a stream is given during its lifetime. Without a DeviceTrace it does nothing.
 class StreamScope {
  public:
-  /// @param name as of a TraceScope
+  /// @param name as for TraceScope
   StreamScope(const char* name, const Stream& stream) : StreamScope(name, &stream) {}
-  /// Of the stream of the arithmetic.
+  /// For the compute stream.
   explicit StreamScope(const char* name) : StreamScope(name, nullptr) {}
   ~StreamScope();
   StreamScope(const StreamScope&) = delete;
@@ -54,7 +54,7 @@ class StreamScope {
 };
 
 enum class TraceOf {
-  HostAndDevice,  ///< the host, and what it gives to the stream of the arithmetic meanwhile
+  HostAndDevice,  ///< the host, and the work that it gives to the compute stream meanwhile
   Host,
 };
 
@@ -72,22 +72,22 @@ class TraceScope {
   std::optional<StreamScope> on_device_;
 };
 
-/// Told of every scope that begins and ends from now on, by its thread; for a profiler. Functions that may be null.
+/// Called for every scope that begins or ends, on its thread; for profilers. Either function may be null.
 struct TraceObserver {
   void (*begin)(const char* name) = nullptr;
   void (*end)() = nullptr;
 };
 void observe_traces(const TraceObserver& observer);
 
-/// The scopes that are open now, outermost first: "a > b > c". Any thread may ask.
+/// The scopes that are open now, outermost first: "a > b > c". Any thread may call it.
 std::string open_scopes();
 
-/// Whether scopes that end from now on are kept as events. Off at first.
+/// Sets whether scopes that end after this call are kept as events. Off by default.
 void keep_trace_events(bool keep);
-/// The events kept so far, in order of their ends; none are kept afterwards.
+/// Returns the events kept so far, in order of their ends, and stops keeping them.
 std::vector<TraceEvent> take_trace_events();
 
-/// One line a region: name, calls, total, mean.
+/// One line per region: name, calls, total, mean.
 std::string trace_table();
 
 }  // namespace rondo

@@ -8,12 +8,12 @@
 
 namespace rondo {
 
-/// The bytes of the UTF-8 character that `text` begins with; 0 when it begins with none.
+/// The length in bytes of the UTF-8 character that `text` begins with; 0 if there is none.
 std::size_t utf8_character_bytes(std::string_view text);
 
 bool is_utf8(std::string_view text);
 
-/// The text with each byte that is no UTF-8, and each control character but tab and newline, written as \xNN: safe to
+/// The text with each byte that is not UTF-8, and each control character except tab and newline, written as \xNN: safe to
 /// print on a terminal and in a log. Other text is unchanged.
 std::string shown_as_utf8(std::string_view text);
 
