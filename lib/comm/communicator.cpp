@@ -33,10 +33,10 @@ template <typename T> std::vector<T> gather_values(const Communicator& group, T 
   return values;
 }
 
-// A rank that failed waits so long for peers that may be stuck in what it left.
+// How long a rank that failed waits for peers, which may be stuck in the operation that it left.
 constexpr std::chrono::seconds kPeersComeWithin{5};
 
-// Throws the error of the lowest rank that brings one.
+// Throws the error of the lowest rank that passes one.
 [[noreturn]] void throw_first(const Communicator& world, const std::optional<Error>& mine) {
   nlohmann::json report;
   if (mine) {
@@ -156,7 +156,7 @@ std::int64_t Communicator::max(std::int64_t value) const {
 std::optional<std::int64_t> Communicator::max_within(std::int64_t value, std::chrono::milliseconds limit) const {
   if (!holder_) return value;
   auto values = std::make_unique<std::vector<std::int64_t>>(static_cast<std::size_t>(size_) + 1, value);
-  MPI_Request request = MPI_REQUEST_NULL;  // the same call as in max(): it meets that of the peers
+  MPI_Request request = MPI_REQUEST_NULL;  // the same call as in max(), so it matches that of the peers
   check_mpi(MPI_Iallgather(&values->back(), 1, MPI_INT64_T, values->data(), 1, MPI_INT64_T, holder_->comm, &request),
             "MPI_Iallgather");
   struct TooLate {};

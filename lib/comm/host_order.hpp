@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order of ranks in which neighbours in a ring are neighbours in a node, however the launcher scattered them.
+// An order of ranks in which the ranks of a host are consecutive, however the launcher placed them.
 #pragma once
 
 #include <span>
@@ -8,8 +8,8 @@
 
 namespace rondo {
 
-/// Ranks with those of a host behind each other: hosts in the order of their first ranks, the ranks of a host in theirs.
-/// @param hosts of every rank
+/// The ranks grouped by host: hosts in order of their first ranks, the ranks of a host in ascending order.
+/// @param hosts  the host of every rank
 std::vector<int> host_by_host(std::span<const std::string> hosts);
 
 }  // namespace rondo

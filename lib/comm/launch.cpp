@@ -9,7 +9,7 @@ namespace rondo {
 
 namespace {
 
-// mpirun of Open MPI; mpiexec of MPICH and its kin, and srun --mpi=pmi2
+// mpirun of Open MPI; mpiexec of MPICH and its derivatives, and srun --mpi=pmi2
 constexpr const char* kMpirunSizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
 constexpr const char* kStepSize = "SLURM_STEP_NUM_TASKS";
 
@@ -44,7 +44,7 @@ std::vector<LaunchedTasks> launched_tasks() {
   for (const char* variable : kMpirunSizes) {
     if (const auto tasks = read_count(variable)) found.push_back(*tasks);
   }
-  // An mpirun inside a job starts its ranks below a step of its own, with one task per host.
+  // mpirun inside a SLURM job starts its ranks in a step of its own that has one task per host.
   if (!found.empty()) return found;
   if (const auto tasks = read_count(kStepSize)) found.push_back(*tasks);
   return found;

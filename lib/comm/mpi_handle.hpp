@@ -18,15 +18,15 @@ struct MpiCommHolder {
   ~MpiCommHolder();
 };
 
-/// MPI_COMM_SELF semantics for a world without MPI are the caller's business: returns MPI_COMM_NULL there.
+/// @returns MPI_COMM_NULL for a world without MPI; the caller then provides the semantics of MPI_COMM_SELF
 inline MPI_Comm mpi_comm_of(const Communicator& communicator) {
   return communicator.holder() == nullptr ? MPI_COMM_NULL : communicator.holder()->comm;
 }
 
-/// Throws CommError with MPI's own text when a call failed.
+/// Throws CommError with MPI's own text if a call failed.
 void check_mpi(int status, std::string_view call, std::source_location caller = std::source_location::current());
 
-/// Waits for all requests, calling `watch` meanwhile: a wait for a dead peer can then end with an error.
+/// Waits for all requests and calls `watch` meanwhile, which may throw to end a wait for a dead peer.
 void wait_for_all(std::span<MPI_Request> requests, const std::function<void()>* watch);
 
 }  // namespace rondo

@@ -50,7 +50,7 @@ const Communicator& MpiSession::world() const {
 }
 
 MpiSession::~MpiSession() {
-  world_ = Communicator::self();  // what it holds is released before MPI ends
+  world_ = Communicator::self();  // frees its communicator before MPI_Finalize
   MPI_Finalize();
 }
 

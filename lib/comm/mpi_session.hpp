@@ -17,21 +17,21 @@ class MpiSession {
  public:
   /// Initialises MPI (thread level funneled) and sets errors to return.
   MpiSession(int* argc, char*** argv);
-  /// Finalises. A rank that fails alone calls abort_all() before, since its peers would wait here for ever.
+  /// Calls MPI_Finalize. A rank that fails alone must call abort_all() instead, since its peers would wait here for ever.
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
 
-  /// The ranks of this start, host by host: a rank's number here may differ from the launcher's, where that dealt them out in
-  /// turns. Rank 0 is the same. The first call is collective.
+  /// All ranks, numbered host by host: numbers differ from the launcher's where that distributed ranks round-robin over hosts.
+  /// Rank 0 is the same. The first call is collective.
   const Communicator& world() const;
-  /// Why the launcher and MPI do not go together, see comm/launch.hpp; nothing when they do.
+  /// Why the launcher and MPI do not match, see comm/launch.hpp; nothing if they do.
   std::optional<Error> launch_problem() const;
-  /// The launcher's number of this process, known without the others.
+  /// The rank of this process in MPI_COMM_WORLD, known without communication.
   int launch_rank() const { return launch_rank_; }
   /// `watch` is called whenever a rank waits for its peers; it may throw.
   void set_watch(std::function<void()> watch) { watch_ = std::move(watch); }
-  /// Ends every rank at once with this exit code; for errors that the other ranks cannot know of.
+  /// Ends every rank immediately with this exit code; for errors that the other ranks cannot know of.
   [[noreturn]] void abort_all(int exit_code) const noexcept;
 
  private:

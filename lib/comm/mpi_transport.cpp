@@ -15,7 +15,7 @@ namespace rondo {
 
 namespace {
 
-// MPI counts are int, and a message moved in pieces lets progress() return sooner.
+// MPI counts are int, and with messages in pieces progress() returns sooner.
 constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 constexpr int kExchangeTag = 1, kReduceTag = 2;
 
@@ -31,7 +31,7 @@ class MpiTransport final : public Transport {
  public:
   explicit MpiTransport(const Communicator& group)
       : rank_(group.rank()), size_(group.size()), watch_(group.holder()->watch) {
-    // Messages of this transport never meet those of another one, nor the control plane's.
+    // A communicator of its own separates its messages from those of other transports and of the control plane.
     check_mpi(MPI_Comm_dup(mpi_comm_of(group), &comm_), "MPI_Comm_dup");
     check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
@@ -102,7 +102,7 @@ class MpiTransport final : public Transport {
 
   void wait_for(std::vector<MPI_Request>& requests) { wait_for_all(requests, watch_); }
 
-  // Vectors of finished groups are used again, so that a step allocates nothing.
+  // Vectors of finished groups are reused, so that a step allocates nothing.
   std::vector<MPI_Request> take_requests() {
     if (spare_requests_.empty()) return {};
     std::vector<MPI_Request> requests = std::move(spare_requests_.back());
@@ -128,7 +128,7 @@ class MpiTransport final : public Transport {
 
   TensorView part_of(const TensorView& slab, int part) const { return rondo::part_of(slab, part, size_); }
 
-  // Every rank sums one part of the data over all ranks, in rank order whichever message comes first.
+  // Every rank sums one part of the data over all ranks, in rank order whichever message arrives first.
   void reduce_own_part(const TensorView& flat, Arena& scratch) {
     const TensorView mine = part_of(flat, rank_);
     const TensorView arrived = take_arrivals(flat, rank_, size_, scratch);

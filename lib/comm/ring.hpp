@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ring of ranks that one sequence is spread over: its transport and the stream that its transfers belong
-// to.
+// The ring of ranks that a sequence is sharded over: its transport and the stream of its transfers.
 #pragma once
 
 #include "comm/transport.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensors of a GPU over MPI, which knows host memory only: a message goes in pieces, and while one is on the wire the next is
-// copied from the device or to it. Sums are made on the host, by the MPI transport.
+// Transfers tensors of GPUs over MPI, which accesses host memory only: messages go in pieces, and while one piece is sent the
+// next is copied from or to the device. The MPI transport reduces on the host.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -19,9 +19,9 @@ namespace rondo {
 namespace {
 
 constexpr std::size_t kStagedPieceBytes = std::size_t{1} << 20;
-constexpr int kNumStagedTags = 1 << 14;  // MPI promises 32767
+constexpr int kNumStagedTags = 1 << 14;  // MPI guarantees tags up to 32767
 
-/// Pinned memory for one piece, and where that piece is on its way.
+/// Pinned memory for one piece, and the state of its transfer.
 struct Piece {
   enum class Leg {
     None,
@@ -36,19 +36,19 @@ struct Piece {
   std::size_t index = 0, bytes = 0;
 };
 
-/// One message under way, through two pieces in turns.
+/// One message in flight, through two pieces alternately.
 struct Route {
   enum class Direction { Send, Receive };
   Direction direction;
   int peer, tag;
-  std::byte* memory;  // of the device
+  std::byte* memory;  // on the device
   std::size_t bytes;
   std::array<std::unique_ptr<Piece>, 2> pieces{};
   std::size_t num_started = 0, num_posted = 0;  // pieces
 
   std::size_t num_pieces() const { return (bytes + kStagedPieceBytes - 1) / kStagedPieceBytes; }
-  /// May the caller's stream go on? What was sent is in host memory and gone, what is received at least under way to its
-  /// place, in the order of the copy stream.
+  /// Whether the caller's stream may continue: all pieces are sent, or their copies to the device are queued on the copy
+  /// stream.
   bool is_done() const {
     if (num_started < num_pieces()) return false;
     for (const auto& piece : pieces) {
@@ -122,7 +122,7 @@ class StagedTransport final : public Transport {
     }
   };
 
-  // Exposed is what is waited for after the stream itself has nothing left to do.
+  // Exposed time counts from when the stream itself has nothing left to do.
   void wait(std::uint64_t ticket, Stream& stream) override {
     const TraceScope trace("staged_transport.wait");
     const auto group = std::ranges::find(groups_, ticket, &Group::ticket);
@@ -161,7 +161,7 @@ class StagedTransport final : public Transport {
     group.routes.push_back(std::move(route));
   }
 
-  // Pieces of finished messages are used again, so that a step allocates nothing.
+  // Pieces of finished messages are reused, so that a step allocates nothing.
   std::unique_ptr<Piece> take_piece() {
     if (spare_pieces_.empty()) {
       auto piece = std::make_unique<Piece>();
@@ -174,7 +174,7 @@ class StagedTransport final : public Transport {
     return piece;
   }
 
-  /// Moves a piece on by the legs that are done.
+  /// Advances a piece past the legs that are done.
   void advance(Route& route, Piece& piece) {
     if (piece.leg == Piece::Leg::ToDevice && device_.is_done(*piece.copied)) piece.leg = Piece::Leg::None;
     if (piece.leg == Piece::Leg::None && route.num_started < route.num_pieces()) start(route, piece);
@@ -216,7 +216,7 @@ class StagedTransport final : public Transport {
     piece.leg = Piece::Leg::ToDevice;
   }
 
-  /// Brings data to the host slab by slab, lets `work` change it there, and brings it back; the next slab comes meanwhile.
+  /// Copies data to the host slab by slab, lets `work` change it there, and copies it back; the next slab is copied meanwhile.
   void through_host(Stream& stream, const TensorView& data, bool fetches, bool returns,
                     const std::function<void(const TensorView&)>& work) {
     copies_follow(stream);
@@ -225,7 +225,7 @@ class StagedTransport final : public Transport {
     const auto place_of = [&](std::size_t index) -> Place& {
       Place& place = places_[index % places_.size()];
       if (place.memory.size_bytes() < slabs[index].size_bytes()) {
-        device_.synchronize(copies_);  // copies of the old memory
+        device_.synchronize(copies_);  // the old memory may still be copied
         place = {HostBuffer(device_, slabs[index].size_bytes()), device_.make_event()};
       }
       return place;
@@ -234,7 +234,7 @@ class StagedTransport final : public Transport {
       if (index >= slabs.size()) return;
       Place& place = place_of(index);
       if (fetches) copy_to_host(place.memory.data(), slabs[index].data, slabs[index].size_bytes());
-      device_.record(*place.arrived, copies_);  // also behind what was last returned from there
+      device_.record(*place.arrived, copies_);  // also after the last copy from there to the device
     };
     fetch(0);
     for (std::size_t index = 0; index < slabs.size(); ++index) {

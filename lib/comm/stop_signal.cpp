@@ -14,7 +14,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::array<int, 4> kSignals{SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
 
-// The only state that a handler may touch.
+// The only state that the signal handler changes.
 volatile std::sig_atomic_t received_signal = 0;
 
 void remember_signal(int signal) {
@@ -33,7 +33,7 @@ struct StopSignal::State {
   MPI_Request news = MPI_REQUEST_NULL, answers = MPI_REQUEST_NULL;
   std::vector<MPI_Request> announcements;
 
-  // Tells every peer, and waits for all of them to have heard: the barrier ends only if all are alive.
+  // Notifies every peer and starts a barrier, which completes only if all peers are alive and notified.
   void announce() {
     announced = true;
     announced_at = Clock::now();
@@ -70,8 +70,7 @@ StopSignal::~StopSignal() {
     MPI_Cancel(&s.news);
     MPI_Request_free(&s.news);
   }
-  // Announcements of zero bytes have left; the communicator goes with MPI_Finalize if answers are still
-  // outstanding.
+  // Announcements have no bytes and are already sent. If answers are outstanding, MPI_Finalize frees the communicator.
   for (MPI_Request& request : s.announcements) {
     if (request != MPI_REQUEST_NULL) MPI_Request_free(&request);
   }

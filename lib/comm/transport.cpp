@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all transports share, and the transport of a ring of one.
+// What all transports have in common, and the transport of a group of one rank.
 #include "comm/transport.hpp"
 
 #include <exception>
