@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// [data]: what is read, and in pieces of which length.
+// [data]: the corpus, and the sequences that are read from it.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ struct DataConfig {
   std::string corpus;
   std::int64_t sequence_length = 0;  // tokens of one whole sequence, over all ranks of its ring
   bool isolate_documents = true;
-  bool whole_documents = false;  // no document is cut by the end of a sequence
+  bool whole_documents = false;  // no document is split across sequences
 
   bool operator==(const DataConfig&) const = default;
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One key of the configuration: its member, meaning and rule. Each table lists its keys once, in fields.cpp,
-// and loading,
-// --set, checking, printing, the digest, the comparison of runs and the reference page all go over that list.
+// One key of the configuration: its member, meaning and rule. Each key is listed once, in fields.cpp; loading, --set,
+// checking, printing, the digest, the comparison of runs and the reference page all use that list.
 #pragma once
 
 #include <functional>
@@ -15,7 +14,7 @@
 
 namespace rondo {
 
-/// May a key differ when a run is continued?
+/// Whether a key may change when a run is resumed.
 enum class Change { Free, OnRequest, Never };
 
 struct Field {
@@ -24,7 +23,7 @@ struct Field {
   std::string meaning;
   Change change = Change::Never;
   bool required = false;
-  bool takes_text = false;  // so --set needs no quotes
+  bool takes_text = false;  // --set then needs no quotes
 
   std::function<Value(const RunConfig&)> get;
   /// Returns false, and leaves the configuration alone, when the value breaks the rule.
@@ -66,7 +65,7 @@ template <typename Table> class FieldList {
     return *this;
   }
 
-  /// About the key added last.
+  /// These two apply to the key added last.
   FieldList& required() {
     fields_.back().required = true;
     return *this;

@@ -35,7 +35,7 @@ std::string read_file(const std::string& path) {
   return text;
 }
 
-// The usual slips, else the default as the way out.
+// Corrects common mistakes; suggests the default otherwise.
 std::string fix_for(const Field& field, const std::optional<Value>& value) {
   const auto* real = value ? std::get_if<double>(&*value) : nullptr;
   const auto* text = value ? std::get_if<std::string>(&*value) : nullptr;
@@ -117,7 +117,7 @@ class Drafter {
 
   void take_key(const WrittenKey& written) {
     const auto tables = all_tables();
-    if (!written.table.empty() && std::ranges::find(tables, written.table) == tables.end()) return;  // said already
+    if (!written.table.empty() && std::ranges::find(tables, written.table) == tables.end()) return;  // already reported
     const Field* field = find_field(written.table, written.key);
     if (field == nullptr) {
       draft_.problems.push_back(unknown_key(written.table, written.key, written.key_where));
@@ -142,7 +142,7 @@ class Drafter {
                                where});
   }
 
-  // An override replaces what the file says, right or wrong.
+  // An override replaces the value in the file, valid or not.
   void forget_problems_of(const std::string& name) {
     std::erase_if(draft_.problems,
                   [&](const Problem& problem) { return !problem.keys.empty() && problem.keys.front() == name; });
@@ -178,7 +178,7 @@ std::vector<Problem> all_problems(const ConfigDraft& draft, int world_size) {
   std::set<std::string> broken;
   for (const Problem& problem : draft.problems) broken.insert(problem.keys.begin(), problem.keys.end());
   for (Problem& problem : validate(draft.config, world_size)) {
-    // A rule about a key that could not be read would only confuse.
+    // Skip rules about keys that could not be read.
     if (std::ranges::any_of(problem.keys, [&](const std::string& key) { return broken.contains(key); })) continue;
     for (const std::string& key : problem.keys) {
       const auto origin = draft.origins.find(key);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// [model]: the architecture. Together with the corpus's vocabulary it decides the shape of every parameter.
+// [model]: the architecture. Together with the corpus's vocabulary it determines the shape of every parameter.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +33,7 @@ struct ModelConfig {
   std::int64_t layers = 0;
   std::int64_t d_model = 0;
   std::int64_t heads = 0;
-  std::int64_t kv_heads = 0;  // 0: as heads
+  std::int64_t kv_heads = 0;  // 0: the same as heads
   std::int64_t head_dim = 0;  // 0: d_model / heads
   std::int64_t d_ff = 0;      // 0: 8/3 d_model, rounded up to a multiple of 64
   double rope_theta = 10000.0;
@@ -47,11 +47,11 @@ struct ModelConfig {
   std::int64_t vocabulary_size = 0;                            // 0: the corpus's
   std::vector<AttentionKind> attention{AttentionKind::Exact};  // repeated over the layers
   std::int64_t window = 0;                                     // 0: none
-  // of layers with a memory
+  // for layers with a compressive memory
   std::int64_t segment_tokens = 2048;
   std::int64_t window_segments = 0;
   MemoryRuleChoice memory_rule = MemoryRuleChoice::Linear;
-  double memory_gate = 0.0;  // at the start; sigmoid of it is the share of what is read
+  double memory_gate = 0.0;  // initial value; its sigmoid is the weight of what is read from memory
 
   bool has_memory() const { return std::ranges::find(attention, AttentionKind::Infini) != attention.end(); }
   bool has_exact_layers() const { return std::ranges::find(attention, AttentionKind::Exact) != attention.end(); }

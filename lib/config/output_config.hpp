@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// [checkpoint], [evaluate] and [log]: what a run leaves behind, and how often.
+// [checkpoint], [evaluate] and [log]: what a run writes, and how often.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,14 @@ struct CheckpointConfig {
 
 struct EvaluateConfig {
   std::int64_t every_steps = 0;  // 0: at the end only
-  std::int64_t sequences = 16;   // of the validation part, 0: all
+  std::int64_t sequences = 16;   // of the validation split, 0: all
 
   bool operator==(const EvaluateConfig&) const = default;
 };
 
 struct LogConfig {
   std::int64_t every_steps = 10;
-  std::int64_t trace_steps = 0;  // the first steps of this process whose phases go to trace/
+  std::int64_t trace_steps = 0;  // number of first steps of this process that are traced to trace/
 
   bool operator==(const LogConfig&) const = default;
 };

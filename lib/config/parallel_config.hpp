@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// [parallel]: how ranks, devices and threads share the work. Nothing here changes what is computed.
+// [parallel]: how ranks, devices and threads divide the work. These keys change results by rounding at most.
 #pragma once
 
 #include <optional>
@@ -39,18 +39,17 @@ constexpr auto words_of(AttentionKernel) {
       {{AttentionKernel::Auto, "auto"}, {AttentionKernel::Cudnn, "cudnn"}, {AttentionKernel::Fused, "fused"}});
 }
 
-/// Each thread block of NCCL has a multiprocessor for itself. Enough for a ring, whose transfers have the time of a block of
-/// attention.
+/// Each thread block of NCCL occupies a multiprocessor. This many suffice for a ring, whose transfers overlap block attention.
 inline constexpr int kDefaultNcclMaxCtas = 8;
 
 struct ParallelConfig {
-  int ring = 0;                      // ranks of one ring, 0: all; world = data x ring
+  int ring = 0;                      // ranks per ring, 0: all; world = data x ring
   std::optional<LayoutKind> layout;  // empty: auto
   DeviceChoice device = DeviceChoice::Auto;
   TransportChoice transport = TransportChoice::Auto;
   int nccl_max_ctas = kDefaultNcclMaxCtas;  // thread blocks that NCCL takes at most
   ShardChoice shard = ShardChoice::None;
-  int threads = 0;  // of one rank, 0: the cores that it may use, shared with the ranks that may use them too
+  int threads = 0;  // per rank, 0: the cores that it may use, divided among the ranks that may use them too
   AttentionKernel attention_kernel = AttentionKernel::Auto;
   bool self_check = false;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is wrong with a configuration: all of it at once, each with its place, its rule and a fix.
+// The problems in a configuration: all of them at once, each with its location, its rule and a fix.
 #pragma once
 
 #include <span>
@@ -14,7 +14,7 @@ struct Problem {
   std::vector<std::string> keys;  // "table.key", the one to blame first
   std::string message;            // names the rule, the value and the computed numbers
   std::string fix;                // what to write instead
-  std::string where = {};         // file:line:column or the --set argument; empty when there is no such place
+  std::string where = {};         // file:line:column or the --set argument; empty if there is none
 };
 
 /// e.g. "a.toml:3:9: model.layers must be an integer from 1 to 10000, but is -2\n    fix: ..."

@@ -35,7 +35,7 @@ void resolve_device(RunConfig& config, const Surroundings& surroundings) {
     transport = on_cuda && surroundings.has_nccl ? TransportChoice::Nccl : TransportChoice::Mpi;
   }
   if (!config.train.deterministic) config.train.deterministic = !on_cuda;
-  // Gradients of weights are read and written once a chunk: with fewer tokens a GPU does little else.
+  // Weight gradients are read and written once per chunk; with fewer tokens a GPU would do little else.
   const std::int64_t chunk = on_cuda ? 4096 : 1024;
   if (config.memory.ffn_chunk_tokens == 0) config.memory.ffn_chunk_tokens = chunk;
   if (config.memory.head_chunk_tokens == 0) config.memory.head_chunk_tokens = chunk;

@@ -71,7 +71,7 @@ std::optional<bool> Flag::read(const Value& value) const {
 std::optional<std::optional<bool>> AutoOrFlag::read(const Value& value) const {
   if (value == Value("auto")) return std::optional<bool>{};
   const std::optional<bool> flag = Flag{}.read(value);
-  if (!flag) return std::nullopt;  // not `return flag`, which would say auto
+  if (!flag) return std::nullopt;  // not `return flag`, which would mean auto
   return flag;
 }
 

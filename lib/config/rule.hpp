@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules of values: each says in words what it accepts, reads a value or refuses it, and writes the member
-// back.
+// Rules for values: each describes in words what it accepts, converts a value to its member or rejects it, and writes the
+// member as a value.
 #pragma once
 
 #include <cmath>
@@ -32,12 +32,12 @@ struct AllOrCount {
   std::optional<int> read(const Value& value) const;
 };
 
-/// Finite numbers; an integer is taken as one.
+/// Finite numbers; integers are accepted.
 struct Numbers {
   double least = -std::numeric_limits<double>::infinity();
   double most = std::numeric_limits<double>::infinity();
-  bool above_least = false;  // least itself is refused
-  bool below_most = false;   // most itself is refused
+  bool above_least = false;  // least itself is rejected
+  bool below_most = false;   // most itself is rejected
 
   static constexpr bool takes_text = false;
   std::string text() const;
@@ -102,7 +102,7 @@ template <Worded E> struct AutoOrWordOf {
   std::optional<std::optional<E>> read(const Value& value) const {
     if (value == Value("auto")) return std::optional<E>{};
     const std::optional<E> known = WordOf<E>{}.read(value);
-    if (!known) return std::nullopt;  // not `return known`, which would say auto
+    if (!known) return std::nullopt;  // not `return known`, which would mean auto
     return known;
   }
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that one run is told, as plain data: one struct a TOML table, members named as the keys.
+// The whole configuration of a run as plain data: one struct per TOML table, with members named as the keys.
 // Reading, checking and printing are in config/load.hpp, validate.hpp, resolve.hpp and print.hpp.
 #pragma once
 

@@ -9,12 +9,12 @@ namespace rondo {
 
 namespace {
 
-constexpr std::size_t kLongestWord = 64;  // bounds the time that hostile input can take
+constexpr std::size_t kLongestWord = 64;  // bounds the time for hostile input
 
 struct Alias {
   std::string_view word, key;
 };
-// What other trainers call our keys.
+// The names of our keys in other trainers.
 constexpr std::array kAliases{
     Alias{"lr", "train.learning_rate"},
     Alias{"max_lr", "train.learning_rate"},
@@ -63,7 +63,7 @@ char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + '
 }  // namespace
 
 int edit_distance(std::string_view a, std::string_view b) {
-  // Rows of the usual table: distance between the first i letters of a and the first j letters of b.
+  // Rows of the usual table: row i, entry j is the distance between the first i letters of a and the first j letters of b.
   std::vector<int> before_last(b.size() + 1), last(b.size() + 1), current(b.size() + 1);
   for (std::size_t j = 0; j <= b.size(); ++j) last[j] = static_cast<int>(j);
   for (std::size_t i = 1; i <= a.size(); ++i) {
@@ -96,7 +96,7 @@ std::optional<std::string> nearest_word(std::string_view word, std::span<const s
 }
 
 std::optional<std::string> suggest_word(const Field& field, std::string_view written) {
-  std::vector<std::string> words;  // what stands in quotes in the rule
+  std::vector<std::string> words;  // the quoted words of the rule
   for (std::size_t open = field.rule.find('"'); open != std::string::npos;) {
     const std::size_t close = field.rule.find('"', open + 1);
     if (close == std::string::npos) break;

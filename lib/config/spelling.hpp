@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// "Did you mean": from a word that is not known to the one that was meant, by spelling or by what other
-// programs call it.
+// "Did you mean": suggests a known word for an unknown one, by spelling or by the names that other programs use.
 #pragma once
 
 #include <optional>
@@ -13,14 +12,13 @@
 
 namespace rondo {
 
-/// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other; case is
-/// ignored.
+/// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other; ignores case.
 int edit_distance(std::string_view a, std::string_view b);
 
-/// @returns the first nearest of the known words; nothing when none is near.
+/// @returns the nearest of the known words, the first of several; nothing if none is near.
 std::optional<std::string> nearest_word(std::string_view word, std::span<const std::string> known);
 
-/// The word of the field's rule, such as "cosine", that was meant.
+/// The word of the field's rule, such as "cosine", that was probably meant.
 std::optional<std::string> suggest_word(const Field& field, std::string_view written);
 
 Problem unknown_table(const std::string& table, const std::string& where);

@@ -45,7 +45,7 @@ WrittenKey written_key(const std::string& name, const std::string& table, const 
           .value_where = place(name, node.source().begin)};
 }
 
-// toml++ keeps tables sorted by name; problems are told in the order of the file.
+// toml++ keeps tables sorted by name; problems are reported in the order of the file.
 std::vector<std::pair<const toml::key*, const toml::node*>> in_file_order(const toml::table& table) {
   std::vector<std::pair<const toml::key*, const toml::node*>> entries;
   for (const auto& [key, node] : table) entries.emplace_back(&key, &node);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only reader of TOML: a text becomes a flat list of written keys with their places.
+// The only reader of TOML: converts a text to a flat list of keys with their locations.
 #pragma once
 
 #include <optional>
@@ -13,7 +13,7 @@ namespace rondo {
 
 struct WrittenKey {
   std::string table, key;              // table is empty for a key before the first [table]
-  std::optional<Value> value;          // empty for what no key takes: tables, dates, mixed lists
+  std::optional<Value> value;          // empty for kinds that no key accepts: tables, dates, mixed lists
   std::string kind;                    // what was written, for messages: "a table", "a date", ...
   std::string key_where, value_where;  // file:line:column
 };
@@ -26,12 +26,12 @@ struct WrittenTable {
 struct TomlText {
   std::vector<WrittenKey> keys;
   std::vector<WrittenTable> tables;
-  std::optional<Problem> syntax_error;  // then the rest is empty
+  std::optional<Problem> syntax_error;  // if set, the rest is empty
 };
 
 TomlText read_toml(const std::string& text, const std::string& name);
 
-/// One value as on the right of "=": empty when it is not TOML, or not of a kind that some key takes.
+/// One value as on the right of "="; empty if it is not TOML, or of a kind that no key accepts.
 std::optional<Value> read_toml_value(const std::string& text);
 
 }  // namespace rondo

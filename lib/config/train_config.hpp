@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// [train]: how long, how fast, and by which rule the parameters move.
+// [train]: the length of training, the batch, the learning rate schedule and the optimizer.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +18,10 @@ constexpr auto words_of(ScheduleKind) {
 
 struct TrainConfig {
   std::int64_t steps = 0;
-  std::int64_t batch_sequences = 1;  // of one step, over all ranks
+  std::int64_t batch_sequences = 1;  // per step, over all ranks
   std::int64_t seed = 1;
   double learning_rate = 0.0;
-  double gate_learning_rate = 0.01;  // of the gates of memories, with the same schedule
+  double gate_learning_rate = 0.01;  // for the gates of compressive memories, with the same schedule
   double minimum_learning_rate_fraction = 0.1;
   std::int64_t warmup_steps = 0;
   ScheduleKind schedule = ScheduleKind::Cosine;

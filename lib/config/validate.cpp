@@ -24,7 +24,7 @@ std::string divisors_of(std::int64_t number) {
 }
 
 void check_heads(const ModelConfig& model, Problems& problems) {
-  if (model.heads < 1 || model.d_model < 1) return;  // a required key is missing: said already
+  if (model.heads < 1 || model.d_model < 1) return;  // a required key is missing: already reported
   if (model.kv_heads > 0 && model.heads % model.kv_heads != 0) {
     problems.push_back(
         {{"model.kv_heads", "model.heads"},
@@ -116,7 +116,7 @@ void check_rope(const ModelConfig& model, Problems& problems) {
   }
 }
 
-// Later arithmetic is in 64-bit integers: sizes that no machine can hold are refused here, computed in fp64.
+// Later arithmetic is in 64-bit integers: sizes that no machine can hold are rejected here, computed in fp64.
 void check_sizes(const RunConfig& config, Problems& problems) {
   constexpr double kMostParameters = 1e15;
   constexpr double kMostValues = 1e17;

@@ -9,8 +9,8 @@
 
 namespace rondo {
 
-/// Every broken rule, with the computed numbers. Safe on any values.
-/// @param world_size ranks that will run; 0: not known yet, rules about it are left out
+/// Every broken rule, with the computed numbers. Accepts any values.
+/// @param world_size number of ranks; 0: not known yet, rules about it are skipped
 std::vector<Problem> validate(const RunConfig& config, int world_size);
 
 }  // namespace rondo

@@ -27,7 +27,7 @@ std::string print_number(double number) {
   return text;
 }
 
-// A double-quoted string. TOML and JSON escape alike, save that TOML also wants DEL escaped, which JSON
+// A double-quoted string. TOML and JSON have the same escapes, except that TOML also requires DEL to be escaped, which JSON
 // allows.
 std::string quoted(std::string_view text) {
   static constexpr std::string_view kHex = "0123456789abcdef";
@@ -92,7 +92,7 @@ std::optional<double> parse_duration(std::string_view text) {
     if (parsed.ec != std::errc{} || !(number >= 0.0) || std::signbit(number) || !std::isfinite(number)) {
       return std::nullopt;
     }
-    if (parsed.ptr == end) {  // no unit: seconds, and nothing before
+    if (parsed.ptr == end) {  // no unit: seconds, which must be the whole text
       return at == text.data() ? std::optional(number) : std::nullopt;
     }
     while (next_unit < kUnits.size() && kUnits[next_unit].letter != *parsed.ptr) ++next_unit;

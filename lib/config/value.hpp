@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The value of one key between its text and its typed member: what a file may hold, and how values are
-// written.
+// The value of one key, between its text and its typed member: the types that a file may contain, and how values are written.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +18,7 @@ using Value = std::variant<bool, std::int64_t, double, std::string, WordList>;
 std::string to_toml(const Value& value);
 /// As JSON. @pre numbers are finite
 std::string to_json(const Value& value);
-/// For messages: the value with its type where that is the point, e.g. `the text "12"`.
+/// For messages: the value, with its type where that matters, e.g. `the text "12"`.
 std::string describe(const Value& value);
 
 /// "1d", "23h40m", "90s", "1.5h" or plain seconds; the units d, h, m, s in this order, each at most once.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The words of an enumeration in configuration files. Each enumeration declares them once, beside itself, as
+// The words of an enumeration in configuration files. Each enumeration declares them once, next to it, as
 // `words_of(E)`; reading, printing and the reference page use only that.
 #pragma once
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that the model sees of the machine: where memory is, what computes, and which ring the sequence is
-// spread over.
+// All that the model sees of the machine: where memory is, what computes, and the ring that the sequence is sharded over.
 #pragma once
 
 #include "comm/ring.hpp"

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kNone = -1;
 
-/// Gives every rank of a host one of the GPUs that it sees, none to more than `most_ranks` of them.
+/// Assigns every rank of a host one of the GPUs that it sees, and no GPU to more than `most_ranks` ranks.
 class HostMatching {
  public:
   HostMatching(std::span<const RankGpus> ranks, const std::vector<std::size_t>& of_host, std::size_t most_ranks)
@@ -29,7 +29,7 @@ class HostMatching {
   const std::string& bus_id(std::size_t index) const { return bus_ids_[index]; }
 
  private:
-  // A rank takes the first GPU with room among those it sees; if there is none, one whose rank can move to another
+  // A rank takes the first GPU with room among those it sees, otherwise a GPU that another rank can leave for a third
   // (augmenting paths of a bipartite matching).
   bool match(std::size_t index, std::set<std::string>& tried) {
     const std::vector<std::string>& seen = ranks_[of_host_[index]].bus_ids;
@@ -64,7 +64,7 @@ std::string counted(std::size_t count, const std::string& what) {
   return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
 }
 
-/// Ranks by host, hosts in the order of their first ranks.
+/// Ranks by host, hosts in order of their first ranks.
 std::vector<std::vector<std::size_t>> ranks_by_host(std::span<const RankGpus> ranks) {
   std::vector<std::vector<std::size_t>> hosts;
   std::map<std::string, std::size_t> known;

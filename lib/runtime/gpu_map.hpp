@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which rank computes on which GPU. A pure function of what all ranks see, so all ranks find the same map.
+// Which rank computes on which GPU. A pure function of what all ranks see, so all ranks compute the same map.
 #pragma once
 
 #include <span>
@@ -19,12 +19,12 @@ enum class GpuSharing {
   Allowed,
 };
 
-/// The device ordinal of every rank. Ranks of a host that follow each other get GPUs that follow each other in the order of
-/// their bus ids, or share one, so neighbours in the ring are neighbours in the node.
-/// @throws DeviceError that names the host and says what to change, where a rank sees no GPU or there are too few
+/// The device ordinal of every rank. Consecutive ranks of a host get consecutive GPUs in order of their bus ids, or share one,
+/// so that neighbours in the ring are neighbours in the node.
+/// @throws DeviceError that names the host and what to change, if a rank sees no GPU or there are too few
 std::vector<int> map_ranks_to_gpus(std::span<const RankGpus> ranks, GpuSharing sharing);
 
-/// One line a host, e.g. "n1: rank 0 on GPU 0 (0000:17:00.0), rank 1 on GPU 1 (0000:2a:00.0)".
+/// One line per host, e.g. "n1: rank 0 on GPU 0 (0000:17:00.0), rank 1 on GPU 1 (0000:2a:00.0)".
 std::vector<std::string> gpu_map_lines(std::span<const RankGpus> ranks, std::span<const int> ordinals);
 
 }  // namespace rondo

@@ -167,7 +167,7 @@ std::unique_ptr<Transport> make_transport(const Communicator& world, const Commu
          .max_ctas = machine.nccl_max_ctas,
          .all_ready = [&start](bool is_ready) { return start.all_ready(is_ready); }});
   } catch (const std::exception&) {
-    if (!start.is_over()) start.fail(error_at_hand());  // the peers still ask
+    if (!start.is_over()) start.fail(error_at_hand());  // the peers still call all_ready()
     throw;
   }
 }

@@ -8,10 +8,10 @@ namespace rondo {
 
 namespace {
 
-// What a rank says in one round; the largest of all ranks decides.
+// What a rank reports in one call of all_ready(); the largest value of all ranks decides.
 enum Progress : std::int64_t { kReady = 0, kConnecting = 1, kTooLate = 2, kFailed = 3 };
 
-// Between two rounds; connecting takes longer by far.
+// Between two calls; connecting takes far longer.
 constexpr std::chrono::milliseconds kPause{1};
 
 constexpr const char* kAdvice =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The start of NCCL as all ranks see it. NCCL connects its ranks without blocking, and this asks over MPI how far they are, so
-// that a rank which fails, dies or hangs meanwhile ends all of them with an error.
+// Collective start of NCCL. NCCL connects its ranks without blocking, and the ranks exchange their progress over MPI, so that
+// a rank that fails, dies or hangs meanwhile ends all ranks with an error.
 #pragma once
 
 #include <chrono>
@@ -12,19 +12,19 @@ namespace rondo {
 class NcclStart {
  public:
   /// @param limit within which the ranks must connect
-  /// @param answer_limit a peer that does not answer for so long is taken for lost
+  /// @param answer_limit after which a peer that does not answer counts as lost
   NcclStart(const Communicator& world, std::chrono::milliseconds limit, std::chrono::milliseconds answer_limit);
 
-  /// Collective, again and again until it returns true. @returns whether every rank is ready
-  /// @throws AgreedError when a rank calls fail(), or when the limit has passed and some rank is not ready; CommError when a
+  /// Collective; called repeatedly until it returns true. @returns whether every rank is ready
+  /// @throws AgreedError if a rank calls fail(), or if the limit has passed and some rank is not ready; CommError if a
   /// peer does not answer
   bool all_ready(bool is_ready);
 
-  /// Takes the place of a call of all_ready() on a rank that cannot go on. @throws AgreedError on all ranks, or this error alone
-  /// when the peers do not answer
+  /// Called in place of all_ready() on a rank that cannot continue. @throws AgreedError on all ranks, or this error on this
+  /// rank alone if the peers do not answer
   [[noreturn]] void fail(const Error& mine);
 
-  /// Has one of the two thrown? Then all that answer know.
+  /// Whether one of the two has thrown. All ranks that answer then know of it.
   bool is_over() const { return is_over_; }
 
  private:
@@ -36,7 +36,7 @@ class NcclStart {
   bool is_over_ = false;
 };
 
-/// How long that many ranks may take: seconds as a rule, minutes for thousands of ranks.
+/// The time limit for this many ranks to connect: two minutes, and more for hundreds of ranks.
 std::chrono::seconds nccl_start_limit(int num_ranks);
 
 }  // namespace rondo

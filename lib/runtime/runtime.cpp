@@ -32,7 +32,7 @@ Runtime::Runtime(const Communicator& world, const RuntimeOptions& options)
       scratch_(std::make_unique<Arena>(*machine_.device, MemoryUse::Workspace)),
       execution_{*machine_.device, *machine_.backend, *compute_, *scratch_, Ring{*ring_transport_, *ring_stream_}} {
   add_progress([this] { ring_transport_->progress(); });
-  if (machine_.module != nullptr) add_progress([this] { world_transport_->progress(); });  // it may meet errors
+  if (machine_.module != nullptr) add_progress([this] { world_transport_->progress(); });  // it may find errors of NCCL
   compute_->set_progress([this] {
     for (const auto& hook : progress_) hook();
   });
@@ -58,7 +58,7 @@ int cores_per_rank(const Communicator& world) {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) CPU_SET(0, &allowed);
-  // Ranks that may run on the same cores share them; a rank that was bound to cores of its own has those.
+  // Ranks that may run on the same cores divide them; a rank bound to its own cores has all of those.
   std::string place = host_name() + ' ';
   for (int core = 0; core < CPU_SETSIZE; ++core) place += CPU_ISSET(core, &allowed) ? '1' : '0';
   const std::vector<std::string> places = world.all_gather(place);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owns the machine for one run: MPI session, grid, device, backend, streams, transports; made in this order
-// and released in reverse. Everything else sees only its Execution.
+// Owns the resources of one run: process grid, device, backend, streams and transports, made in this order and released in
+// reverse. The model sees only its Execution.
 #pragma once
 
 #include <functional>
@@ -17,8 +17,7 @@ namespace rondo {
 
 class Runtime {
  public:
-  /// Collective over all ranks of `world`, which outlives this. Throws ConfigError or DeviceError, agreed by
-  /// all ranks.
+  /// Collective over all ranks of `world`, which must outlive this. Throws ConfigError or DeviceError on all ranks.
   Runtime(const Communicator& world, const RuntimeOptions& options);
   ~Runtime();
   Runtime(const Runtime&) = delete;
@@ -27,13 +26,13 @@ class Runtime {
   const Communicator& world() const { return grid_.world(); }
   const ProcessGrid& grid() const { return grid_; }
   Execution& execution() { return execution_; }
-  /// Between the ranks that hold the same parameters: all ranks.
+  /// Between the ranks that have the same parameters: all ranks.
   Transport& world_transport() { return *world_transport_; }
 
-  /// All streams of the device, that of the arithmetic first; for a trace.
+  /// All streams of the device, the compute stream first; for a DeviceTrace.
   std::vector<Stream*> streams() const { return {compute_.get(), ring_stream_.get(), reduce_stream_.get()}; }
 
-  /// Also called between the tiles of long kernels.
+  /// Adds a hook that is called between the tiles of long kernels, as Stream::progress().
   void add_progress(std::function<void()> hook);
 
   /// The device that Auto stands for, and the threads of this rank.
@@ -41,9 +40,9 @@ class Runtime {
   int threads() const { return threads_; }
   /// One line: device, backend, transport, threads, grid.
   std::string description() const;
-  /// Which rank computes on which GPU, a line a host; empty on CPUs.
+  /// Which rank computes on which GPU, one line per host; empty on CPUs.
   const std::vector<std::string>& gpu_map() const { return machine_.map; }
-  /// Memory of this rank's share of its GPU; 0 on CPUs.
+  /// GPU memory for this rank, divided if ranks share the GPU; 0 on CPUs.
   std::uint64_t gpu_memory_bytes() const { return machine_.memory_bytes; }
 
  private:
@@ -60,7 +59,7 @@ class Runtime {
 
 /// Cores that this process may use, divided among the ranks that may use the same ones. @returns at least 1
 int cores_per_rank(const Communicator& world);
-/// Has the CPU matrix units for bf16 (AMX)? Decides what precision `auto` is.
+/// Whether the CPU has matrix units for bf16 (AMX), which determines precision `auto`.
 bool cpu_has_bf16_matrix_units();
 
 }  // namespace rondo
