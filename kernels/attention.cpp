@@ -5,7 +5,7 @@ namespace rondo {
 
 namespace {
 
-/// The checks that forward and backward share.
+/// The checks that forward and backward have in common.
 AttentionSizes check_block(const TensorView& q, const TensorView& k, const TensorView& v, const TokenRuns& query_runs,
                            const TokenRuns& key_runs) {
   ensure(q.shape.rank() == 3 && k.shape.rank() == 3, "q is [T, N, D] and k is [U, G, D]");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention of a block of queries to a block of keys and values, with a carry that goes in and out, so that blocks can
-// be given in any order (Ring Attention, arXiv 2310.01889; online softmax, arXiv 1805.02867).
+// Attention of a block of queries to a block of keys and values, which updates a softmax carry, so that blocks can be given in
+// any order (Ring Attention, arXiv 2310.01889; online softmax, arXiv 1805.02867).
 #pragma once
 
 #include "core/arena.hpp"
@@ -10,14 +10,14 @@
 
 namespace rondo {
 
-/// The only carry between blocks: normalised output and natural log-sum-exp of the scaled scores seen so far.
-/// Empty is (0, -inf); a row that never sees a key stays so.
+/// The only state between blocks: normalised output and natural log-sum-exp of the scaled scores of all keys so far.
+/// It starts as (0, -inf), which remains for a query that sees no key.
 struct SoftmaxCarry {
   TensorView out;  // [T, N, D] accumulator type
   TensorView lse;  // [N, T] accumulator type
 };
 
-/// carry <- carry (+) softmax(scale q k^T) v over the keys that the mask lets each query see.
+/// carry <- carry (+) softmax(scale q k^T) v over the keys that each query sees under the mask.
 /// T query tokens and U key tokens; query head n uses key head n / (N/G).
 struct BlockAttentionForwardArgs {
   TensorView q;  // [T, N, D]
@@ -48,7 +48,7 @@ struct BlockAttentionBackwardArgs {
   TensorView d_k;  // [U, G, D] accumulator type
   TensorView d_v;  // [U, G, D] accumulator type
   Arena& scratch;
-  TensorView out = {};  // [T, N, D] accumulator type, final: for libraries that compute delta themselves; may be empty
+  TensorView out = {};  // [T, N, D] accumulator type, final, for libraries that compute delta themselves; may be empty
 };
 
 /// delta[n, t] = sum over d of out[t, n, d] * d_out[t, n, d], from the unrounded output.

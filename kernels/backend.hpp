@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The catalogue of operations. `reference` is the specification, `cpu` and `cuda` are fast; all take the same arguments.
+// All operations of a backend. `reference` is the specification, `cpu` and `cuda` are fast; all take the same arguments.
 #pragma once
 
 #include <string>
@@ -19,14 +19,14 @@
 namespace rondo {
 
 /// Every call is asynchronous on its stream: inputs must be ready in stream order, outputs are ready in stream order, and
-/// all memory must stay alive until then. Arguments are checked at the call.
+/// all memory must stay allocated until then. Arguments are checked at the call.
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string name() const = 0;
-  /// Which kernels compute blocks such as this, and those that were asked for before: a line each, with the reason. None where
-  /// there is no choice. Of the tensors, only types and shapes count.
-  /// @throws ConfigError when parallel.attention_kernel asks for one that cannot
+  /// Which kernels compute blocks like this one and those of earlier calls: one line per kernel, with the reason. Empty if
+  /// there is no choice. Only the types and shapes of the tensors matter.
+  /// @throws ConfigError if parallel.attention_kernel names a kernel that cannot compute them
   virtual std::vector<std::string> attention_kernels(const BlockAttentionForwardArgs&) { return {}; }
 
   virtual void matmul(Stream&, const MatmulArgs&) = 0;

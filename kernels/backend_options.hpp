@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run asks of a backend beside its device.
+// Options of a backend, besides its device.
 #pragma once
 
 #include "core/attention_kernel.hpp"
@@ -7,7 +7,7 @@
 namespace rondo {
 
 struct BackendOptions {
-  bool deterministic = true;  ///< train.deterministic: only kernels that give the same bits each time
+  bool deterministic = true;  ///< train.deterministic: only kernels with bitwise reproducible results
   AttentionKernel attention_kernel = AttentionKernel::Auto;  ///< parallel.attention_kernel
 };
 

@@ -8,8 +8,8 @@ namespace rondo {
 
 namespace {
 
-/// Steps that stay inside their tensors and have no row in common: GPUs work on several at once.
-/// @param num_queries of the run, or -1 where nothing is read
+/// Checks that steps stay inside their tensors and have no row in common, since GPUs work on several steps at once.
+/// @param num_queries  of the run, or -1 if nothing is read
 void check_steps(const MemorySchedule& schedule, std::int64_t num_queries, std::int64_t num_keys) {
   std::int64_t end_of_queries = 0, end_of_keys = 0;
   for (const MemoryStep& step : schedule.steps) {

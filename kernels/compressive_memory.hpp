@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compressive memory of Infini-attention (Munkhdalai et al., arXiv 2404.07143): a matrix M and a normaliser z for each
-// key head that whole segments are written into, and that queries read instead of attending to those segments.
+// The compressive memory of Infini-attention (Munkhdalai et al., arXiv 2404.07143): a matrix M and a normaliser z per
+// key head. Whole segments are written into them, and queries read them instead of attending to those segments.
 //
 // A rank works on a run of consecutive positions as a list of steps: the queries of a step read one state, then at most one
-// segment is written. Keys and queries are those before rotary turning. The normaliser's chain does not depend on M, so it
-// is an operation of its own: given z before every step, M is an affine chain, which ranks can scan.
+// segment is written. Keys and queries are those before RoPE. The recurrence of z does not depend on M, so it is a separate
+// operation: given z before every step, the recurrence of M is affine, which allows a prefix scan over ranks.
 #pragma once
 
 #include <cstdint>
@@ -15,23 +15,23 @@
 
 namespace rondo {
 
-/// How a segment with features phi_t = sigma(k_t), sigma(x) = x > 0 ? x + 1 : exp(x) (ELU + 1, arXiv 2006.16236, in a form that
-/// does not cancel), enters the memory: M += sum_t phi_t^T (v_t - w_t phi_t M), z += sum_t gamma_t phi_t, with
-/// c_t = phi_t z, u = sum_t phi_t, e_t = phi_t u. A w_t of 1 / 0 is 0.
+/// How a segment with features phi_t = sigma(k_t), sigma(x) = x > 0 ? x + 1 : exp(x) (ELU + 1, arXiv 2006.16236, in a form
+/// without cancellation), enters the memory: M += sum_t phi_t^T (v_t - w_t phi_t M), z += sum_t gamma_t phi_t, with
+/// c_t = phi_t z, u = sum_t phi_t, e_t = phi_t u. Where w_t would be 1 / 0 it is 0.
 enum class MemoryRule {
   Linear,          ///< w = 0, gamma = 1 (equation 8)
   Delta,           ///< w = 1 / c, gamma = 1 (equation 9)
-  DeltaCorrected,  ///< w = 1 / max(c, e), gamma = 1 - c w: what is known is corrected, the rest is added
+  DeltaCorrected,  ///< w = 1 / max(c, e), gamma = 1 - c w: corrects what is stored, adds what is new
 };
 
-/// Queries that read one state, then perhaps a segment that is written into it.
+/// Queries that read one state, then optionally a segment that is written into it.
 struct MemoryStep {
   static constexpr std::int64_t kNoWrite = -1;
 
-  bool is_reset = false;  ///< the state is emptied first: a document starts
+  bool is_reset = false;  ///< the state is set to 0 first: a document starts
   std::int64_t first_query = 0;
   std::int64_t num_queries = 0;
-  std::int64_t first_key = kNoWrite;  ///< of the segment that is written
+  std::int64_t first_key = kNoWrite;  ///< first key of the segment that is written
 };
 
 /// The steps of one run, in order of positions.
@@ -40,46 +40,46 @@ struct MemorySchedule {
   std::vector<MemoryStep> steps;
 
   std::int64_t num_steps() const { return static_cast<std::int64_t>(steps.size()); }
-  /// Does nothing of the state before the run reach the state behind it?
+  /// True if a document starts inside the run: the state after the run then does not depend on the state before it.
   bool is_reset() const;
 };
 
-/// What the chain of M needs of the other chain, for every step.
+/// What the recurrence of M needs of the recurrence of z, for every step.
 struct MemoryNormalisers {
-  TensorView z;        // [steps, G, D] fp64: z before the step, behind its reset if it has one
-  TensorView segment;  // [steps, G, D] fp64: u of the segment that is written, 0 where none is
+  TensorView z;        // [steps, G, D] fp64: z before the step, after its reset if it has one
+  TensorView segment;  // [steps, G, D] fp64: u of the segment that is written, or 0
 };
 
-/// The chain of the normaliser.
+/// The recurrence of z.
 struct MemoryNormaliserForwardArgs {
   MemoryRule rule;
   TensorView k;  // [U, G, D]
   const MemorySchedule& schedule;
-  TensorView z;                   // [G, D] fp64, before the run in, behind it out
+  TensorView z;                   // [G, D] fp64, in: before the run, out: after it
   MemoryNormalisers normalisers;  // overwritten
   Arena& scratch;
 };
 
-/// d_k += ..., given the gradient of what was used of the normalisers.
+/// d_k += ..., given the gradients of the normalisers.
 struct MemoryNormaliserBackwardArgs {
   MemoryRule rule;
   TensorView k;  // [U, G, D]
   const MemorySchedule& schedule;
   MemoryNormalisers normalisers;
   MemoryNormalisers d_normalisers;
-  TensorView d_z;  // [G, D] fp64, of z behind the run in, of z before it out
-  TensorView d_k;  // [U, G, D] accumulator type, or empty: d_z alone
+  TensorView d_z;  // [G, D] fp64, in: of z after the run, out: of z before it
+  TensorView d_k;  // [U, G, D] accumulator type, or empty: only d_z is computed
   Arena& scratch;
 };
 
-/// What queries got out of the memory; where it is empty the normaliser is 0 and so is the output.
+/// What queries read from the memory. Where the memory is empty, normaliser and output are 0.
 struct MemoryRead {
   TensorView out;         // [T, N, D] accumulator type: sigma(q) M / n
   TensorView normaliser;  // [N, T] accumulator type: n = sigma(q) z
 };
 
-/// The chain of M. With `q` empty nothing is read. With `decay` the map of the whole run is found beside:
-/// M behind = (1 - decay) M before + (M behind, if it was 0 before); delta rules only.
+/// The recurrence of M. With `q` empty nothing is read. `decay`, for delta rules only, gives the affine map of the whole run:
+/// M after = (1 - decay) M before + (M after, had M been 0 before).
 struct CompressiveMemoryForwardArgs {
   MemoryRule rule;
   TensorView q;  // [T, N, D] or empty
@@ -87,14 +87,14 @@ struct CompressiveMemoryForwardArgs {
   TensorView v;  // [U, G, D]
   const MemorySchedule& schedule;
   MemoryNormalisers normalisers;
-  TensorView m;      // [G, D, D] fp64, before the run in, behind it out
+  TensorView m;      // [G, D, D] fp64, in: before the run, out: after it
   TensorView decay;  // [G, D, D] fp64 or empty, overwritten
   MemoryRead read;   // overwritten
   Arena& scratch;
 };
 
-/// Gradients of reads and writes; with `d_q` empty only d_m is found: the share of this run's reads in the gradient of M
-/// before it.
+/// Gradients of reads and writes. With `d_q` empty only d_m is computed; from d_m = 0 this is what the run's reads contribute
+/// to the gradient of M before the run.
 struct CompressiveMemoryBackwardArgs {
   MemoryRule rule;
   TensorView q;  // [T, N, D]
@@ -103,9 +103,9 @@ struct CompressiveMemoryBackwardArgs {
   const MemorySchedule& schedule;
   MemoryNormalisers normalisers;
   TensorView m;                     // [G, D, D] fp64, before the run
-  MemoryRead read;                  // of forward
+  MemoryRead read;                  // from forward
   TensorView d_read;                // [T, N, D] accumulator type
-  TensorView d_m;                   // [G, D, D] fp64, of M behind the run in, of M before it out
+  TensorView d_m;                   // [G, D, D] fp64, in: of M after the run, out: of M before it
   MemoryNormalisers d_normalisers;  // overwritten
   TensorView d_q;                   // [T, N, D] accumulator type, += or empty
   TensorView d_k;                   // [U, G, D] accumulator type, +=
@@ -118,11 +118,11 @@ struct MemoryFoldArgs {
   TensorView state;            // [G, D, D] or [G, D] fp64
   TensorView decay;            // [G, D, D] accumulator type, or empty: none
   TensorView added;            // as state, accumulator type
-  bool is_reset = false;       ///< nothing of the state is left: state = added
+  bool is_reset = false;       ///< the old state is discarded: state = added
   bool is_transposed = false;  ///< (1 - decay)^T
 };
 
-/// out = g read + (1 - g) local with g = sigmoid(gate[n]), equation 10; where nothing was read (normaliser 0) out = local.
+/// out = g read + (1 - g) local with g = sigmoid(gate[n]), equation 10; where the memory was empty (normaliser 0), out = local.
 struct MemoryGateForwardArgs {
   TensorView local;  // [T, N, D] accumulator type
   MemoryRead read;
@@ -149,7 +149,7 @@ void check(const MemoryFoldArgs& args);
 void check(const MemoryGateForwardArgs& args);
 void check(const MemoryGateBackwardArgs& args);
 
-/// On host memory, for the backends that work there: D^3 a head, once a run.
+/// For the backends on host memory. Costs D^3 multiply-adds per head, once per run.
 void memory_fold_on_host(const MemoryFoldArgs& args);
 
 }  // namespace rondo

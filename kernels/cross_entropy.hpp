@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cross-entropy of a chunk of logits with its gradient taken on the way.
+// Cross-entropy of a chunk of logits, with its gradient in the same pass.
 #pragma once
 
 #include "core/tensor_view.hpp"

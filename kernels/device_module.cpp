@@ -8,7 +8,7 @@ namespace rondo {
 
 namespace {
 
-/// The folder of librondo.so, which is also that of the module.
+/// The folder of librondo.so, which also contains the module.
 std::filesystem::path library_folder() {
   Dl_info info{};
   const int found = dladdr(reinterpret_cast<const void*>(&build_id), &info);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From an element type known at run time to one known at compile time.
+// Dispatch from an element type known at run time to a template parameter.
 #pragma once
 
 #include "core/dtype.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operations of one pass over memory: conversion, addition, fixed-order sums and the AdamW update.
+// Operations with one pass over memory: conversion, addition, fixed-order sums and the AdamW update.
 #pragma once
 
 #include "core/tensor_view.hpp"
@@ -18,15 +18,15 @@ struct AddArgs {
   TensorView to;    // [n...]
 };
 
-/// Elements per chunk of the fixed-order sums: partial sums are in fp64 and folded in order of the chunks.
+/// Elements per chunk of the fixed-order sums: partial sums are in fp64 and are added in order of the chunks.
 inline constexpr std::int64_t kSumChunk = 4096;
 
-/// *result += sum of x, or of x^2: fp64, over fixed chunks, so it depends on nothing but the values.
+/// *result += sum of x, or of x^2: fp64, over fixed chunks, so it depends only on the values.
 struct SumArgs {
   enum class Power { One, Two };
   TensorView x;  // [n...] fp64 or fp32
   Power power;
-  double* result;  // memory of the device
+  double* result;  // device memory
 };
 
 /// AdamW with decoupled decay (Loshchilov and Hutter, arXiv 1711.05101), moments with bias correction.

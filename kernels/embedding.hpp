@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of a table by token.
+// Embedding lookup and its gradient.
 #pragma once
 
 #include "core/tensor_view.hpp"

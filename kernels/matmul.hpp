@@ -10,7 +10,7 @@ namespace rondo {
 enum class Transpose { No, Yes };
 
 /// With m, n, k from the shapes: op(a) [m, k], op(b) [k, n], c [m, n].
-/// a and b have one storage type; c has it too, or its accumulator type. Sums are in the accumulator type.
+/// a and b have the same storage type; c has it too, or its accumulator type. Sums are in the accumulator type.
 struct MatmulArgs {
   TensorView a;  // [m, k], or [k, m] if transposed
   TensorView b;  // [k, n], or [n, k] if transposed
@@ -24,7 +24,7 @@ struct MatmulSizes {
   std::int64_t m, n, k;
 };
 
-/// Throws an internal error if shapes or types do not fit each other.
+/// Throws an internal error if shapes or types do not match.
 MatmulSizes check(const MatmulArgs& args);
 
 }  // namespace rondo

@@ -15,7 +15,7 @@ struct RmsNormForwardArgs {
   double epsilon;
 };
 
-/// d_x += gradient, d_weight += gradient; the reciprocal root is computed again from x.
+/// d_x += gradient, d_weight += gradient; the reciprocal root is recomputed from x.
 struct RmsNormBackwardArgs {
   TensorView d_y;       // [T, C]
   TensorView x;         // [T, C]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits packed queries, keys and values and turns queries and keys by rotary position embeddings (Su et al., arXiv
-// 2104.09864) in the half-split convention of Hugging Face: pair (i, i + D/2) turns by position * inverse_frequencies[i].
+// Splits packed queries, keys and values and applies rotary position embeddings (RoPE, Su et al., arXiv 2104.09864) to queries
+// and keys, in the half-split convention of Hugging Face: pair (i, i + D/2) rotates by position * inverse_frequencies[i].
 #pragma once
 
 #include <vector>
@@ -11,7 +11,8 @@
 namespace rondo {
 
 /// Angles are products in fp64, reduced before sine and cosine: fp32 angles are wrong by 2.5e-2 at 1M tokens.
-/// `inverse_frequencies` has D/2 entries in radians a token (host memory); empty: nothing is rotated. G = 0 turns rows of heads alone.
+/// `inverse_frequencies` has D/2 entries in radians per token (host memory); empty: nothing is rotated. With G = 0, qkv has
+/// only heads to rotate.
 struct QkvSplitForwardArgs {
   TensorView qkv;  // [T, (N+2G)*D]: N query heads, then G key heads, then G value heads
   TensorView q;    // [T, N, D] rotated

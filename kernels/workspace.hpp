@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels of a backend take beside their arguments: scratch for the time of a call, and memory of the backend's own.
-// A plan asks for it, of any backend and without its device.
+// The memory that the kernels of a backend allocate besides their arguments: scratch during a call, and buffers of the backend.
+// A plan queries it for any backend, without its device.
 #pragma once
 
 #include <memory>
@@ -13,9 +13,9 @@
 
 namespace rondo {
 
-/// Each call takes what the operation of the same name takes, from the scratch of its arguments or the backend's device, and
-/// gives back what it gives back. Tensors count by type and shape alone; nothing is read or computed. Operations that are
-/// missing take nothing on any backend. Those of the base class take nothing.
+/// Each call allocates and releases what the operation of the same name does, from the scratch of its arguments or the
+/// backend's device. Only types and shapes of tensors matter; nothing is read or computed. Operations that are missing here
+/// allocate nothing on any backend; the default implementations allocate nothing.
 class KernelWorkspace {
  public:
   virtual ~KernelWorkspace() = default;
