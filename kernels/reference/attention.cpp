@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention of one block, as formulas: for each query and head, the scores of the keys that it sees, their
-// softmax, and the merge with what earlier blocks gave. In bf16 the scores and the softmax are fp32, and what
-// enters a product with bf16 operands (P and dS) is rounded to bf16 once: that is the plain version which
-// fast kernels are measured against.
+// Attention of one block, as formulas: for each query and head, the scores of the visible keys, their softmax, and the merge
+// with the carry of earlier blocks. In bf16 the scores and the softmax are fp32, and operands of bf16 products (P and dS) are
+// rounded to bf16 once: this is the plain version that fast kernels are compared with.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,7 +13,7 @@ namespace rondo::reference {
 
 namespace {
 
-/// Calls body(begin, end) for every interval of local keys that the query at a global position sees.
+/// Calls body(begin, end) for every interval of local keys that the query at global position `position` sees.
 template <typename Body>
 void for_visible_keys(std::int64_t position, const TokenRuns& key_runs, const AttentionMaskView& mask, Body&& body) {
   const KeyInterval seen = mask.keys_of(position);
@@ -28,10 +27,9 @@ template <typename T> Accumulator<T> rounded_once(Accumulator<T> value) {
   return static_cast<Accumulator<T>>(static_cast<T>(value));
 }
 
-/// (out, lse) <- (out, lse) (+) (block_out, block_lse): the mean of both, weighted with e^lse and
-/// e^block_lse.
+/// (out, lse) <- (out, lse) (+) (block_out, block_lse): the mean of both, weighted with e^lse and e^block_lse.
 template <typename Sum> void merge(Sum* out, Sum& lse, const Sum* block_out, Sum block_lse, std::int64_t dim) {
-  // Only `lse` can be -inf here, when the carry is still empty: then its weight is exp(-inf) = 0.
+  // Only `lse` can be -inf here, while the carry is empty: its weight is then exp(-inf) = 0.
   const Sum largest = std::max(lse, block_lse);
   const Sum old_part = std::exp(lse - largest), new_part = std::exp(block_lse - largest);
   const Sum both = old_part + new_part;
@@ -66,7 +64,7 @@ template <typename T> void forward(Stream& stream, const BlockAttentionForwardAr
         pace.advance(2 * dim);
       }
     });
-    if (!sees_keys) continue;  // (0, -inf) stays, never NaN; a NaN score, though, is passed on
+    if (!sees_keys) continue;  // keeps (0, -inf), never NaN; NaN scores, however, propagate
 
     // p_j = exp(s_j - max),  block_out = sum of p_j v_j / sum of p_j,  block_lse = max + log(sum of p_j)
     Sum total = 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The specification of every operation: plain loops on the CPU, in fp64, fp32 and bf16, never optimised. In
-// fp32 and bf16 it is the "plain version" that the tolerance rule of the fast backends refers to
-// (docs/numerics.md).
+// The specification of every operation: plain loops on the CPU, in fp64, fp32 and bf16, never optimised. In fp32 and bf16 it is
+// the "plain version" of the tolerance rule for the fast backends (docs/numerics.md).
 #pragma once
 
 #include <memory>

@@ -18,7 +18,7 @@ template <typename Sum> std::vector<Sum> narrowed(const double* values, std::int
   return to;
 }
 
-/// Sizes, and where the rows of one key head lie.
+/// Sizes, and the offsets of the rows of one key head.
 struct Head {
   std::int64_t g, G, N, D;
 
@@ -72,8 +72,8 @@ void read_step(const CompressiveMemoryForwardArgs& args, const Head& head, std::
   }
 }
 
-/// What a segment adds to M, and with `decay64` to the decay: sum_t phi_t^T (v_t - w_t phi_t M), sum_t w_t phi_t^T (phi_t - phi_t
-/// decay).
+/// Adds a segment to M, and to the decay if `decay64` is given: sum_t phi_t^T (v_t - w_t phi_t M),
+/// sum_t w_t phi_t^T (phi_t - phi_t decay).
 template <typename T>
 void write_step(const CompressiveMemoryForwardArgs& args, const Head& head, std::int64_t s, double* m64,
                 double* decay64) {
@@ -119,7 +119,7 @@ template <typename T> void forward(Stream& stream, const CompressiveMemoryForwar
       const MemoryStep& step = args.schedule.steps[static_cast<std::size_t>(s)];
       if (step.is_reset) {
         std::fill_n(m, D * D, 0.0);
-        // nothing of what was before is left: decay = 1
+        // nothing of the state before is left: decay = 1
         for (std::int64_t i = 0; decay != nullptr && i < D * D; ++i) decay[i] = i % (D + 1) == 0 ? 1 : 0;
       }
       if (args.q) read_step<T>(args, head, s, m);
@@ -131,7 +131,7 @@ template <typename T> void forward(Stream& stream, const CompressiveMemoryForwar
 
 // --- backward ---
 
-/// What the reads and the write of a step add to the gradients of the state before it.
+/// What the reads and the write of a step add to the gradient of the state before it.
 template <typename Sum> struct StateGradients {
   explicit StateGradients(std::int64_t D)
       : m(static_cast<std::size_t>(D * D), Sum{0}),
@@ -171,7 +171,7 @@ void read_step_backward(const CompressiveMemoryBackwardArgs& args, const Head& h
   }
 }
 
-/// Gradients of a write, given that of M behind it. With x = phi M and the target v - w x: d_v = phi d_m, d_phi = target d_m^T;
+/// Gradients of a write, given that of M after it. With x = phi M and the target v - w x: d_v = phi d_m, d_phi = target d_m^T;
 /// delta rules: d_x = -w d_v, d_phi += d_x M^T, d_m += phi^T d_x, and w^2 (d_v . x) is the gradient of c or e, whichever w is
 /// the reciprocal of.
 template <typename T>
@@ -214,7 +214,7 @@ void write_step_backward(const CompressiveMemoryBackwardArgs& args, const Head& 
   }
 }
 
-/// M before every step, [steps, D, D], by writing once more.
+/// M before every step, [steps, D, D], recomputed by repeating the writes.
 template <typename T> std::vector<double> states_of(const CompressiveMemoryBackwardArgs& args, const Head& head) {
   const std::int64_t size = head.D * head.D;
   const CompressiveMemoryForwardArgs again{.rule = args.rule,

@@ -11,8 +11,8 @@ namespace rondo::reference {
 
 namespace {
 
-/// Nearest bf16 of an fp64. Going through fp32 would round twice, so the fp32 is rounded to odd: the last bit
-/// remembers that something was cut off, and ties are then decided by all bits of the fp64.
+/// Nearest bf16 of an fp64. Conversion through fp32 would round twice, so the fp32 is rounded to odd: its last bit records
+/// whether bits were cut off, so that all bits of the fp64 decide ties.
 bf16 nearest_bf16(double value) {
   const auto nearest = static_cast<float>(value);
   if (std::isfinite(nearest) && static_cast<double>(nearest) != value) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the loops of the reference backend share: products of vectors, and the pacing of the progress hook.
+// Helpers for the loops of the reference backend: vector products, and the pacing of the progress hook.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace rondo::reference {
 
-/// As with_storage_type, for tensors that are never bf16.
+/// As with_storage_type, for tensors in fp64 or fp32 only.
 template <typename Body> void with_master_type(DType type, Body&& body) {
   if (type == DType::Fp64) return body.template operator()<double>();
   ensure(type == DType::Fp32, "the element type is fp64 or fp32");

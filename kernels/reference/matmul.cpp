@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix product, one tile of a row of c at a time. Every element of c is one sum in the order of k, so it
-// does not depend on how the rows were cut into calls.
+// Matrix product, one tile of a row of c at a time. Every element of c is one sum in the order of k, so it does not depend on
+// how the rows are divided into calls.
 #include <algorithm>
 
 #include "kernels/reference/loops.hpp"

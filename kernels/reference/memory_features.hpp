@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the chains of the compressive memory share: the feature map, and how much of what is stored a write takes back.
+// Common to the recurrences of M and z: the feature map, and the weight with which a write removes what is stored.
 #pragma once
 
 #include <cmath>
@@ -12,7 +12,7 @@
 
 namespace rondo::reference {
 
-/// x + 1 above 0, exp(x) below: the form elu(x) + 1 cancels, at x = -18 it is 0 in fp32.
+/// x + 1 above 0, exp(x) below; the form elu(x) + 1 suffers cancellation: at x = -18 it is 0 in fp32.
 template <typename Sum> Sum feature(Sum x) { return x > 0 ? x + 1 : std::exp(x); }
 template <typename Sum> Sum feature_slope(Sum x) { return x > 0 ? Sum{1} : std::exp(x); }
 
@@ -30,17 +30,17 @@ void add_feature_gradient(Sum* d_x, const T* x, const From* d_phi, std::int64_t 
   }
 }
 
-/// w of MemoryRule, and what its gradient needs.
+/// w of MemoryRule, and the values that its gradient needs.
 template <typename Sum> struct RetrievalWeight {
   Sum value;
   Sum overlap;      // c = phi z
   bool is_overlap;  // w = 1 / c, not 1 / e
 
-  /// gamma of the corrected rule: exactly 0 for a key that is known.
+  /// gamma of the corrected rule: exactly 0 for a key that is already stored.
   Sum new_part() const { return is_overlap && value > 0 ? Sum{0} : 1 - overlap * value; }
 };
 
-/// 1 / x, or 0 where that would be infinite.
+/// 1 / x, or 0 if x is below the smallest normal number.
 template <typename Sum> Sum reciprocal_or_zero(Sum x) { return x >= std::numeric_limits<Sum>::min() ? 1 / x : Sum{0}; }
 
 /// @param z before the segment  @param segment  u, the sum of its features

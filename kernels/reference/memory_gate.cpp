@@ -10,8 +10,8 @@ namespace {
 
 template <typename Sum> Sum sigmoid(Sum x) { return 1 / (1 + std::exp(-x)); }
 
-/// body(row, share): for each token and head, the first element of its row and how much of the read goes into it: 0 where
-/// nothing was read.
+/// Calls body(row, n, share) for each token and head n: `row` is the first element of its row, `share` the weight of the read,
+/// 0 where nothing was read.
 template <typename Sum, typename Body>
 void for_each_row(const TensorView& local, const MemoryRead& read, const TensorView& gate, Body&& body) {
   const std::int64_t T = local.shape[0], N = local.shape[1], D = local.shape[2];

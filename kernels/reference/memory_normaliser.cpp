@@ -49,7 +49,7 @@ template <typename T> void forward(const MemoryNormaliserForwardArgs& args) {
   }
 }
 
-/// One segment's gradients, of z before it and of its features, given h, that of z behind it.
+/// The gradients of z before a segment and of its features, given h, the gradient of z after it.
 template <typename T> class SegmentBackward {
   using Sum = Accumulator<T>;
 
@@ -63,7 +63,7 @@ template <typename T> class SegmentBackward {
         z_(args.normalisers.z.as<double>() + (s * args.k.shape[1] + g) * D_),
         segment_(args.normalisers.segment.as<double>() + (s * args.k.shape[1] + g) * D_) {}
 
-  /// d_z += ..., d_segment += ..., by the corrected rule's gamma = 1 - c / e where c < e.
+  /// d_z += ..., d_segment += ..., through gamma = 1 - c / e of the corrected rule, where c < e.
   void add_state_gradients(std::vector<Sum>& d_z, std::vector<Sum>& d_segment) const {
     if (args_.rule != MemoryRule::DeltaCorrected) return;
     for_each_written_row<T>(args_.k, args_.schedule, step_, g_, [&](std::int64_t, const std::vector<Sum>& phi) {
@@ -85,7 +85,7 @@ template <typename T> class SegmentBackward {
 
  private:
   struct Gradients {
-    Sum gamma;            // gamma itself, which h goes through
+    Sum gamma;            // gamma itself, which multiplies h
     Sum overlap, within;  // of c and of e
   };
   Gradients gradients_of(const std::vector<Sum>& phi) const {
@@ -106,14 +106,14 @@ template <typename T> void backward(const MemoryNormaliserBackwardArgs& args) {
   using Sum = Accumulator<T>;
   const std::int64_t G = args.k.shape[1], D = args.k.shape[2];
   for (std::int64_t g = 0; g < G; ++g) {
-    double* h = args.d_z.as<double>() + g * D;  // of z behind the step
+    double* h = args.d_z.as<double>() + g * D;  // of z after the step
     for (std::int64_t s = args.schedule.num_steps() - 1; s >= 0; --s) {
       const double* d_given = args.d_normalisers.segment.as<double>() + (s * G + g) * D;
       std::vector<Sum> d_before(static_cast<std::size_t>(D), Sum{0}), d_segment(d_given, d_given + D);
       const SegmentBackward<T> segment(args, s, g, h);
       segment.add_state_gradients(d_before, d_segment);
       if (args.d_k) segment.add_key_gradients(d_segment);
-      // the write keeps z and adds to it
+      // the write adds to z, so h also passes to z before it
       add_scaled(h, 1.0, d_before.data(), D);
       add_scaled(h, 1.0, args.d_normalisers.z.as<double>() + (s * G + g) * D, D);
       if (args.schedule.steps[static_cast<std::size_t>(s)].is_reset) std::fill_n(h, D, 0.0);

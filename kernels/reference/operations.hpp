@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operations of the reference backend as free functions, one file each. All run inline: the work is done
-// on return.
+// The operations of the reference backend as free functions, one file each. The work is done on return.
 #pragma once
 
 #include "kernels/backend.hpp"

@@ -13,8 +13,7 @@ struct Turn {
   double cosine = 1, sine = 0;
 };
 
-/// The turn of one pair at one position. The angle is reduced in fp64: an fp32 angle is noise at long
-/// positions.
+/// The rotation of one pair at one position. The angle is reduced in fp64: an fp32 angle is noise at large positions.
 Turn turn_of(std::int64_t position, std::int64_t pair, const std::vector<double>& inverse_frequencies) {
   if (inverse_frequencies.empty()) return {};
   const double frequency = inverse_frequencies[static_cast<std::size_t>(pair)];
@@ -22,7 +21,7 @@ Turn turn_of(std::int64_t position, std::int64_t pair, const std::vector<double>
   return {std::cos(angle), std::sin(angle)};
 }
 
-/// to = R(turn) from for one pair of every head; rows of heads are head_dim apart.
+/// to = R(turn) from, for one pair of every head; heads are head_dim elements apart.
 template <typename To, typename From>
 void rotate_heads(To* to, const From* from, std::int64_t heads, std::int64_t head_dim, Turn turn) {
   using Sum = Accumulator<To>;
@@ -68,7 +67,7 @@ template <typename T> void backward(const QkvSplitBackwardArgs& args) {
     const Sum* d_v = args.d_v.as<Sum>() + t * kv_heads * head_dim;
     for (std::int64_t i = 0; i < head_dim / 2; ++i) {
       Turn back = turn_of(args.positions.global_of(t), i, args.inverse_frequencies);
-      back.sine = -back.sine;  // the transpose of a rotation turns back
+      back.sine = -back.sine;  // the transpose is the inverse rotation
       rotate_heads(to_q + i, d_q + i, heads, head_dim, back);
       rotate_heads(to_k + i, d_k + i, kv_heads, head_dim, back);
     }

@@ -8,7 +8,7 @@ namespace rondo::reference {
 
 namespace {
 
-/// 1 / (1 + exp(-x)); exp overflows to inf for very negative x, which gives 0 as it should.
+/// 1 / (1 + exp(-x)); exp overflows to inf for very negative x, which correctly gives 0.
 template <typename Sum> Sum sigmoid(Sum x) { return 1 / (1 + std::exp(-x)); }
 
 template <typename T> void forward(const SwigluForwardArgs& args) {
