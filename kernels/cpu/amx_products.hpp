@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of bf16 matrices on matrix tiles (AMX): 16 x 16 sums of 32 terms, on operands packed as the tile instruction wants:
+// Products of bf16 matrices on matrix tiles (AMX): 16 x 16 sums of 32 terms, with operands packed for the tile instruction:
 //   a: rows of 32 consecutive terms;  b: rows of term pairs, [terms / 2, columns, 2].
-// Tiles is the processor's tile unit (kernels_amx.cpp) or a scalar emulation of it (tests), so that a wrong layout shows on
-// any AVX-512 machine. Included only by files compiled for AVX-512.
+// Tiles is the processor's tile unit (kernels_amx.cpp) or a scalar emulation of it (tests), so that tests find a wrong
+// layout on any AVX-512 machine. Included only by files compiled for AVX-512.
 #pragma once
 
 #include "kernels/cpu/kernel_table.hpp"
@@ -65,9 +65,9 @@ template <class Tiles> struct AmxProducts {
     }
   }
 
-  // What follows is for products in which some pairs are masked: their factors of 0 must not meet infinity or NaN.
+  // The following is for products with masked pairs, whose factors of 0 must not be multiplied with infinity or NaN.
 
-  /// Of `rows` rows of `elements`, a multiple of 32.
+  /// Whether `rows` rows of `elements` numbers, a multiple of 32, are all finite.
   static bool all_finite(const Bf16Bits* x, std::ptrdiff_t row_elements, std::ptrdiff_t rows, std::ptrdiff_t elements) {
     const __m512i exponent = _mm512_set1_epi16(0x7f80);
     __mmask32 found = 0;
@@ -85,12 +85,12 @@ template <class Tiles> struct AmxProducts {
   static V::Float broadcast(Bf16Bits x) {
     return _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(static_cast<std::uint32_t>(x) << 16)));
   }
-  /// sum + a b, but sum where the factor is 0
+  /// sum + a b, or sum where the factor is 0
   static V::Float add_term(V::Float sum, V::Float a, V::Float b, V::Float factor) {
     const __mmask16 counts = _mm512_cmp_ps_mask(factor, V::zero(), _CMP_NEQ_UQ);
     return V::select(counts, V::add(sum, V::mul(a, b)), sum);
   }
-  /// c [rows, columns] = or += a b without the terms whose factor in a (kFactorA) or in b is 0. Slow, vector by vector.
+  /// c [rows, columns] = or += a b without the terms whose factor in a (kFactorA) or in b is 0. Slow: works vector by vector.
   template <bool kKeep, bool kFactorA>
   static void product_of_nonzero(const Operands& o, std::ptrdiff_t rows, std::ptrdiff_t columns, int terms) {
     for (std::ptrdiff_t i = 0; i < rows; ++i) {
@@ -107,7 +107,7 @@ template <class Tiles> struct AmxProducts {
       }
     }
   }
-  /// c += a b, where a holds the factors of the pairs and b [terms / 2, columns, 2] what may not be finite.
+  /// c += a b, where a has the factors of the pairs and b [terms / 2, columns, 2] may have numbers that are not finite.
   static void add_weighted_rows(const Operands& o, std::ptrdiff_t rows, std::ptrdiff_t columns, int terms,
                                 bool has_masked_pairs) {
     if (has_masked_pairs && !all_finite(o.b, o.b_pair, terms / 2, 2 * columns)) {
@@ -116,7 +116,7 @@ template <class Tiles> struct AmxProducts {
       product<true>(o, rows, columns, terms);
     }
   }
-  /// c = or += a b, where b holds the factors of the pairs and a [rows, terms] what may not be finite.
+  /// c = or += a b, where b has the factors of the pairs and a [rows, terms] may have numbers that are not finite.
   template <bool kKeep>
   static void weight_columns(const Operands& o, std::ptrdiff_t rows, std::ptrdiff_t columns, int terms,
                              bool has_masked_pairs) {

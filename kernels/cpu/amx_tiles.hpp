@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bf16 attention on matrix tiles (AMX). As in attention_tiles.hpp scores are kept transposed [key, row], so the softmax is
-// the same; operands of products are packed as amx_products.hpp wants them. Included only by files compiled for AVX-512.
+// the same; operands of products are packed for amx_products.hpp. Included only by files compiled for AVX-512.
 #pragma once
 
 #include "kernels/cpu/amx_products.hpp"
@@ -31,7 +31,7 @@ template <class Tiles> struct AmxAttention {
     return i < count ? static_cast<const Bf16Bits*>(rows[i]) : nullptr;
   }
 
-  /// [dim / 2, kRows, 2]: pairs of dimensions, one lane a row. Squares of 16 rows x 16 pairs are transposed as 32-bit words.
+  /// [dim / 2, kRows, 2]: pairs of dimensions, one lane per row. Squares of 16 rows x 16 pairs are transposed as 32-bit words.
   static void pack_dimension_pairs(AttentionDims dims, const void* const* rows, int count, Bf16Bits* to) {
     for (int r = 0; r < kRows; r += 16) {
       for (int d = 0; d < dims.padded_dim; d += 32) {
@@ -70,7 +70,7 @@ template <class Tiles> struct AmxAttention {
     }
   }
 
-  /// [capacity, dim] with zeros behind the last row and dimension.
+  /// [capacity, dim] with zeros after the last row and dimension.
   static void copy_rows(AttentionDims dims, const Bf16Bits* from, std::ptrdiff_t row_elements, int count, int capacity,
                         Bf16Bits* to) {
     for (int i = 0; i < capacity; ++i) {
@@ -82,7 +82,7 @@ template <class Tiles> struct AmxAttention {
     }
   }
 
-  /// [dim, capacity]: keys consecutive. Pairs of keys are joined to 32-bit words and squares of those transposed.
+  /// [dim, capacity]: keys consecutive. Pairs of keys are joined into 32-bit words, which are transposed in squares.
   static void transpose_rows(AttentionDims dims, const Bf16Bits* from, std::ptrdiff_t row_elements, int count,
                              int capacity, Bf16Bits* to) {
     const auto row = [&](int i) { return i < count ? from + i * row_elements : nullptr; };
@@ -150,7 +150,7 @@ template <class Tiles> struct AmxAttention {
     transpose_rows(dims, static_cast<const Bf16Bits*>(k), row_elements, count, capacity, to + 2 * block);
   }
 
-  // ---- fp32 squares between rows of the caller and [P, kRows] ----
+  // ---- fp32 squares, from and to rows of the caller and [P, kRows] ----
 
   static void load_out(AttentionDims dims, const float* const* rows, int count, float* out) {
     for (int r = 0; r < kRows; r += 16) {
@@ -224,7 +224,7 @@ template <class Tiles> struct AmxAttention {
     return k < tile.num_keys ? inside : static_cast<V::Mask>(0);
   }
 
-  // p by key pairs [keys / 2, kRows, 2] <- exp(scale scores - new maximum), 0 where not seen. @returns whether any sum shrinks
+  // p by key pairs [keys / 2, kRows, 2] <- exp(scale scores - new maximum), 0 if not visible. @returns whether any sum shrinks
   static bool soften(const ForwardTile& tile, const float* scores, Bf16Bits* p, float* rescale) {
     const auto scale = V::broadcast(tile.scale);
     const auto lowest = V::broadcast(-1.0e30F), minus_infinity = V::broadcast(-__builtin_inff());
@@ -235,7 +235,7 @@ template <class Tiles> struct AmxAttention {
       const float* column = scores + lane;
       auto most = minus_infinity;
       for (int k = 0; k < tile.num_keys; ++k) {
-        // in this order NaN leaves the maximum alone: the sum has it anyway
+        // in this operand order NaN does not enter the maximum; it reaches the sum
         most = V::max(V::select(seen(tile, lane, k), V::load(column + k * kRows), minus_infinity), most);
       }
       const auto before = V::load(tile.maximum + lane);
@@ -260,7 +260,7 @@ template <class Tiles> struct AmxAttention {
     return shrinks;
   }
 
-  /// Keys beyond the last one up to a whole tile are masked for all rows.
+  /// Keys after the last one, up to a whole tile, are masked for all rows.
   template <class Tile> static bool has_masked_pairs(const Tile& tile) {
     return tile.visible.begin != nullptr || tile.num_keys % kTerms != 0;
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Forward attention of one block: cuts the rows into blocks of a few tiles, keeps their running softmax, and walks the keys
+// Forward attention of one block: divides the rows into blocks of a few tiles, keeps their running softmax, and visits the keys
 // tile by tile. Every block is independent of the others, so results depend on neither threads nor timing.
 #include <cmath>
 #include <limits>
@@ -13,7 +13,7 @@ namespace rondo::cpu {
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-// Tiles of rows that share a packed tile of keys: packing costs about 2 % of the arithmetic then.
+// Tiles of rows that share a packed tile of keys: packing then costs about 2 % of the arithmetic.
 constexpr std::int64_t kMaxTilesPerBlock = 4;
 
 struct TileState {
@@ -24,7 +24,7 @@ struct TileState {
   RowTile rows;
 };
 
-/// What a call takes of the scratch, and how it is cut up.
+/// The scratch of a call, and its parts.
 struct AttentionForwardScratch {
   // @pre inside a scope of the scratch
   AttentionForwardScratch(const Context& context, const BlockAttentionForwardArgs& args, const AttentionSizes& sizes)
@@ -33,7 +33,7 @@ struct AttentionForwardScratch {
     const int dim = static_cast<int>(sizes.head_dim), multiple = kernels.dim_multiple;
     dims = {dim, (dim + multiple - 1) / multiple * multiple};
     bytes = kernels.sizes(dims, kernels.key_tile, 0);
-    // Enough blocks for many threads, whatever their number is: the cut depends on the shapes only.
+    // Enough blocks for many threads; the division depends on the shapes only, not on the number of threads.
     const std::int64_t num_tiles = RowTiling(sizes, kernels.query_tile).num_tiles();
     tiles_per_block = std::clamp<std::int64_t>(num_tiles * sizes.kv_heads / 64, 1, kMaxTilesPerBlock);
     const std::size_t state =
@@ -64,7 +64,7 @@ class ForwardBlocks {
 
   std::int64_t num_items() const { return num_blocks() * sizes_.kv_heads; }
 
-  // The last blocks come first: with a causal mask they are the longest.
+  // The last blocks are processed first: with a causal mask they take longest.
   void run(Worker& worker, std::int64_t item) const {
     const std::int64_t group = item % sizes_.kv_heads;
     const std::int64_t block = num_blocks() - 1 - item / sizes_.kv_heads;
@@ -104,7 +104,7 @@ class ForwardBlocks {
     if (begin < end) {
       for (std::size_t i = 0; i < tiles.size(); ++i) lanes[i].fill(visible_, run, tiling_, tiles[i].rows, group);
     }
-    // Tiles of keys lie on a grid from the start of the run, so results do not depend on how rows are cut into blocks.
+    // Tiles of keys are aligned to the start of the run, so results do not depend on how rows are divided into blocks.
     const std::int64_t skipped = (begin - key_run.local_first) / kernels_.key_tile * kernels_.key_tile;
     for (std::int64_t first = key_run.local_first + skipped; first < end; first += kernels_.key_tile) {
       const int count = static_cast<int>(std::min<std::int64_t>(kernels_.key_tile, end - first));
@@ -164,7 +164,7 @@ class ForwardBlocks {
     tiling_.for_each(tile.rows, group, [&](int lane, std::int64_t token, std::int64_t head) {
       out[lane] = args_.carry.out.as<float>() + (token * sizes_.heads + head) * sizes_.head_dim;
       const bool lowest = tile.maximum[lane] == kMinusInfinity, empty = lowest && tile.sum[lane] == 0;
-      // Keys that are seen, but with scores of -inf or NaN alone: there is no softmax of those.
+      // If all visible keys have scores of -inf or NaN, the softmax is undefined: NaN.
       const float sum = lowest ? std::numeric_limits<float>::quiet_NaN() : tile.sum[lane];
       factor[lane] = empty ? 0 : 1 / sum;
       if (empty) return;

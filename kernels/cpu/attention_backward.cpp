@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Backward attention of one block. A block of keys is one item: it keeps its sums of d_k and d_v and walks the tiles of rows
+// Backward attention of one block. A block of keys is one item: it keeps its sums of d_k and d_v and visits the tiles of rows
 // in ascending order. Contributions to d_q are added in the order of the key blocks: a thread waits for its turn at each
 // tile, so sums have one order for any number of threads. Blocks are claimed in ascending order, so the first unfinished one
 // never waits, and one block follows another at a distance of one tile.
@@ -14,7 +14,7 @@ namespace rondo::cpu {
 
 namespace {
 
-// Keys a block: long blocks spread the packing of rows, short ones stay in L2 and keep a tile below the progress interval.
+// Keys per block: long blocks amortise the packing of rows, short ones stay in L2 and keep a tile below the progress interval.
 int keys_per_block(std::int64_t head_dim, int multiple) {
   const int keys = static_cast<int>(std::clamp<std::int64_t>(12288 / head_dim / 48, 1, 4)) * 48;
   return (keys + multiple - 1) / multiple * multiple;
@@ -22,7 +22,7 @@ int keys_per_block(std::int64_t head_dim, int multiple) {
 
 using Turn = std::atomic<std::int32_t>;
 
-/// What a call takes of the scratch, and how it is cut up.
+/// The scratch of a call, and its parts.
 struct AttentionBackwardScratch {
   // @pre inside a scope of the scratch
   AttentionBackwardScratch(const Context& context, const BlockAttentionBackwardArgs& args, const AttentionSizes& sizes)
@@ -127,7 +127,7 @@ class BackwardBlocks {
     const int offset = static_cast<int>(seen.begin - first) / kernels_.key_multiple * kernels_.key_multiple;
     const auto first_key = static_cast<std::int32_t>(first + offset);
     LaneKeys lanes;
-    // Lanes without a row see nothing: their zeros would be NaN times infinity.
+    // Lanes without a row must see no key: their zeros times infinity would be NaN.
     const bool all = seen.all && first_key == seen.begin && tile.count == kernels_.query_tile;
     if (!all) lanes.fill(visible_, run, tiling_, tile, group);
     kernels_.backward({.dims = scratch_.dims,
@@ -153,7 +153,7 @@ class BackwardBlocks {
     kernels_.add_queries(scratch_.dims, d_q, tile.count, d_queries);
   }
 
-  // How many earlier key blocks contribute to a tile: those that meet what it sees.
+  // The number of earlier key blocks that contribute to a tile: those with keys that it sees.
   std::int32_t blocks_before(std::int64_t block, const RowTile& tile) const {
     std::int64_t before = 0;
     for (int run = 0; run < args_.key_runs.num_runs() && first_block_[run] <= block; ++run) {

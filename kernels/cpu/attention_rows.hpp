@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How attention is cut into tiles. The query heads of one key head are folded into the rows: row r of head group g is query
-// token r / H, head g H + r % H, so that a tile of keys is shared by all of them. Each row sees one interval of the local
-// keys of each key run; the intervals are computed once a call.
+// How attention is divided into tiles. The query heads of one key head are folded into the rows: row r of head group g is
+// query token r / H, head g H + r % H, so that all of them use the same tile of keys. Each row sees one interval of the local
+// keys of each key run; the intervals are computed once per call.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ inline double most_flop(const AttentionSizes& sizes) {
 /// Local keys [begin, end) that each query token sees in each key run. Both ends ascend with the token.
 class VisibleKeys {
  public:
-  /// Where they are kept: memory of the scratch. @pre inside a scope of it
+  /// Memory of the scratch for the intervals. @pre inside a scope of the scratch
   struct Memory {
     std::int32_t *begin, *end;
   };
@@ -47,7 +47,7 @@ struct RowTile {
   std::int64_t first_token, last_token;
 };
 
-/// The rows of all head groups, cut into tiles.
+/// The rows of a head group, divided into tiles; the same for all groups.
 struct RowTiling {
   std::int64_t num_queries;
   std::int64_t group_heads;  // H
@@ -86,7 +86,7 @@ struct TileKeys {
   bool all;
 };
 
-/// Clips what a tile sees in a run to the keys [first, last).
+/// Clips the keys that a tile sees in a run to [first, last).
 inline TileKeys keys_of_tile(const VisibleKeys& visible, int run, const RowTile& tile, std::int64_t first,
                              std::int64_t last) {
   const std::int64_t begin = std::max<std::int64_t>(visible.begin(run, tile.first_token), first);
@@ -95,7 +95,7 @@ inline TileKeys keys_of_tile(const VisibleKeys& visible, int run, const RowTile&
   return {static_cast<std::int32_t>(begin), static_cast<std::int32_t>(end), all};
 }
 
-/// Intervals of the rows of a tile, one lane a row; lanes without a row see nothing.
+/// Intervals of the rows of a tile, one lane per row; lanes without a row see no key.
 struct LaneKeys {
   alignas(64) std::int32_t begin[kMaxQueryTile];
   alignas(64) std::int32_t end[kMaxQueryTile];
@@ -103,7 +103,7 @@ struct LaneKeys {
   void fill(const VisibleKeys& visible, int run, const RowTiling& tiling, const RowTile& tile, std::int64_t group);
 };
 
-/// The scratch of one thread: a region cut into aligned pieces.
+/// The scratch of one thread, handed out in aligned pieces.
 class Pieces {
  public:
   explicit Pieces(void* memory) : next_(static_cast<char*>(memory)) {}

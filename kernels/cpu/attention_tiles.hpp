@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention of one tile of rows to one tile of keys in fp32 vectors. Scores are kept transposed [key, row], so that a vector
-// holds one key and many rows: running maximum and sum need no reduction across a vector, a mask is two comparisons.
+// holds one key and many rows: running maximum and sum need no reduction across a vector, and a mask takes two comparisons.
 // Included only by the files that are compiled once for each instruction set.
 #pragma once
 
@@ -17,8 +17,9 @@ template <class V> struct AttentionTiles {
   static constexpr int kRowVectors = 3;
   static constexpr int kRows = kRowVectors * V::kWidth;
   static constexpr int kKeys = 96;
-  static constexpr int kSlack = 12;        // rows that a last register block may touch beyond the end
-  static constexpr int kWholeBlocks = 24;  // a multiple of every register block: so many rows touch none beyond the end
+  static constexpr int kSlack = 12;  // rows that a last register block may touch beyond the end
+  static constexpr int kWholeBlocks =
+      24;  // a multiple of every register block: with such row counts none goes beyond the end
 
   static std::size_t floats(std::size_t rows, int columns) {
     return (rows + kSlack) * static_cast<std::size_t>(columns) * sizeof(float);
@@ -129,8 +130,8 @@ template <class V> struct AttentionTiles {
     for (std::ptrdiff_t i = 0; i < 2 * key_floats(dims, capacity); i += V::kWidth) V::store(sums + i, V::zero());
   }
 
-  /// A product whose left factor is 0 for pairs that do not attend. Where there are such pairs, infinity and NaN of the right
-  /// factor must not meet these zeros.
+  /// A product whose left factor is 0 for pairs that do not attend. Infinity and NaN of the right factor must not be multiplied
+  /// with these zeros.
   template <bool kDepthContiguous, Into kInto>
   static void pair_product(const ProductArgs& p, int rows, int vectors, int depth, bool has_masked_pairs) {
     if (has_masked_pairs && !all_finite<V>(p.b, depth * p.b_depth)) {
@@ -168,7 +169,7 @@ template <class V> struct AttentionTiles {
     product<V, true, Into::Add>(p, keys, kRowVectors, head_dim - first);
   }
 
-  // scores[key, row] <- exp(scale scores - new maximum), 0 where not visible. rescale[row] is what the sums so far shrink by.
+  // scores[key, row] <- exp(scale scores - new maximum), 0 where not visible. rescale[row] is the factor for the sums so far.
   template <bool kMasked> static void soften(const ForwardTile& tile, float* scores, float* rescale) {
     const float minus_infinity = -__builtin_inff();
     const auto scale = V::broadcast(tile.scale);
@@ -183,16 +184,16 @@ template <class V> struct AttentionTiles {
           s = V::select(seen, s, V::broadcast(minus_infinity));
           V::store(column + k * kRows, s);
         }
-        most = V::max(s, most);  // in this order NaN leaves the maximum alone: the sum has it anyway
+        most = V::max(s, most);  // in this operand order NaN does not enter the maximum; it reaches the sum
       }
       const auto before = V::load(tile.maximum + lane);
       const auto now = V::max(V::mul(most, scale), before);
-      // A row that has seen no key keeps the maximum -inf; 0 stands in for it, so that no -inf - -inf is formed.
+      // A row that has seen no key keeps the maximum -inf; a finite shift replaces it, so that no -inf - -inf is formed.
       const auto lowest = V::broadcast(-1.0e30F);
       const auto shift = V::max(now, lowest);
       auto sum = V::zero();
       for (int k = 0; k < tile.num_keys; ++k) {
-        // Three roundings, not one by fma: the largest score must give exactly 1, also where scores are large.
+        // No fma here: the largest score must give exactly 1, also where scores are large.
         auto p = exponential<V>(V::sub(V::mul(V::load(column + k * kRows), scale), shift));
         if constexpr (kMasked) {
           const auto seen = V::inside(tile.visible.begin + lane, tile.visible.end + lane, tile.first_key + k);
@@ -266,7 +267,7 @@ template <class V> struct AttentionTiles {
         V::store(at, probability);
         V::store(d_at, d_score);
       }
-      // The last register block of the sums below reads beyond the last key: nothing may come of it.
+      // The last register block of the sums below reads beyond the last key, where it must find zeros.
       for (int k = tile.num_keys; k < tile.num_keys + kSlack; ++k) {
         V::store(p + k * kRows + lane, V::zero());
         V::store(d_scores + k * kRows + lane, V::zero());
@@ -305,7 +306,7 @@ template <class V> struct AttentionTiles {
     } else {
       differentiate<false>(tile, p, d_scores);
     }
-    // The zeros beyond the last key are masked pairs too, where a last register block adds them to keys that follow.
+    // The zeros beyond the last key are also masked pairs if a last register block adds them to the keys that follow.
     const bool has_masked_pairs = tile.visible.begin != nullptr || tile.num_keys % kWholeBlocks != 0;
     // d_v += p^T d_out, d_k += d_scores^T q (both stored [key, row] already)
     const int vectors = padded / V::kWidth;

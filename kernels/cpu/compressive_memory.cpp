@@ -8,7 +8,7 @@ namespace rondo::cpu {
 
 namespace {
 
-/// One head's walk over the steps of a run. M is carried in fp64 and read in fp32; what a segment adds to it is summed in
+/// Goes through the steps of a run for one head. M is kept in fp64 and read in fp32; what a segment adds to it is summed in
 /// fp32. Heads are independent of each other.
 class MemoryWalk {
  public:
@@ -55,7 +55,7 @@ class MemoryWalk {
   const MemorySchedule& schedule_;
 };
 
-/// The state of one head as the kernels see it, and what a segment adds to it.
+/// The state of one head, packed for the kernels, and what a segment adds to it.
 struct PackedState {
   PackedState(const MemoryPacking& packing, HeadScratch::Cursor& arrays)
       : m(arrays.take(packing.matrix_floats())),
@@ -77,14 +77,14 @@ struct PackedState {
   float *m, *added, *z, *segment;
 };
 
-/// What is known of the decay of a run so far, packed and in fp64. Null: not asked for.
+/// The decay of the run so far, packed and in fp64. Null: not requested.
 struct Decay {
   const PackedState* packed = nullptr;
   double* matrix = nullptr;
 };
 
 /// Writes the segment of a step into m (fp64 [D, D]), of which state.m is the packed copy, and into the decay.
-/// @pre state.narrow() of the step
+/// @pre state.narrow() was called for the step
 void write(MemoryWalk& walk, const TensorView& k, const TensorView& v, MemoryRule rule, const MemoryStep& step,
            const PackedState& state, float* phi, float* work, double* m, const Decay& decay = {}) {
   const bool has_decay = decay.matrix != nullptr;
@@ -145,7 +145,7 @@ void forward_head(MemoryWalk& walk, const CompressiveMemoryForwardArgs& args, He
     const MemoryStep& step = walk.step(s);
     if (step.is_reset) {
       std::fill_n(m, D * D, 0.0);
-      // nothing of what was before is left: decay = 1
+      // nothing of the state before is left: decay = 1
       for (std::int64_t i = 0; decay != nullptr && i < D * D; ++i) decay[i] = i % (D + 1) == 0 ? 1 : 0;
     }
     walk.packing.narrow(m, state.m);
@@ -173,7 +173,7 @@ void find_states(MemoryWalk& walk, const CompressiveMemoryBackwardArgs& args, co
   }
 }
 
-/// The arrays of backward of one head.
+/// The arrays of one head for backward.
 struct BackwardArrays {
   BackwardArrays(const MemoryPacking& packing, HeadScratch::Cursor& arrays)
       : state(packing, arrays),
@@ -192,7 +192,7 @@ struct BackwardArrays {
   float *m_transposed, *behind, *behind_transposed, *d_z, *d_segment, *phi, *work;
 };
 
-/// The gradient of a vector of a step grows tile by tile in fp64: `tile_sum` is that of one tile.
+/// The gradient of a vector of a step, summed over tiles in fp64; `tile_sum` is the sum of one tile.
 class VectorGradient {
  public:
   VectorGradient(const MemoryPacking& packing, float* tile_sum, double* sum)
@@ -210,7 +210,7 @@ class VectorGradient {
  private:
   const MemoryPacking& packing_;
   float* tile_sum_;
-  double* sum_;  // null: not asked for
+  double* sum_;  // null: not requested
 };
 
 void write_backward(MemoryWalk& walk, const CompressiveMemoryBackwardArgs& args, const MemoryStep& step, const float* m,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every operation of the cpu backend shares: the kernels chosen for this processor, the number of threads, and the
-// conversion of element types to what the inner kernels take.
+// Common to all operations of the cpu backend: the kernels chosen for this processor, the number of threads, and the
+// conversion of element types to those of the inner kernels.
 #pragma once
 
 #include <memory>
@@ -24,7 +24,7 @@ struct Context {
 /// A backend with kernels of the caller's choice, for tests.
 std::unique_ptr<Backend> make_backend(Device& device, const Context& context);
 
-/// Throws ConfigError for what only the reference backend computes.
+/// Throws ConfigError for types that only the reference backend supports.
 inline Storage storage_of(DType type) {
   if (type == DType::Fp32) return Storage::Fp32;
   if (type == DType::Bf16) return Storage::Bf16;
@@ -32,7 +32,7 @@ inline Storage storage_of(DType type) {
                     "set parallel.device = reference, which computes in fp64");
 }
 
-/// The inner kernels of attention on tensors of a type.
+/// The inner attention kernels for an element type.
 inline const AttentionKernels& attention_kernels_for(const Context& context, DType type) {
   return storage_of(type) == Storage::Bf16 ? *context.bf16_attention : context.kernels.attention;
 }
@@ -42,7 +42,7 @@ inline char* at(const TensorView& view, std::int64_t index) {
   return static_cast<char*>(view.data) + index * static_cast<std::int64_t>(size_of(view.dtype));
 }
 
-/// Elements a chunk of one-pass operations: fixed, so that results do not depend on the number of threads; small enough
+/// Elements per chunk of one-pass operations: fixed, so that results do not depend on the number of threads; small enough
 /// that a chunk takes less than the progress interval.
 inline constexpr std::int64_t kPassChunk = 32768;
 

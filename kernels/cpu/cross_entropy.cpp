@@ -31,7 +31,7 @@ void cross_entropy(const Context& context, Stream& stream, const CrossEntropyArg
     losses[t] = lse - x[target];
     if (!args.d_logits) return;
     rows.softmax(x, columns, lse, scale, gradient, at(args.d_logits, t * columns));
-    // The target's entry again: p - 1 is rounded once, from p in full precision.
+    // Recompute the entry of the target: p - 1 is rounded once, from p in full precision.
     float p = 0;
     rows.softmax(x + target, 1, lse, 1, Storage::Fp32, &p);
     const float exact = scale * (p - 1);

@@ -9,10 +9,10 @@ namespace rondo::cpu {
 
 namespace {
 
-// Chunks of a sum done together: their chains of dependent additions run side by side.
+// Chunks summed together, so that their chains of dependent additions run in parallel.
 constexpr std::int64_t kTogether = 8;
 
-// Sums of the chunks [first, first + kTogether) in fp64, each in order of its elements, all of full length.
+// Sums of kTogether chunks of full length in fp64, each in order of its elements.
 template <typename T, typename Term> void sum_full_chunks(const T* x, double* partial, Term term) {
   double sums[kTogether] = {};
   for (std::int64_t i = 0; i < kSumChunk; ++i) {
@@ -24,7 +24,7 @@ template <typename T, typename Term> void sum_full_chunks(const T* x, double* pa
 // The same chunks, order and rounding as the specification: bitwise equal to it for any number of threads.
 template <typename T, typename Term>
 double sum_of(const Context& context, const Stream& stream, const T* x, std::int64_t count, Term term) {
-  // Partial sums are folded per round, so that their memory does not grow with the input.
+  // Partial sums are added up every kChunksPerRound chunks, so that their memory does not grow with the input.
   constexpr std::int64_t kChunksPerRound = 1024;
   double partial[kChunksPerRound];
   double total = 0;
@@ -55,7 +55,7 @@ template <typename T> double sum_of(const Context& context, const Stream& stream
   return sum_of(context, stream, x, args.x.count(), [](double value) { return value; });
 }
 
-// From and to files of users: once, so not in a fast path.
+// Only for reading and writing files, so it need not be fast.
 void convert_fp64(const ConvertArgs& args) {
   with_storage_type(args.from.dtype, [&]<typename From>() {
     with_storage_type(args.to.dtype, [&]<typename To>() {

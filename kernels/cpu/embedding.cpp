@@ -21,7 +21,7 @@ void embedding_forward(const Context& context, Stream& stream, const EmbeddingFo
                   });
 }
 
-// Each thread owns columns, not tokens: every row is summed in the order of t.
+// Each thread has columns, not tokens, so every row is summed in the order of t.
 void embedding_backward(const Context& context, Stream& stream, const EmbeddingBackwardArgs& args) {
   check(args);
   const Storage storage = storage_of(args.d_out.dtype);

@@ -29,7 +29,7 @@ bool has_bit(unsigned leaf, unsigned subleaf, int reg, int bit) {
 
 bool has_amx_bf16() { return has_bit(7, 0, 3, 22) && has_bit(7, 0, 3, 24); }  // EDX: AMX-BF16, AMX-TILE
 
-/// Linux gives a process the tile registers only when it asks for them (arch_prctl ARCH_REQ_XCOMP_PERM).
+/// Linux gives a process the tile registers only on request (arch_prctl ARCH_REQ_XCOMP_PERM).
 bool may_use_tiles() {
 #if defined(__linux__) && defined(SYS_arch_prctl)
   constexpr int kRequestPermission = 0x1023, kTileData = 18;
@@ -54,7 +54,7 @@ Isa detect() {
   return Isa::Portable;
 }
 
-/// The name of the same processor in oneDNN. Portable kernels need nothing, oneDNN has nothing below SSE 4.1.
+/// The corresponding instruction set of oneDNN, whose lowest is SSE 4.1, also for the portable kernels.
 dnnl::cpu_isa onednn_isa(Isa isa) {
   switch (isa) {
     case Isa::Portable: return dnnl::cpu_isa::sse41;

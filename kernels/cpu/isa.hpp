@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which instruction sets this processor and this system allow.
+// Which instruction sets the processor and the operating system allow.
 #pragma once
 
 #include <optional>
@@ -11,15 +11,15 @@ namespace rondo::cpu {
 enum class Isa { Portable, Avx2, Avx512, Amx };
 
 std::string_view name_of(Isa isa);
-/// Nothing for a name that name_of() never gives.
+/// Nothing for a name that name_of() never returns.
 std::optional<Isa> isa_named(std::string_view name);
-/// The best one that the processor has and the system lets us use, within the limit; for AMX this asks the kernel for
-/// permission once.
+/// The best one that the processor has and the system permits, within the limit; for AMX this requests permission from the
+/// kernel once.
 Isa best_isa();
-/// From now on best_isa() is no better than this, and oneDNN uses no more: for comparisons and tests, which see what a lesser
-/// processor would do. @pre nothing has been computed yet
+/// Limits best_isa() and oneDNN to this instruction set, for comparisons and tests of what an older processor computes.
+/// @pre nothing has been computed yet
 void limit_isa(Isa most);
-/// Has the processor units for bf16 products (AVX512_BF16 or AMX)? If not, oneDNN emulates them slowly.
+/// Whether the processor has units for bf16 products (AVX512_BF16 or AMX). If not, oneDNN emulates them slowly.
 bool has_bf16_units();
 
 }  // namespace rondo::cpu

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inner kernels, one table an instruction set: pure arithmetic on memory in cache, no threads, no allocation.
+// The inner kernels, one table per instruction set: pure arithmetic on memory in cache, no threads, no allocation.
 // Plain data only, so that files compiled for an instruction set can include it.
 #pragma once
 
@@ -11,8 +11,8 @@ namespace rondo::cpu {
 using Bf16Bits = std::uint16_t;
 enum class Storage : std::uint8_t { Fp32, Bf16 };
 
-/// One tile of attention rows (a row is one query token of one head) and all that is kept for it. The layout of the packed
-/// arrays is the kernel's own business; sizes come from AttentionKernels::sizes.
+/// Dimensions of attention tiles, whose rows are each one query token of one head. The layout of the packed arrays is private
+/// to the kernels; their sizes are given by AttentionKernels::sizes.
 struct AttentionDims {
   int head_dim;
   int padded_dim;  // head_dim rounded up to AttentionKernels::dim_multiple
@@ -25,10 +25,10 @@ struct AttentionSizesBytes {
   std::size_t keys;             // packed keys and values, forward
   std::size_t key_gradients;    // packed keys and values with the sums of d_k and d_v, backward
   std::size_t out;              // running output of a query tile
-  std::size_t work;             // scores and the like, one a thread
+  std::size_t work;             // scores and similar, one per thread
 };
 
-/// Visible keys of each row: indices [begin[i], end[i]) counted like first_key. Null: every row sees every key.
+/// Visible keys of each row: indices [begin[i], end[i]), counted as first_key is. Null: every row sees every key.
 struct LaneIntervals {
   const std::int32_t* begin = nullptr;
   const std::int32_t* end = nullptr;
@@ -38,7 +38,7 @@ struct ForwardTile {
   AttentionDims dims;
   const void* queries;
   const void* keys;         // packed by pack_keys
-  int capacity;             // that the keys were packed with
+  int capacity;             // with which the keys were packed
   int first_row, num_keys;  // the part of the packed tile that is used; first_row is a multiple of key_multiple
   std::int32_t first_key;   // index of the key in first_row, for the intervals
   LaneIntervals visible;
@@ -52,7 +52,7 @@ struct ForwardTile {
 struct BackwardTile {
   AttentionDims dims;
   const void* queries;  // packed by pack_query_gradients
-  void* keys;           // packed by pack_key_gradients; its sums of d_k and d_v grow
+  void* keys;           // packed by pack_key_gradients; its sums of d_k and d_v are added to
   int capacity;
   int first_row, num_keys;
   std::int32_t first_key;
@@ -60,14 +60,14 @@ struct BackwardTile {
   float scale;
   const float* lse;    // [query_tile] log of the sum of exponentials of the scaled scores
   const float* delta;  // [query_tile]
-  float* d_queries;    // [query_tile, padded_dim] overwritten: this tile's share
+  float* d_queries;    // [query_tile, padded_dim] overwritten: the contribution of this tile
   void* work;
 };
 
-/// Rows are given by their addresses, so the caller alone knows where heads and tokens lie.
+/// Rows are given by their addresses, so that only the caller knows the layout of heads and tokens.
 struct AttentionKernels {
-  int query_tile;    // rows a tile
-  int key_tile;      // keys a tile, forward
+  int query_tile;    // rows per tile
+  int key_tile;      // keys per tile, forward
   int key_multiple;  // granularity of first_row
   int dim_multiple;
 
@@ -89,8 +89,8 @@ struct AttentionKernels {
                    int count);
 };
 
-/// A tile of tokens of the compressive memory. phi, psi: features packed by MemoryKernels::features; matrices [D, P]; all with
-/// `slack` more rows than they have. work: 4 tiles.
+/// A tile of tokens of the compressive memory. phi, psi: features packed by MemoryKernels::features; matrices [D, P]; all have
+/// `slack` additional rows. work: 4 tiles.
 struct MemoryReadTile {
   AttentionDims dims;
   int count;
@@ -110,8 +110,8 @@ struct MemoryWriteTile {
   const void* const* v;  // row of each token
   const float *m, *z;
   const float* segment;               // u of the corrected rule, else null
-  const float* decay;                 // null: not asked for
-  float *added, *decay_added, *work;  // what M and the decay grow by
+  const float* decay;                 // null: not requested
+  float *added, *decay_added, *work;  // what is added to M and to the decay
 };
 
 struct MemoryReadBackwardTile {
@@ -135,26 +135,26 @@ struct MemoryWriteBackwardTile {
   const void* const* v;
   const float *m, *m_transposed, *z;
   const float* segment;                     // u of the corrected rule, else null
-  const float *behind, *behind_transposed;  // the gradient of M behind the write
+  const float *behind, *behind_transposed;  // the gradient of M after the write
   float* const* d_k;                        // row of each token, += or null
   float* const* d_v;
   float *d_m_added, *d_z_added, *work;
-  float* d_segment_added;  // with segment
+  float* d_segment_added;  // if segment is given
 };
 
-/// w of MemoryRule for one token, and what its gradient needs.
+/// w of MemoryRule for one token, and the values that its gradient needs.
 struct MemoryWeight {
   float value;
   float overlap;    // c = phi z
   bool is_overlap;  // w = 1 / c, not 1 / e
 
-  /// gamma of the corrected rule: exactly 0 for a key that is known.
+  /// gamma of the corrected rule: exactly 0 for a key that is already stored.
   float new_part() const { return is_overlap && value > 0 ? 0 : 1 - overlap * value; }
 };
 
 struct MemoryKernels {
-  int tile;   // tokens at most
-  int slack;  // rows that must exist behind every packed array
+  int tile;   // maximum number of tokens
+  int slack;  // rows that must exist after every packed array
   int dim_multiple;
 
   void (*features)(AttentionDims, Storage, const void* const* rows, int count, float* phi);
@@ -185,15 +185,15 @@ struct RowKernels {
   void (*swiglu)(Storage, const void* gate, const void* up, void* a, std::int64_t columns);
   void (*swiglu_backward)(Storage, const void* gate, const void* up, const void* d_a, void* d_gate, void* d_up,
                           std::int64_t columns);
-  /// Turns pairs (i, i + half): out = (x c - y s, y c + x s). s is negated by the caller for the transposed map.
+  /// Rotates pairs (i, i + half): out = (x c - y s, y c + x s). For the transposed map the caller negates s.
   void (*rotate)(Storage from_type, const void* from, Storage to_type, void* to, const float* cosines,
                  const float* sines, std::int64_t half);
   /// @returns log of the sum of exponentials
   float (*log_sum_exp)(const float* x, std::int64_t columns);
   /// d[v] = factor * exp(x[v] - log_sum_exp)
   void (*softmax)(const float* x, std::int64_t columns, float log_sum_exp, float factor, Storage, void* d);
-  /// dots[r] = x[r] . y[r] for `rows` contiguous rows, each summed in the order of its columns as in the score product: so
-  /// delta and d_out v^T cancel exactly where a query sees one key.
+  /// dots[r] = x[r] . y[r] for `rows` contiguous rows, each summed in the order of its columns as in the score product, so
+  /// that delta and d_out v^T cancel exactly where a query sees one key.
   void (*row_dots)(const float* x, Storage, const void* y, std::int64_t rows, std::int64_t columns, float* dots);
   void (*convert)(Storage from_type, const void* from, Storage to_type, void* to, std::int64_t count);
   void (*add)(Storage from_type, const void* from, Storage to_type, void* to, std::int64_t count);
@@ -203,7 +203,7 @@ struct RowKernels {
 
 struct KernelTable {
   const char* name;
-  AttentionKernels attention;  // fp32 and, converted on packing, bf16
+  AttentionKernels attention;  // fp32, and bf16, which is converted when packed
   RowKernels rows;
   MemoryKernels memory;
 };

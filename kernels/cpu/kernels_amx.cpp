@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// bf16 attention on the tile registers of the processor (flags in CMakeLists.txt); chosen only where isa.cpp found the unit
-// and got the permission.
+// bf16 attention on the tile registers of the processor (flags in CMakeLists.txt); used only if isa.cpp found the unit and got
+// permission.
 #if defined(__x86_64__)
 #include "kernels/cpu/amx_tiles.hpp"
 
@@ -9,7 +9,7 @@ namespace rondo::cpu {
 namespace {
 
 struct TileUnit {
-  // Eight tiles of 16 rows of 64 bytes. Set anew for each call, since oneDNN sets its own.
+  // Eight tiles of 16 rows of 64 bytes. Configured for each call, since oneDNN has its own configuration.
   static void configure() {
     alignas(64) std::uint8_t config[64] = {1};  // palette 1
     for (int tile = 0; tile < 8; ++tile) {

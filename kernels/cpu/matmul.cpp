@@ -55,10 +55,10 @@ class Matmul::Primitives {
     stream_.wait();
   }
 
-  /// Takes what run() of such a product works in.
+  /// Allocates the scratchpad that run() needs for this product.
   void reserve(const Product& product) { grow(scratchpad_, describe(product).scratchpad_desc().get_size()); }
 
-  /// At least that many floats for widened operands; never given back.
+  /// At least `floats` floats for widened operands; never released.
   float* workspace(std::size_t floats) {
     grow(workspace_, floats * sizeof(float));
     return static_cast<float*>(workspace_.data());
@@ -148,7 +148,7 @@ void Matmul::operator()(const Context& context, Stream& stream, const MatmulArgs
     return;
   }
   const int threads = threads_of(context, sizes);
-  omp_set_num_threads(threads);  // oneDNN asks for it; holds for the calling thread
+  omp_set_num_threads(threads);  // read by oneDNN; applies to the calling thread
   stream.progress();
   if (is_widened(context, args)) {
     widened(context, stream, args, sizes);
@@ -176,7 +176,7 @@ void widen(const Context& context, Stream& stream, const TensorView& from, std::
 // Blocks of the widened product: 8 + 16 + 8 MiB of fp32 at most.
 constexpr std::int64_t kBlockM = 1024, kBlockN = 2048, kBlockK = 2048;
 
-/// How a product is widened: block by block of these sizes.
+/// How a product is widened: in blocks of at most these sizes.
 struct Widening {
   Widening(const MatmulArgs& args, const MatmulSizes& all)
       : sizes(all),
@@ -208,7 +208,7 @@ struct Widening {
   bool narrow_out, turn_a, turn_b, accumulate;
 };
 
-/// Where the first, the second and the last block of a dimension begin: all others are like one of them.
+/// Where the first, second and last block of a dimension begin: every other block has the size and role of one of them.
 std::array<std::int64_t, 3> unlike_blocks(std::int64_t size, std::int64_t block) {
   const std::int64_t last = (size - 1) / block * block;
   return {0, std::min(block, last), last};
@@ -220,7 +220,7 @@ void Matmul::reserve(const Context& context, const MatmulArgs& args) {
   const MatmulSizes sizes = check(args);
   if (sizes.m == 0 || sizes.n == 0 || sizes.k == 0) return;
   const int threads = threads_of(context, sizes), threads_before = omp_get_max_threads();
-  omp_set_num_threads(threads);  // what a product works in depends on it
+  omp_set_num_threads(threads);  // the size of the scratchpad depends on it
   if (is_widened(context, args)) {
     const Widening widening(args, sizes);
     primitives_->workspace(widening.floats());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products by oneDNN. Primitives are made once for each shape; on processors without bf16 units bf16 operands are
+// Matrix products by oneDNN. Primitives are made once per shape; on processors without bf16 units bf16 operands are
 // widened block by block and multiplied in fp32, which is several times faster than oneDNN's emulation.
 #pragma once
 
@@ -12,12 +12,12 @@ namespace rondo::cpu {
 
 class Matmul {
  public:
-  /// `device` owns the workspace, which grows in the first steps only.
+  /// The workspace is memory of `device` and grows only in the first steps.
   explicit Matmul(Device& device);
   ~Matmul();
 
   void operator()(const Context& context, Stream& stream, const MatmulArgs& args);
-  /// Takes the workspace that the product would, and computes nothing.
+  /// Allocates the workspace of the product without computing it.
   void reserve(const Context& context, const MatmulArgs& args);
 
  private:

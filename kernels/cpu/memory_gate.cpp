@@ -26,7 +26,7 @@ void forward_rows(const MemoryGateForwardArgs& args, std::int64_t n, std::int64_
   }
 }
 
-/// @returns the gradient of the gate by these rows
+/// @returns what these rows contribute to the gradient of the gate
 template <typename T>
 double backward_rows(const MemoryGateBackwardArgs& args, std::int64_t n, std::int64_t begin, std::int64_t end) {
   const std::int64_t T_all = args.local.shape[0], N = args.local.shape[1], D = args.local.shape[2];
@@ -66,7 +66,7 @@ void memory_gate_forward(const Context& context, Stream& stream, const MemoryGat
   });
 }
 
-// A head is one item, its tokens in order: the gradient of its gate does not depend on the number of threads.
+// One item per head, its tokens in order, so that the gradient of its gate does not depend on the number of threads.
 void memory_gate_backward(const Context& context, Stream& stream, const MemoryGateBackwardArgs& args) {
   check(args);
   const Storage storage = storage_of(args.d_out.dtype);

@@ -6,7 +6,7 @@ namespace rondo::cpu {
 
 namespace {
 
-/// One head's walk over the segments that a run writes.
+/// Goes through the segments that a run writes, for one head.
 class SegmentWalk {
  public:
   SegmentWalk(const Context& context, Worker& worker, const TensorView& k, const MemorySchedule& schedule,
@@ -41,7 +41,7 @@ class SegmentWalk {
   float* phi_;
 };
 
-/// gamma of the corrected rule, which h goes through, and the gradients of c and e.
+/// gamma of the corrected rule, which multiplies h, and the gradients of c and e.
 struct CorrectionGradients {
   float gamma = 1, overlap = 0, within = 0;
 };
@@ -54,7 +54,7 @@ CorrectionGradients correction_gradients(const SegmentWalk& walk, const float* p
   return {weight.new_part(), -d_gamma * weight.value, d_gamma * weight.overlap * weight.value * weight.value};
 }
 
-// Packed arrays of one head: the features of a tile, and so many vectors.
+// Packed arrays of one head: the features of a tile, and `vectors` vectors.
 HeadScratch take_vectors(const MemoryPacking& packing, const TensorView& k, std::int64_t vectors, Arena& scratch) {
   return {scratch, k.shape[1], packing.tile_floats() + vectors * packing.dims().padded_dim};
 }
@@ -121,7 +121,7 @@ void memory_normaliser_backward(const Context& context, Stream& stream, const Me
     const MemoryKernels& kernels = walk.kernels;
     float *z = arrays.take(P), *segment = arrays.take(P), *h = arrays.take(P);
     float *d_phi = arrays.take(P), *d_before = arrays.take(P), *d_segment = arrays.take(P);
-    double* d_z = args.d_z.as<double>() + g * D;  // of z behind the step
+    double* d_z = args.d_z.as<double>() + g * D;  // of z after the step
     for (std::int64_t s = args.schedule.num_steps() - 1; s >= 0; --s) {
       const MemoryStep& step = args.schedule.steps[static_cast<std::size_t>(s)];
       const std::int64_t row = (s * G + g) * D;
@@ -147,7 +147,7 @@ void memory_normaliser_backward(const Context& context, Stream& stream, const Me
           kernels.add_through_slope(walk.dims, rows_of<float>(args.d_k, g, u, 1).front(), d_phi, phi);
         });
       }
-      packing.add_row(d_before, d_z);  // the write keeps z and adds to it
+      packing.add_row(d_before, d_z);  // the write adds to z, so d_z also passes to z before it
       for (std::int64_t d = 0; d < D; ++d) d_z[d] += args.d_normalisers.z.as<double>()[row + d];
       if (step.is_reset) std::fill_n(d_z, D, 0.0);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compressive memory on one tile of tokens of one head, in fp32 vectors. Everything is packed: rows are P floats apart, P
-// the head dimension rounded up to whole vectors, the padding zero.
+// The compressive memory on one tile of tokens of one head, in fp32 vectors. Everything is packed: rows are P floats apart,
+// where P is the head dimension rounded up to whole vectors; the padding is zero.
 // Included only by the files that are compiled once for each instruction set.
 #pragma once
 
@@ -43,7 +43,7 @@ template <class V> struct MemoryTiles {
     const auto f = V::broadcast(factor);
     for (int d = 0; d < dims.padded_dim; d += V::kWidth) V::store(y + d, V::mul(f, V::load(x + d)));
   }
-  /// 1 / x, or 0 where that would be infinite.
+  /// 1 / x, or 0 if x is below the smallest normal number.
   static float reciprocal_or_zero(float x) { return x >= __FLT_MIN__ ? 1 / x : 0; }
 
   /// to[i] += from[i] for the unpadded part of a row.
@@ -70,7 +70,7 @@ template <class V> struct MemoryTiles {
 
   // --- products of a tile ---
 
-  /// c [count, P] = or += a [count, P] b [D, P], each sum in two halves: a chain of D roundings would be twice as inexact.
+  /// c [count, P] = or += a [count, P] b [D, P], each sum in two halves, for half the rounding error of one chain.
   template <Into kInto>
   static void rows_times(AttentionDims dims, const float* a, const float* b, float* c, int count) {
     ProductArgs args{.a = a,

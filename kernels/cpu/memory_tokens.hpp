@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the operations of the compressive memory share: tokens of one head in tiles, and packed matrices.
+// Common to the operations of the compressive memory: tokens of one head in tiles, and packed matrices.
 #pragma once
 
 #include <algorithm>
@@ -68,7 +68,7 @@ class MemoryPacking {
   AttentionDims dims_;
 };
 
-/// Packed fp32 arrays of one head out of the scratch, one behind the other.
+/// Packed fp32 arrays per head, one after the other, in scratch.
 class HeadScratch {
  public:
   HeadScratch(Arena& scratch, std::int64_t heads, std::int64_t floats_a_head)
@@ -90,7 +90,7 @@ class HeadScratch {
   float* all_;
 };
 
-/// body(first of tile, count) over `count` tokens from `first` on.
+/// Calls body(first, count) for the tiles of `count` tokens from `first` on.
 template <typename Body> void for_each_tile(std::int64_t first, std::int64_t count, int tile, Body&& body) {
   for (std::int64_t begin = 0; begin < count; begin += tile) {
     body(first + begin, static_cast<int>(std::min<std::int64_t>(tile, count - begin)));

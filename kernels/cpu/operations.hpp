@@ -28,7 +28,7 @@ void add(const Context& context, Stream& stream, const AddArgs& args);
 void sum(const Context& context, Stream& stream, const SumArgs& args);
 void adamw(const Context& context, Stream& stream, const AdamWArgs& args);
 
-// What some of them take of the scratch for the time of a call; see KernelWorkspace.
+// Allocate the scratch of a call of these operations; see KernelWorkspace.
 void take_scratch(const RmsNormBackwardArgs& args);
 void take_scratch(const Context& context, const BlockAttentionForwardArgs& args);
 void take_scratch(const Context& context, const BlockAttentionBackwardArgs& args);

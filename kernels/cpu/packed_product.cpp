@@ -46,7 +46,7 @@ std::unique_ptr<PackedSquareProduct> PackedSquareProduct::make(DType dtype, std:
   if (!description) return nullptr;
   s.primitive = dnnl::matmul(*description);
   s.implementation = description->impl_info_str();
-  // Reordering from plain fp32 fills the operands in whatever format they have.
+  // Reordering from plain fp32 fills the operands in any format.
   const dnnl::memory::desc ones_desc(dims, dnnl::memory::data_type::f32, dnnl::memory::format_tag::ab);
   dnnl::memory values(ones_desc, s.engine);
   auto* value = static_cast<float*>(values.get_data_handle());

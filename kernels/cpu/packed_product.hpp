@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The yardstick of the benchmarks: a square product with weights packed beforehand in the format that oneDNN likes best, in
-// the type itself, without the detour that the backend's own product takes on processors without bf16 units.
+// The baseline of the benchmarks: a square product with weights packed in advance in the format that oneDNN prefers, in the
+// type itself, without the widening of the backend's product on processors without bf16 units.
 #pragma once
 
 #include <cstdint>

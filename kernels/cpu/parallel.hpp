@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Work items spread over OpenMP threads. Items are claimed in ascending order, each is done by one thread, and the
-// calling thread keeps transfers moving. Results never depend on which thread took an item.
+// Work items distributed over OpenMP threads. Items are claimed in ascending order, each is done by one thread, and the
+// calling thread keeps transfers progressing. Results never depend on which thread does an item.
 #pragma once
 
 #include <algorithm>
@@ -52,7 +52,7 @@ class Worker {
   std::chrono::steady_clock::time_point last_progress_{};
 };
 
-/// Threads that an operation of so many FLOP gets: waking others for less than about 20 us of work costs more than it saves.
+/// Number of threads for an operation of `flop` FLOP: waking threads for less than about 20 us of work does not pay off.
 inline int threads_for(double flop, int threads) { return flop < 2e6 ? 1 : threads; }
 
 /// body(worker, item) for all items in [0, num_items). The first exception of any thread is rethrown on the caller.
@@ -80,8 +80,8 @@ template <typename Body> void parallel_items(const Stream& stream, int threads, 
         finished.fetch_add(1);
         worker.tick();
       }
-      worker.tick();  // where the calling thread came too late for an item
-      // The calling thread keeps transfers moving until all are done.
+      worker.tick();  // in case the calling thread got no item
+      // The calling thread keeps transfers progressing until all items are done.
       for (int tries = 0; worker.index() == 0 && !worker.stopped() && finished.load() < num_items; ++tries) {
         worker.pause(tries);
       }
@@ -96,7 +96,7 @@ template <typename Body> void parallel_items(const Stream& stream, int threads, 
   if (failure) std::rethrow_exception(failure);
 }
 
-/// body(worker, begin, end) over [0, count) in chunks of `chunk`, the last may be shorter.
+/// body(worker, begin, end) over [0, count) in chunks of `chunk`, of which the last may be shorter.
 template <typename Body>
 void parallel_chunks(const Stream& stream, int threads, std::int64_t count, std::int64_t chunk, Body&& body) {
   parallel_items(stream, threads, (count + chunk - 1) / chunk, [&](Worker& worker, std::int64_t item) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small matrix products in cache, the heart of the attention kernels: c [rows, columns] = or += a [rows, depth] b [depth,
+// Small matrix products in cache, the core of the attention kernels: c [rows, columns] = or += a [rows, depth] b [depth,
 // columns]. a is broadcast element by element with free strides, b and c are read along rows. Operands are fp32, packed
 // and padded by the caller; included only by the files that are compiled once for each instruction set.
 #pragma once
@@ -9,11 +9,11 @@
 namespace rondo::cpu {
 namespace {
 
-/// How a sum enters c. Sums start from zero and not from c: shorter chains of roundings.
+/// How a sum is combined with c. Sums start from zero and not from c, for a smaller rounding error.
 enum class Into {
   Set,
   Add,
-  ScaleAndAdd,  // the rows of c are multiplied first
+  ScaleAndAdd,  // the rows of c are scaled first
 };
 
 struct ProductArgs {
@@ -23,7 +23,7 @@ struct ProductArgs {
   std::ptrdiff_t b_depth;
   float* c;
   std::ptrdiff_t c_row;
-  const float* row_scale;  // of Into::ScaleAndAdd
+  const float* row_scale;  // for Into::ScaleAndAdd
 };
 
 /// Rows of c that one register block covers when it is `columns` vectors wide: as many as registers allow.
@@ -31,10 +31,10 @@ template <class V> constexpr int block_rows(int columns) {
   if (V::kRegisters == 32) return columns == 4 ? 6 : columns == 3 ? 8 : 12;
   return columns == 3 ? 4 : columns == 2 ? 6 : 8;
 }
-/// Vectors of a row that one register block covers at most.
+/// Maximum number of vectors of a row that one register block covers.
 template <class V> constexpr int kBlockColumns = V::kRegisters == 32 ? 4 : 3;
 
-/// A vector of a finished row of sums enters c.
+/// Combines a vector of finished sums with c.
 template <class V, Into kInto> inline void store_sum(float* c, typename V::Float sum, const float* row_scale) {
   if constexpr (kInto == Into::Set) V::store(c, sum);
   if constexpr (kInto == Into::Add) V::store(c, V::add(V::load(c), sum));
@@ -87,7 +87,7 @@ void product_strip(ProductArgs p, int rows, int depth) {
 /// `columns` counts vectors. Rows are rounded up to a whole block: a and c must have that many rows (any contents).
 template <class V, bool kDepthContiguous, Into kInto> void product(ProductArgs p, int rows, int columns, int depth) {
   while (columns > 0) {
-    // Never leave a narrow rest: 5 = 3 + 2.
+    // Avoid a narrow remainder: 5 = 3 + 2.
     const int most = kBlockColumns<V>;
     const int width = columns <= most ? columns : columns < 2 * most ? (columns + 1) / 2 : most;
     if constexpr (kBlockColumns<V> >= 4) {
@@ -102,8 +102,8 @@ template <class V, bool kDepthContiguous, Into kInto> void product(ProductArgs p
   }
 }
 
-/// The same product without the terms whose factor in a is 0, which may meet infinity or NaN in b. The other terms are summed in
-/// the same order as above, so that results have the same bits where b is finite. Slow; touches exactly `rows` rows of c.
+/// The same product without the terms whose factor in a is 0, since b may have infinity or NaN there. The others are summed in
+/// the same order as above, so that results are bitwise equal where b is finite. Slow; touches exactly `rows` rows of c.
 template <class V, bool kDepthContiguous, Into kInto>
 void product_of_nonzero(const ProductArgs& p, int rows, int columns, int depth) {
   const std::ptrdiff_t a_row = kDepthContiguous ? p.a_row : 1;
@@ -120,7 +120,7 @@ void product_of_nonzero(const ProductArgs& p, int rows, int columns, int depth) 
   }
 }
 
-/// Are all of `count` numbers, a multiple of the vector's width, finite? 0 times anything else is NaN.
+/// Whether all of `count` numbers, a multiple of the vector width, are finite. 0 times any other number is NaN.
 template <class V> bool all_finite(const float* x, std::ptrdiff_t count) {
   constexpr int kSums = 4;  // enough to hide the latency of an addition
   typename V::Float sums[kSums] = {V::zero(), V::zero(), V::zero(), V::zero()};
@@ -133,8 +133,8 @@ template <class V> bool all_finite(const float* x, std::ptrdiff_t count) {
   return V::reduce_add(V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3]))) == 0;
 }
 
-/// Terms of a score that are summed first; the rest is summed apart and added. Twice as exact as one chain, and row_dots
-/// must do the same.
+/// Number of terms of a score that are summed first; the rest is summed separately and added. This halves the rounding error of
+/// one chain; row_dots must do the same.
 constexpr int first_terms(int head_dim) { return (head_dim + 1) / 2; }
 
 }  // namespace

@@ -14,13 +14,13 @@ struct Turn {
   double cosine, sine;
 };
 
-// The angle is formed in fp64 and reduced: at position 1e8 its error is 1e-8, below the rounding of fp32.
+// The angle is computed and reduced in fp64: at position 1e8 its error is 1e-8, below the rounding error of fp32.
 Turn turn_of(double position, double frequency) {
   const double angle = std::remainder(position * frequency, 2 * std::numbers::pi);
   return {std::cos(angle), std::sin(angle)};
 }
 
-// Cosines and sines of the tokens of one tile, from its first position.
+// Cosines and sines for the tokens of one tile, given its first position.
 class TileTurns {
  public:
   TileTurns(const TurnTable& table, const std::vector<double>& frequencies, std::int64_t position)
@@ -30,7 +30,7 @@ class TileTurns {
     }
   }
 
-  /// cos(a + b) = cos a cos b - sin a sin b,  sin(a + b) = sin a cos b + cos a sin b; `sign` turns back with -1.
+  /// cos(a + b) = cos a cos b - sin a sin b,  sin(a + b) = sin a cos b + cos a sin b; `sign` is -1 for the inverse rotation.
   void at(std::int64_t token, double sign, float* cosines, float* sines) const {
     const double* c = table_.cosines.data() + token * half_;
     const double* s = table_.sines.data() + token * half_;
@@ -63,7 +63,7 @@ void turn(const RowKernels& rows, const Heads& heads, std::int64_t dim, const fl
   }
 }
 
-/// body(token, cosines, sines) for all tokens, tile by tile; without frequencies cosines is null.
+/// Calls body(token, cosines, sines) for all tokens, tile by tile; without frequencies both are null.
 template <typename Tables, typename Body>
 void for_each_token(const Context& context, const Stream& stream, const TokenRuns& positions,
                     const std::vector<double>& frequencies, double sign, Tables&& table_of, Body&& body) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splitting of packed qkv with rotary embeddings. Sines and cosines come from two fp64 tables joined by the addition
-// theorem, so that a position costs four multiplications a pair and no table grows with the sequence.
+// Splits packed qkv with RoPE. Sines and cosines come from two fp64 tables combined by the angle addition formulas, so that a
+// position costs four multiplications per pair and no table grows with the sequence.
 #pragma once
 
 #include <map>
@@ -25,7 +25,7 @@ class Rope {
  private:
   const TurnTable& table(const std::vector<double>& inverse_frequencies, std::int64_t stride);
 
-  std::vector<double> inverse_frequencies_;   // that the tables belong to
+  std::vector<double> inverse_frequencies_;   // of the tables
   std::map<std::int64_t, TurnTable> tables_;  // by stride
 };
 

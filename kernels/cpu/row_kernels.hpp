@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels of one row or chunk, in fp32 vectors whatever the storage: norm, activation, rotation, softmax, optimiser.
+// Kernels on one row or chunk, in fp32 vectors for any storage type: norm, activation, RoPE, softmax, optimizer.
 // Included only by the files that are compiled once for each instruction set.
 #pragma once
 
@@ -118,7 +118,7 @@ template <class V> struct Rows {
     });
   }
 
-  // Chunks that stay in L1 are read twice, once for their maximum, so memory is read once.
+  // Chunks are read twice, first for their maximum, but stay in L1, so memory is read once.
   static float log_sum_exp(const float* x, std::int64_t columns) {
     constexpr std::int64_t kChunk = 2048;
     float most = -__builtin_inff();
@@ -159,7 +159,7 @@ template <class V> struct Rows {
     });
   }
 
-  // Rows are transposed square by square, so that a lane is a row.
+  // Rows are transposed in squares, so that each lane is a row.
   static void row_dots(const float* x, Storage type, const void* y, std::int64_t rows, std::int64_t columns,
                        float* dots) {
     with(type, [&]<class S>(S*) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Eight floats in one AVX register, with FMA. Only files compiled for AVX2 include this one, and it includes nothing of
-// the standard library that has code, so that no shared inline function is compiled for AVX2.
+// the standard library that contains code, so that no shared inline function is compiled for AVX2.
 #pragma once
 
 #include <cstdint>

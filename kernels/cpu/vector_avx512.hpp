@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sixteen floats in one AVX-512 register. Only files compiled for AVX-512 include this one, and it includes nothing of
-// the standard library that has code, so that no shared inline function is compiled for AVX-512.
+// the standard library that contains code, so that no shared inline function is compiled for AVX-512.
 #pragma once
 
 #include <cstdint>

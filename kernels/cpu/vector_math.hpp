@@ -9,7 +9,7 @@ namespace {
 /// x = n ln 2 + r with ln 2 in two parts, the first of few bits so that n times it is exact (Cody and Waite); r is in
 /// [-ln 2 / 2, ln 2 / 2], where the polynomial of degree 6 is the minimax one for the relative error.
 template <class V> inline typename V::Float exponential(typename V::Float x) {
-  x = V::min(V::broadcast(88.0F), V::max(V::broadcast(-87.0F), x));  // in this order a NaN stays one
+  x = V::min(V::broadcast(88.0F), V::max(V::broadcast(-87.0F), x));  // in this operand order NaN stays NaN
   const auto whole = V::round(V::mul(x, V::broadcast(1.44269504F)));
   const auto r = V::fma(whole, V::broadcast(2.12194440e-4F), V::fma(whole, V::broadcast(-0.693359375F), x));
   auto p = V::broadcast(1.383684601e-03F);
@@ -22,8 +22,8 @@ template <class V> inline typename V::Float exponential(typename V::Float x) {
   return V::scale_by_power(p, whole);
 }
 
-/// e^x to a relative error of less than 2^-24, for what is no probability: the same reduction, then 1 + (r + r^2 p(r)) with the
-/// Taylor coefficients up to r^7 / 7!, whose rest is 0.1 x 2^-24.
+/// e^x to a relative error of less than 2^-24, for values that are not probabilities: the same reduction, then
+/// 1 + (r + r^2 p(r)) with the Taylor coefficients up to r^7 / 7!, whose remainder is 0.1 x 2^-24.
 template <class V> inline typename V::Float fine_exponential(typename V::Float x) {
   x = V::min(V::broadcast(88.0F), V::max(V::broadcast(-87.0F), x));
   const auto whole = V::round(V::mul(x, V::broadcast(1.44269504F)));

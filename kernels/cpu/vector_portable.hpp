@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Eight floats in plain C++, for processors without AVX2. Slow, correct.
+// Eight floats in plain C++, for processors without AVX2. Slow but correct.
 #pragma once
 
 #include <cmath>

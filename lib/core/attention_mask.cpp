@@ -120,7 +120,7 @@ std::int64_t keys_before(std::int64_t position, const TokenRun& keys) {
   return clip_to_run({keys.global_first, position}, keys).end;
 }
 
-/// Pairs of queries whose intervals begin at `begin`, or later with a window: keys before the ends minus those before the begins.
+/// Pairs of queries whose intervals begin at `begin`, or later if windowed: keys before the ends minus keys before the begins.
 std::int64_t pairs_from(const AttentionMaskView& mask, std::int64_t begin, std::int64_t document_end,
                         const TokenRun& queries, const TokenRun& keys) {
   if (queries.count == 0) return 0;
