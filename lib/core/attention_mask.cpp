@@ -138,7 +138,7 @@ std::int64_t pairs_from(const AttentionMaskView& mask, std::int64_t begin, std::
 std::int64_t count_pairs(const AttentionMaskView& mask, const TokenRuns& queries, const TokenRuns& keys) {
   std::int64_t pairs = 0;
   for (const TokenRun& run : queries) {
-    // in pieces of queries whose intervals, but for the window, have one begin: a document, or one of its segments
+    // in pieces of queries whose intervals, before mask.window, have the same begin: a document, or one of its segments
     for (std::int64_t position = run.global_first; position <= run.global_last();) {
       const KeyInterval document = mask.document_of(position);
       std::int64_t begin = document.begin, end = document.end;
