@@ -29,7 +29,7 @@ class HostMatching {
   const std::string& bus_id(std::size_t index) const { return bus_ids_[index]; }
 
  private:
-  // A rank takes the first GPU with room among those it sees, otherwise a GPU that another rank can leave for a third
+  // A rank takes the first GPU with room among those it sees, otherwise one that another rank can leave for another GPU
   // (augmenting paths of a bipartite matching).
   bool match(std::size_t index, std::set<std::string>& tried) {
     const std::vector<std::string>& seen = ranks_[of_host_[index]].bus_ids;
