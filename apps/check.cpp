@@ -102,7 +102,7 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const TokenCo
   const int ring = config.parallel.ring;
   std::string text = to_toml(config);
   const auto line = [&text](std::string_view name, const std::string& figure) {
-    text += fmt::format("# {:<20}{}\n", name, figure);
+    text += fmt::format("# {:<22}{}\n", name, figure);
   };
   text += fmt::format("\n# {} is valid\n", options.config.path);
   line("ranks", fmt::format("{} = data {} x ring {}", options.ranks, options.ranks / ring, ring));

@@ -72,7 +72,7 @@ void check_memory(const RunConfig& config, Problems& problems) {
   if (!config.model.has_memory()) return;
   if (config.model.window > 0) {
     problems.push_back({{"model.window", "model.attention"},
-                        "model.window does not go with \"infini\" layers, whose sight is counted in segments",
+                        "model.window does not go with \"infini\" layers, whose window is counted in segments",
                         "remove model.window and set model.window_segments"});
   }
   if (config.parallel.layout == LayoutKind::Striped) {

@@ -50,7 +50,7 @@ std::string Runtime::description() const {
   }
   return machine_.backend->name() + " on " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks") + " (data " +
          std::to_string(grid_.data_size()) + " x ring " + std::to_string(grid_.ring().size()) + "), " +
-         std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads") + " a rank" + between +
+         std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads") + " per rank" + between +
          (decision_.reason.empty() ? "" : "; " + decision_.reason);
 }
 
