@@ -13,8 +13,7 @@ class BlockwiseHead {
       : execution_(execution), shape_(shape), chunks_(execution.device, MemoryUse::HeadChunk) {}
 
   /// losses[t] = cross-entropy of token t in nats (accumulator type), 0 where there is no target.
-  /// If d_x [T, C] is given, it is set to the gradient of the sum of the losses, and the weights' gradients are added to their
-  /// sinks.
+  /// If d_x [T, C] is given, it is set to the gradient of the summed losses, and the weights' gradients are added.
   void losses(const OuterWeights& weights, const TensorView& x, const TensorView& targets, const TensorView& losses,
               const TensorView& d_x);
   /// Logits [T, V] (accumulator type) of a few tokens, for generation.

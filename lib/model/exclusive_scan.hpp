@@ -7,8 +7,7 @@
 // Round 0 sends every map to the next run. Then run i holds the composition of the d runs before it, and in rounds d = 1, 2, 4,
 // ... it receives that of run i - d and composes its own after it. A composition that reaches the start of the scan or of a
 // document is constant: its run receives nothing more, and it is sent without its linear part. The order of combination depends
-// on the runs alone, so results do not depend on timing. All values are fp64: messages are not rounded, however many rounds
-// there are.
+// on the runs alone, so results do not depend on timing. All values are fp64, so messages are not rounded.
 #pragma once
 
 #include <span>
@@ -51,8 +50,7 @@ class ExclusiveScan {
 
   /// Starts round 0. @param initial  the state before the first element, in the direction of the scan; empty: 0
   void start(const TensorView& initial);
-  /// Communication rounds. Work between start() and the first advance(), and between two advances, overlaps with one round
-  /// each.
+  /// Communication rounds. Work between start() and the first advance(), and between two advances, overlaps with one each.
   int num_micro_batches() const { return static_cast<int>(rounds_.size()); }
   bool is_done() const { return next_round_ > num_micro_batches(); }
   /// Completes the round in flight and starts the next one; does nothing if there is none.

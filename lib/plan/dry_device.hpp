@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device without memory, for runs that only count: allocation gives addresses that no process has, copies and fills do nothing.
+// A device without memory, for runs that only count: allocation gives addresses that no process has, copies and fills do
+// nothing.
 #pragma once
 
 #include <cstdint>
