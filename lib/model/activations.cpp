@@ -12,7 +12,7 @@ std::optional<TensorView> Activations::keep(std::int64_t layer, const Activation
   auto kept = std::ranges::find(of_layer, activation.name, &Kept::name);
   if (kept == of_layer.end()) kept = of_layer.insert(kept, Kept{activation.name, Buffer()});
   if (kept->buffer.data() == nullptr || !(kept->buffer.view().shape == shape)) {
-    kept->buffer = Buffer();  // the old memory goes first
+    kept->buffer = Buffer();  // frees the old memory first
     kept->buffer = Buffer(device_, dtype, shape, MemoryUse::KeptActivations);
   }
   return kept->buffer.view();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the forward pass leaves for the backward pass, by layer and name. This place alone decides what is kept and what is
-// computed again.
+// What the forward pass keeps for the backward pass, by layer and name (activation checkpointing). Only this file decides what
+// is kept and what is recomputed.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +13,15 @@
 
 namespace rondo {
 
-/// A tensor that a layer may leave behind, declared by the layer. The name is unique within a layer.
+/// A tensor that a layer may keep for its backward pass, declared by the layer. The name is unique within a layer.
 struct Activation {
   std::string_view name;
-  bool is_recomputable = false;  ///< backward can compute it again: a policy may leave it out
+  bool is_recomputable = false;  ///< backward can recompute it, so a policy may drop it
 };
 
 enum class ActivationPolicy {
-  KeepAttention,  ///< all: the ring goes round once in forward
-  KeepInputs,     ///< only what is not recomputable: attention is computed again in backward
+  KeepAttention,  ///< all activations: ring attention is computed once, in forward
+  KeepInputs,     ///< only what is not recomputable: backward recomputes attention
 };
 
 class Activations {
@@ -31,7 +31,7 @@ class Activations {
 
   /// Where to write a tensor that is kept until backward, or nothing if it is not kept. Memory is reused from step to step.
   std::optional<TensorView> keep(std::int64_t layer, const Activation& activation, DType dtype, const Shape& shape);
-  /// What forward kept, or nothing: then it must be computed again.
+  /// What forward kept, or nothing: then the caller must recompute it.
   std::optional<TensorView> fetch(std::int64_t layer, const Activation& activation) const;
 
  private:
@@ -45,10 +45,10 @@ class Activations {
 
   Device& device_;
   ActivationPolicy policy_;
-  std::vector<std::vector<Kept>> kept_;  // a few of each layer
+  std::vector<std::vector<Kept>> kept_;  // a few per layer
 };
 
-/// Where one layer puts what backward needs: kept, or in scratch when it is not.
+/// Where one layer writes an activation: in memory that lasts until backward if it is kept, else in scratch.
 class LayerActivations {
  public:
   /// @param activations null when no backward follows

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes the layer of each attention kind: where a new kind is entered.
+// Makes the layer of each attention kind. A new kind is added here.
 #pragma once
 
 #include <memory>

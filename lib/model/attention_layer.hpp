@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one interface of attention layers: from packed projections to the heads' outputs, with a state that goes from span to span.
-// It knows no kind of attention. A new kind implements it and is entered in attention_factory.cpp.
+// The interface of all attention layers: from packed projections to the heads' outputs, with a recurrent state that is carried
+// from span to span. It depends on no kind of attention; a new kind implements it and is added in attention_factory.cpp.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@
 
 namespace rondo {
 
-/// What every pass over a span is given.
+/// The inputs of every pass over a span.
 struct AttentionInput {
   const Span& span;
   const LayerWeights& weights;
@@ -21,7 +21,7 @@ struct AttentionInput {
   const LayerState* before = nullptr;  // the state before the span; null: nothing comes before it
 };
 
-/// What forward leaves for backward. Each layer derives its own; only `heads_out` is for others.
+/// What forward keeps for backward. Each layer derives its own; its users read only `heads_out`.
 struct AttentionTape {
   AttentionTape() = default;
   virtual ~AttentionTape() = default;
@@ -38,10 +38,10 @@ struct AttentionGradients {
   TensorView d_out;  // [T, N, D] of the heads' outputs
   TensorView d_qkv;  // [T, (N+2G)*D], overwritten
   LayerState* d_state =
-      nullptr;  // of the state after the span, becomes that of the state before it; null: there is one span
+      nullptr;  // in: of the state after the span; out: of the state before it; null: the sequence is one span
 };
 
-/// Is shown tensors of a layer in forward passes, for records. Looking at values waits for the device.
+/// Receives tensors of a layer during forward passes, for records. Reading values waits for the device.
 class AttentionObserver {
  public:
   virtual ~AttentionObserver() = default;
@@ -52,22 +52,22 @@ class AttentionLayer {
  public:
   virtual ~AttentionLayer() = default;
 
-  /// The tape's tensors are in `kept` and in scratch of the caller's scope; the tape itself is the layer's and valid until its
+  /// The tape's tensors are in `kept` and in scratch of the caller's scope; the layer owns the tape, which is valid until its
   /// next forward or rematerialize.
   /// @param after  becomes the state after the span; null: it is not needed. May be the state before the span.
   virtual const AttentionTape& forward(const AttentionInput& in, LayerState* after, const LayerActivations& kept) = 0;
-  /// The tape of forward, from what was kept.
+  /// Rebuilds the tape of forward from what was kept.
   virtual const AttentionTape& rematerialize(const AttentionInput& in, const LayerActivations& kept) = 0;
   virtual void backward(const AttentionInput& in, const AttentionTape& tape, const AttentionGradients& gradients) = 0;
 
   /// Which keys a query attends to exactly.
   virtual AttentionMaskView mask(const Span& span) const = 0;
-  /// An empty state. @param capacity_tokens the most tokens that all spans together will have
+  /// An empty state. @param capacity_tokens the most tokens that all spans of a sequence have together
   virtual std::unique_ptr<LayerState> make_state(std::int64_t capacity_tokens) = 0;
-  /// A gradient of 0; null where training carries no state.
+  /// The gradient of a state, set to 0; null if training carries no state in this layer.
   virtual std::unique_ptr<LayerState> make_state_gradient(std::int64_t capacity_tokens) = 0;
 
-  /// Shows it every forward pass from now on; null: no more.
+  /// Calls the observer in every forward pass from now on; null: none.
   void set_observer(AttentionObserver* observer) { observer_ = observer; }
 
  protected:

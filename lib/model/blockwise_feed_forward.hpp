@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The feed-forward half of a block, token chunk by token chunk (Blockwise Parallel Transformer, arXiv
-// 2305.19370): nothing of d_ff columns exists for more than one chunk, and backward computes each chunk
-// again.
+// The feed-forward half of a block, one chunk of tokens at a time (Blockwise Parallel Transformer, arXiv 2305.19370): tensors
+// with d_ff columns exist for one chunk only, and backward recomputes each chunk.
 #pragma once
 
 #include <algorithm>
@@ -16,11 +15,11 @@ class BlockwiseFeedForward {
 
   /// x += down(swiglu(gate_up(norm(x)))), x [T, C].
   void forward(const LayerWeights& weights, const TensorView& x);
-  /// d_x: in, the gradient of the sum; out, the gradient of x. x [T, C] is the input of forward.
+  /// d_x: in, the gradient of forward's output; out, the gradient of x. x [T, C] is the input of forward.
   void backward(const LayerWeights& weights, const TensorView& x, const TensorView& d_x);
 
  private:
-  /// What forward makes of one chunk, in scratch.
+  /// The intermediate tensors of one chunk, in scratch.
   struct Chunk {
     TensorView normed;   // [Tc, C]
     TensorView gate_up;  // [Tc, 2F]

@@ -24,8 +24,8 @@ void CompressiveMemory::start(const MemoryState& initial, const MemoryState& aft
   const ScanMap map = has_decays(rule_) ? ScanMap::Affine : ScanMap::Sum;
   scan_.emplace(execution_, tokens_.chain.scan_elements(), ScanDirection::Forward, map, shape_);
   for (std::size_t own = 0; num_micro_batches() > 0 && own < scan_->num_own(); ++own) {
-    // equation (8), M_s = M_(s-1) + sigma(K)^T V, and equation (9), which takes back of M_(s-1) what is known of the keys, over all
-    // segments of the run: M after = (1 - decay) M before + added
+    // equation (8), M_s = M_(s-1) + sigma(K)^T V, and equation (9), which first removes from M_(s-1) what the keys retrieve,
+    // over all segments of the run: M after = (1 - decay) M before + added
     const AffineMap& of_run = scan_->map(own);
     execution_.device.fill_zero(execution_.compute, of_run.added.data, of_run.added.size_bytes());
     run_forward(own, of_run, {});
@@ -34,7 +34,7 @@ void CompressiveMemory::start(const MemoryState& initial, const MemoryState& aft
   scan_->start(initial.m);
 }
 
-// Rounds of both scans alternate on all ranks, so that messages between two ranks are listed in one order.
+// Rounds of both scans alternate on all ranks, so that any two ranks post their messages in the same order.
 void CompressiveMemory::advance() {
   normalisers_.advance();
   scan_->advance();
@@ -48,7 +48,7 @@ void CompressiveMemory::finish(const MemoryRead& read) {
   for (std::size_t own = 0; own < scan_->num_own(); ++own) {
     const TensorView &m = scan_->state(own), before = row_of(before_.m, own);
     execution_.device.copy(execution_.compute, before.data, m.data, m.size_bytes());
-    // equation (7), A_mem = sigma(Q) M_(s-1) / (sigma(Q) z_(s-1)), and then (8) or (9), segment after segment
+    // equation (7), A_mem = sigma(Q) M_(s-1) / (sigma(Q) z_(s-1)), and then (8) or (9), segment by segment
     run_forward(own, {m, {}}, read);
     const bool is_last = tokens_.chain.mine()[own] + 1 == runs.size();
     if (is_last && after_.m) execution_.device.copy(execution_.compute, after_.m.data, m.data, m.size_bytes());
@@ -78,7 +78,7 @@ void CompressiveMemory::start_backward(const MemoryRead& read, const TensorView&
   const ScanMap map = has_decays(rule_) ? ScanMap::Affine : ScanMap::Sum;
   scan_.emplace(execution_, tokens_.chain.scan_elements(), ScanDirection::Reverse, map, shape_);
   for (std::size_t own = 0; num_micro_batches() > 0 && own < scan_->num_own(); ++own) {
-    // dM before = (1 - decay)^T dM after + added: what the run's reads want of M, from 0
+    // dM before = (1 - decay)^T dM after + added, where added is the gradient from the run's own reads
     const AffineMap& of_run = scan_->map(own);
     execution_.device.fill_zero(execution_.compute, of_run.added.data, of_run.added.size_bytes());
     run_backward(own, of_run.added, {}, {});
@@ -96,7 +96,7 @@ void CompressiveMemory::finish_backward(const MemoryTokenGradients& gradients) {
   for (std::size_t own = 0; own < scan_->num_own(); ++own) {
     const Shape& steps = normalisers_.of(own).z.shape;
     d_normalisers.push_back({scratch.take(DType::Fp64, steps), scratch.take(DType::Fp64, steps)});
-    const TensorView& d_m = scan_->state(own);  // after the run, then before it
+    const TensorView& d_m = scan_->state(own);  // in: after the run; out: before it
     run_backward(own, d_m, d_normalisers.back(), gradients);
     if (d_state_.m && tokens_.chain.mine()[own] == 0) {
       device.copy(compute, d_state_.m.data, d_m.data, d_m.size_bytes());
@@ -110,7 +110,7 @@ void CompressiveMemory::finish_backward(const MemoryTokenGradients& gradients) {
 
 // --- one run ---
 
-// m.added: M before the run in, after it out. Reads nothing where `read` is empty.
+// m.added: in, M before the run; out, M after it. Reads nothing if `read` is empty.
 void CompressiveMemory::run_forward(std::size_t own, const AffineMap& m, const MemoryRead& read) {
   execution_.backend.compressive_memory_forward(execution_.compute, {.rule = rule_,
                                                                      .q = read.out ? tokens_.q : TensorView{},
@@ -124,7 +124,7 @@ void CompressiveMemory::run_forward(std::size_t own, const AffineMap& m, const M
                                                                      .scratch = execution_.scratch});
 }
 
-// d_m: of M after the run in, before it out. With empty gradients nothing else is found.
+// d_m: in, the gradient of M after the run; out, of M before it. With empty `gradients` it is all that is computed.
 void CompressiveMemory::run_backward(std::size_t own, const TensorView& d_m, const MemoryNormalisers& d_normalisers,
                                      const MemoryTokenGradients& gradients) {
   execution_.backend.compressive_memory_backward(execution_.compute, {.rule = rule_,

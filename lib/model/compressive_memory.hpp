@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compressive memory of a layer over a span that is spread over a ring: a parallel prefix scan. Each rank finds what its runs
-// do to a state, the ranks compose that in order of positions (ExclusiveScan), and each rank reads the state before its runs.
-// Backward is the same scan in reverse.
+// The compressive memory of a layer over a span that is sharded over a ring: a parallel prefix scan. Each rank computes the
+// update that its runs make to a state, the ranks compose these updates in order of positions (ExclusiveScan), and each rank
+// reads the state before its runs. Backward is the same scan in reverse.
 #pragma once
 
 #include <optional>
@@ -13,8 +13,8 @@
 
 namespace rondo {
 
-/// What backward needs of forward: the state before each of this rank's runs and, for delta rules, what each of them takes away of
-/// a state.
+/// What backward needs from forward: the state before each of this rank's runs and, for delta rules, the part of a state that
+/// each run removes.
 struct MemoryBefore {
   TensorView m;       // [own runs, G, D, D] fp64
   TensorView z;       // [own runs, G, D] fp64
@@ -29,17 +29,18 @@ struct MemoryTokenGradients {
 
 inline bool has_decays(MemoryRule rule) { return rule != MemoryRule::Linear; }
 
-/// Serves one pass over a span; its memory is scratch of the caller's scope. Between start() and finish() the caller does work of its
-/// own, such as local attention, while states travel.
+/// Serves one pass over a span; its memory is scratch of the caller's scope. Between start() and finish() the caller computes,
+/// for instance local attention, while states are sent.
 class CompressiveMemory {
  public:
   CompressiveMemory(Execution& execution, MemoryRule rule, const MemoryTokens& tokens, const MemoryBefore& before);
 
-  /// Forward: starts the scan. @param initial  before the span  @param after  the span, overwritten by finish(). They may be one.
+  /// Forward: starts the scan. @param initial  the state before the span  @param after  the state after it, overwritten by
+  /// finish(). They may be the same.
   void start(const MemoryState& initial, const MemoryState& after);
-  /// Fills `before` and reads for all queries.
+  /// Fills `before` and reads the memory for all queries.
   void finish(const MemoryRead& read);
-  /// Reads once more, from a `before` that is known.
+  /// Repeats the reads of forward, given `before`.
   void read_again(const MemoryRead& read);
 
   /// Backward: starts the reverse scan, in which each run adds what its reads contribute to the gradient of M.
@@ -47,8 +48,8 @@ class CompressiveMemory {
   void start_backward(const MemoryRead& read, const TensorView& d_read, const MemoryState& d_state);
   void finish_backward(const MemoryTokenGradients& gradients);
 
-  /// Rounds of messages between a start and its finish: work before the first advance(), and between two of them, overlaps with
-  /// one each.
+  /// Communication rounds between a start and its finish. Work before the first advance(), and between two advances, overlaps
+  /// with one round each.
   int num_micro_batches() const { return scan_->num_micro_batches(); }
   void advance();
 

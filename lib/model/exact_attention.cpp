@@ -21,7 +21,7 @@ ExactAttention::ExactAttention(Execution& execution, const TransformerShape& sha
       ring_attention_(execution, scale_),
       inverse_frequencies_(rope_inverse_frequencies(shape)) {}
 
-// Takes queries, keys and values apart and rotates queries and keys by their positions (RoPE).
+// Splits qkv into queries, keys and values and applies RoPE to queries and keys.
 ExactAttention::Rotated ExactAttention::split(const TokenRuns& positions, const TensorView& qkv) {
   const std::int64_t T = positions.num_tokens(), N = shape_.heads, G = shape_.kv_heads, D = shape_.head_dim;
   Arena& scratch = execution_.scratch;
@@ -59,7 +59,7 @@ const AttentionTape& ExactAttention::rematerialize(const AttentionInput& in, con
   return fill_tape({*out, *lse});
 }
 
-// The output in the compute type.
+// Converts the output to the compute type.
 const AttentionTape& ExactAttention::fill_tape(const SoftmaxCarry& carry) {
   tape_.carry = carry;
   tape_.heads_out = execution_.scratch.take(compute_, {carry.out.shape[0], shape_.attention_columns()});

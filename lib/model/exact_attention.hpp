@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exact attention: RoPE, then the ring; with a state, one rank's key/value cache.
+// Exact attention: RoPE, then ring attention, or attention to a key/value cache on one rank if there is a state.
 #pragma once
 
 #include <memory>
@@ -25,7 +25,7 @@ class ExactAttention final : public AttentionLayer {
 
  private:
   struct Tape final : AttentionTape {
-    SoftmaxCarry carry;  // final, of the keys of all ranks
+    SoftmaxCarry carry;  // final: over the keys of all ranks
   };
   struct Rotated {
     TensorView q;  // [T, N, D]

@@ -23,17 +23,17 @@ ExclusiveScan::ExclusiveScan(Execution& execution, const std::vector<ScanElement
   list_rounds();
 }
 
-// A pure function of the elements, which every rank computes alike.
+// A pure function of the elements: every rank computes the same rounds.
 void ExclusiveScan::list_rounds() {
   const std::size_t places = elements_.size();
   std::vector<bool> receives(places), is_constant(places);
   for (std::size_t place = 0; place < places; ++place) {
     receives[place] = place > 0;
-    // what is sent: the map of the place itself, the first with the initial state before it
+    // round 0 sends the map of the place itself; at the first place it includes the initial state
     is_constant[place] = place == 0 || at(place).is_reset;
   }
   if (places > 1) rounds_.push_back({1, receives, is_constant});
-  // from now on what is held: the map of the place before; at the first place the initial state
+  // after round 0 each place holds the map of the place before it, the first place the initial state
   is_constant.insert(is_constant.begin(), true);
   is_constant.pop_back();
   for (std::size_t distance = 1; std::ranges::find(is_constant, false) != is_constant.end(); distance *= 2) {
@@ -80,7 +80,7 @@ void ExclusiveScan::advance() {
   ++next_round_;
 }
 
-// Round 0 sends the own maps into what others hold; the later ones what is held into the memory of the own maps.
+// Round 0 sends `sent` into the receiver's `held`; later rounds send `held` into the receiver's `sent`.
 void ExclusiveScan::start_round(const Round& round) {
   const bool is_first = &round == &rounds_.front();
   std::vector<Message> sends, receives;
@@ -97,12 +97,12 @@ void ExclusiveScan::start_round(const Round& round) {
       if (in) receives.push_back({at(from).rank, in});
     };
     move(&AffineMap::added);
-    if (!round.is_constant[from]) move(&AffineMap::decay);  // nothing for sums
+    if (!round.is_constant[from]) move(&AffineMap::decay);  // empty for sums
   }
   arrival_ = execution_.ring.transport.send_recv(execution_.compute, sends, receives);
 }
 
-// held <- held after what arrived. With N = held and F = what arrived, from further away:
+// held <- held composed after the map received. With N = held and F = the map received, from further away:
 // N F x = (1 - P_N) ((1 - P_F) x + A_F) + A_N, so A = (1 - P_N) A_F + A_N and P = (1 - P_N) P_F + P_N.
 // For gradients the maps are transposed: A = (1 - P_N)^T A_F + A_N and P = (1 - P_F) P_N + P_F.
 void ExclusiveScan::combine(Own& own, bool is_constant) {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exclusive prefix scan over the ranks of a ring: every run of positions gets the state before it, given what each run does to a
-// state. For sums and for affine maps, which do not commute. In log2 of the number of runs many rounds of messages (Hillis and
-// Steele, Data parallel algorithms, CACM 29(12), 1986), with two maps per own run in memory, whatever the number of ranks.
+// Exclusive prefix scan over the ranks of a ring: every run of positions gets the state before it, given the update that each
+// run makes to a state. It combines sums, or affine maps, which do not commute. It takes 1 + ceil(log2(number of runs)) rounds
+// of messages at most (Hillis and Steele, Data parallel algorithms, CACM 29(12), 1986) and memory for two maps per own run,
+// whatever the number of ranks.
 //
-// Round 0 moves every map one run on; then run i holds the composition of the d runs before it, and in rounds d = 1, 2, 4, ... it
-// receives that of run i - d and puts it before its own. A composition that reaches the start of the scan or of a document is
-// constant: it needs nothing more, and is sent without its linear part. The order of combination depends on the runs alone, so
-// results do not depend on timing. All is fp64: what is sent is not rounded, however many rounds there are.
+// Round 0 sends every map to the next run. Then run i holds the composition of the d runs before it, and in rounds d = 1, 2, 4,
+// ... it receives that of run i - d and composes its own after it. A composition that reaches the start of the scan or of a
+// document is constant: its run receives nothing more, and it is sent without its linear part. The order of combination depends
+// on the runs alone, so results do not depend on timing. All values are fp64, so messages are not rounded.
 #pragma once
 
 #include <span>
@@ -16,7 +17,7 @@
 
 namespace rondo {
 
-/// One run of positions, of any rank.
+/// One run of positions, on any rank.
 struct ScanElement {
   int rank = 0;
   bool is_reset = false;  ///< a document starts in it: the state after it does not depend on the state before it
@@ -38,35 +39,35 @@ enum class ScanMap { Sum, Affine };
 class ExclusiveScan {
  public:
   /// Takes its memory from scratch, in a scope of the caller.
-  /// @param elements  of all ranks, in order of positions, the same on all ranks; they live as long as the scan
+  /// @param elements  the runs of all ranks, in order of positions, the same list on all ranks; must outlive the scan
   ExclusiveScan(Execution& execution, const std::vector<ScanElement>& elements, ScanDirection direction, ScanMap map,
                 const Shape& state);
 
   /// This rank's runs, in order of positions.
   std::size_t num_own() const { return own_.size(); }
-  /// What an own run does to a state: to be filled by the caller before start(). Undefined from then on.
+  /// The update that an own run makes to a state; the caller fills it before start(). Undefined from then on.
   const AffineMap& map(std::size_t own) const { return own_[own].sent; }
 
-  /// Starts round 0. @param initial  before the first element, in the direction of the scan; empty: 0
+  /// Starts round 0. @param initial  the state before the first element, in the direction of the scan; empty: 0
   void start(const TensorView& initial);
-  /// Rounds of messages. Work between start() and the first advance(), and between two of them, overlaps with one each.
+  /// Communication rounds. Work between start() and the first advance(), and between two advances, overlaps with one each.
   int num_micro_batches() const { return static_cast<int>(rounds_.size()); }
   bool is_done() const { return next_round_ > num_micro_batches(); }
-  /// Completes the round under way and starts the next one; nothing if there is none.
+  /// Completes the round in flight and starts the next one; does nothing if there is none.
   void advance();
   void finish() {
     while (!is_done()) advance();
   }
-  /// The result, after finish(), which the caller may overwrite.
+  /// The result, valid after finish(); the caller may overwrite it.
   const TensorView& state(std::size_t own) const { return own_[own].held.added; }
 
  private:
   struct Own {
     std::size_t place;  // in the direction of the scan
-    AffineMap sent;     // the own map, later what arrives
-    AffineMap held;     // the composition of the runs before
+    AffineMap sent;     // the own map, later the map received
+    AffineMap held;     // the composition of the runs before this one
   };
-  /// Which places receive in a round, from the place `distance` before, and which of the senders' maps are constant.
+  /// Which places receive in a round, each from `distance` places before it, and which places' maps are constant.
   struct Round {
     std::size_t distance;
     std::vector<bool> receives, is_constant;

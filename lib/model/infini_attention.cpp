@@ -12,18 +12,18 @@ namespace rondo {
 namespace {
 
 constexpr Activation kLocalOut{"attention_out", true}, kLocalLse{"attention_lse", true};
-// States are small and always kept: without them the scan over ranks would be done again.
+// States are small and always kept: without them backward would have to repeat the scan over ranks.
 constexpr Activation kMatrix{"memory_matrix"}, kNormaliser{"memory_normaliser"}, kDecay{"memory_decay"};
 
 const std::vector<double> kNoRotation;  // no frequencies
 
-/// Some of the keys that a rank attends to: rows [first, first + positions.num_tokens()).
+/// A part of the keys that a rank attends to: rows [first, first + positions.num_tokens()).
 struct KeyPiece {
   std::int64_t first;
   TokenRuns positions;
 };
 
-/// The keys in pieces of nearly equal size, one for each round of messages that computing with them hides.
+/// The keys in pieces of nearly equal size, one per communication round, which attention to that piece hides.
 std::vector<KeyPiece> pieces_of(const TokenRuns& keys, int rounds) {
   const std::int64_t U = keys.num_tokens(), pieces = std::max(1, rounds);
   std::vector<KeyPiece> list;
@@ -71,7 +71,7 @@ const AttentionTape& InfiniAttention::forward(const AttentionInput& in, LayerSta
     CompressiveMemory memory(execution_, shape_.segments.memory_rule, memory_tokens(in.span, tape_.window),
                              tape_.before);
     memory.start(memory_of(before), memory_after);
-    attend(in.span, memory);  // A_dot, while states travel
+    attend(in.span, memory);  // A_dot, while states are sent
     memory.finish(tape_.read);
     if (observer_ != nullptr) {
       observer_->observe(execution_, kept.layer(), kReadNormaliser, tape_.read.normaliser);
@@ -119,7 +119,7 @@ void InfiniAttention::backward(const AttentionInput& in, const AttentionTape& of
   memory.start_backward(tape.read, d_read, memory_of(d_state));
   const Shape &queries = tape.window.q.shape, &keys = tape.window.keys.k.shape;
   const Window d{take_zeros(queries), take_zeros(queries), {take_zeros(keys), take_zeros(keys), take_zeros(keys)}};
-  attend_backward(in.span, d_local, d, memory);  // while gradients of states travel
+  attend_backward(in.span, d_local, d, memory);  // while gradients of states are sent
   memory.finish_backward({d.q, d.keys.k, d.keys.v});
   const KeyHalo halo = halo_of(in.span);
   if (d_state != nullptr) halo.carry_backward(d.keys, dynamic_cast<const InfiniState*>(in.before), *d_state);
@@ -179,7 +179,7 @@ InfiniAttention::Window InfiniAttention::split(const AttentionInput& in) {
   return own;
 }
 
-// d_qkv = split^T of what was rotated and of what was not; values count once.
+// d_qkv = the transposed split of the gradients with and without RoPE; the gradient of the values enters once.
 void InfiniAttention::join(const Span& span, const Window& d, const TensorView& d_qkv) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   const KeyHalo halo = halo_of(span);

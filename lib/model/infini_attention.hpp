@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Infini-attention (Munkhdalai et al., arXiv 2404.07143): exact attention to the segments of a window, a read of the compressive
-// memory for all that is older, and a gate per head that mixes the two. Queries and keys of the memory are those before RoPE.
+// Infini-attention (Munkhdalai et al., arXiv 2404.07143): exact attention to the segments of a window, a read of the
+// compressive memory for everything older, and a gate per head that mixes the two. The memory uses queries and keys before
+// RoPE.
 #pragma once
 
 #include <memory>
@@ -13,7 +14,7 @@
 
 namespace rondo {
 
-/// What layers of Infini-attention show to an observer: sigma(q) z [N, T], 0 where nothing is read; M [G, D, D] after the span.
+/// What an observer of a layer receives: sigma(q) z [N, T], 0 where nothing is read; M [G, D, D] after the span.
 inline constexpr std::string_view kReadNormaliser = "read_normaliser", kMemory = "memory";
 
 class InfiniAttention final : public AttentionLayer {
@@ -29,14 +30,14 @@ class InfiniAttention final : public AttentionLayer {
   std::unique_ptr<LayerState> make_state_gradient(std::int64_t capacity_tokens) override;
 
  private:
-  /// A rank's queries [T, N, D] before and after RoPE, and all keys and values [U, G, D] that they attend to; or the gradients of
-  /// these.
+  /// A rank's queries [T, N, D] before and after RoPE, and all keys and values [U, G, D] that they attend to; or the gradients
+  /// of these.
   struct Window {
     TensorView q, q_rotated;
     KeyRows keys;
   };
   struct Tape final : AttentionTape {
-    SoftmaxCarry carry;  // final, of the keys of the window
+    SoftmaxCarry carry;  // final: over the keys of the window
     Window window;
     MemoryRead read;
     MemoryBefore before;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a layer of Infini-attention carries from span to span: the memory, and the keys and values of the window, which the next
-// query attends to exactly. The same on all ranks, and of a size that does not grow with the sequence.
+// The state that a layer of Infini-attention carries from span to span: the memory, and the keys and values of the window that
+// the next queries attend to exactly. It is the same on all ranks, and its size does not grow with the sequence.
 #pragma once
 
 #include <array>
@@ -20,7 +20,8 @@ struct KeyRows {
   }
 };
 
-/// The memory between spans, or its gradient: the same on all ranks. Empty views: nothing came before, or it is not needed.
+/// The memory between spans, or its gradient, the same on all ranks. Empty views: there is no earlier span, or it is not
+/// needed.
 struct MemoryState {
   TensorView m;  // [G, D, D] fp64
   TensorView z;  // [G, D] fp64
@@ -38,7 +39,7 @@ class InfiniState final : public LayerState {
         v_(device, dtype, k_.view().shape, MemoryUse::Carry) {}
 
   MemoryState memory() const { return {m_.view(), z_.view()}; }
-  /// @pre inside the key range
+  /// @pre the positions are inside the key range
   KeyRows rows(const KeyInterval& positions) const {
     return KeyRows{k_.view(), k_rotated_.view(), v_.view()}.rows(positions.begin - key_range_.begin,
                                                                  positions.end - positions.begin);
@@ -71,7 +72,7 @@ class InfiniState final : public LayerState {
   KeyInterval key_range_;
 };
 
-/// The memory of a state; of none, empty views.
+/// The memory of a state; empty views for null.
 inline MemoryState memory_of(const InfiniState* state) { return state != nullptr ? state->memory() : MemoryState{}; }
 
 }  // namespace rondo

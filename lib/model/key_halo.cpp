@@ -121,7 +121,8 @@ void KeyHalo::carry_backward(const KeyRows& d_keys, const InfiniState* before, I
   }
   const KeyInterval window = before != nullptr ? before->key_range() : KeyInterval{};
   if (window.begin == window.end) return d_state.set_key_range(window);
-  // the sum over the ranks of the gradient of what was carried into the span, and that of what was carried past it
+  // the gradient of the rows carried into the span, summed over the ranks, plus that of the rows that stay in the window after
+  // it
   const KeyRows sums = take_like(d_keys, window.end - window.begin);
   for (const TensorView& view : sums.each()) device.fill_zero(compute, view.data, view.size_bytes());
   if (const std::int64_t carried = chain_.num_carried_keys(); carried > 0) {
@@ -140,7 +141,7 @@ void KeyHalo::carry_backward(const KeyRows& d_keys, const InfiniState* before, I
 
 // --- rows ---
 
-// Applies RoPE to keys alone: they are the query heads of a qkv_split with no key heads.
+// Applies RoPE to keys alone, by passing them as the query heads of a qkv_split without key heads.
 void KeyHalo::rotate(const TensorView& k, const TensorView& rotated, std::int64_t first_position) const {
   const std::int64_t rows = k.shape[0], G = k.shape[1], D = k.shape[2];
   const TensorView none{k.data, k.dtype, {rows, 0, D}};

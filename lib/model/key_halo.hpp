@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys and values of the window that do not belong to this rank: a halo exchange with the ranks before it, and the rows that
-// are carried from span to span. Backward goes the same ways with gradients.
+// The keys and values of the window that this rank does not own: a halo exchange with earlier ranks, and the rows that are
+// carried from span to span. Backward is the transposed exchange of gradients.
 #pragma once
 
 #include <vector>
@@ -21,10 +21,10 @@ class KeyHalo {
           const std::vector<double>& inverse_frequencies)
       : execution_(execution), span_(span), chain_(chain), inverse_frequencies_(inverse_frequencies) {}
 
-  /// own [T, G, D] -> [U, G, D]. Sends keys before RoPE and values, w N (d_k + d_v) numbers per key head where the queries of a
-  /// rank attend to w segments of N tokens before its own; the receiver rotates them.
+  /// own [T, G, D] -> [U, G, D]. Sends keys before RoPE and values: w n (d_k + d_v) numbers per key head if the queries of a
+  /// rank attend to w segments of n tokens before its own. The receiver applies RoPE.
   KeyRows receive(const KeyRows& own, const InfiniState* before) const;
-  /// The transposed exchange: sends the gradients of the halo rows of d_keys [U, G, D] to their owners, which add them to theirs.
+  /// The transposed exchange: sends the gradients of the halo rows of d_keys [U, G, D] to their owners, which add them up.
   void send_gradients_back(const KeyRows& d_keys) const;
   /// This rank's own rows [T, G, D] of [U, G, D].
   TensorView own_rows(const TensorView& all) const;

@@ -13,7 +13,7 @@ class KeyValueCache final : public LayerState {
   KeyValueCache(Device& device, DType dtype, const Shape& shape)
       : k_(device, dtype, shape, MemoryUse::KeyValueSlots), v_(device, dtype, shape, MemoryUse::KeyValueSlots) {}
 
-  /// Adds the keys and values of the next positions.
+  /// Appends the keys and values of the next positions.
   void append(Device& device, Stream& stream, const KeyValue& fresh);
   KeyValue all() const { return {k_.view().rows(0, num_tokens_), v_.view().rows(0, num_tokens_)}; }
 
@@ -22,7 +22,7 @@ class KeyValueCache final : public LayerState {
   void set_key_range(const KeyInterval& positions) override;
   std::vector<StatePart> parts() const override { return {{"turned_keys", all().k}, {"values", all().v}}; }
   std::int64_t size_bytes() const override { return static_cast<std::int64_t>(k_.size_bytes() + v_.size_bytes()); }
-  void reset_memory(Device&, Stream&) override {}  // it has no memory beside its keys
+  void reset_memory(Device&, Stream&) override {}  // it has no memory besides its keys
 
  private:
   Buffer k_, v_;

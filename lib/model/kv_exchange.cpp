@@ -11,12 +11,12 @@ KeyValue take_slot(Arena& memory, DType dtype, const Shape& shape) {
   return {memory.take(dtype, shape), memory.take(dtype, shape)};
 }
 
-/// Room for the shard of any rank.
+/// Large enough for the shard of any rank.
 Shape slot_shape(const SequenceLayout& layout, const TensorView& k) {
   return {layout.max_tokens(), k.shape[1], k.shape[2]};
 }
 
-/// The keys and values that go to one rank, or come from one, in one exchange.
+/// The sends, or the receives, of keys and values in one exchange.
 class KeyValueMessages {
  public:
   void add(int peer, const KeyValue& slot) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What travels round the ring in Ring Attention: key/value shards, and in backward the partial sums of their gradients.
-// RingSchedule says who sends what when; the classes here own the memory and start the transfers.
+// The transfers of Ring Attention: key/value shards that travel round the ring, and in backward the partial sums of their
+// gradients. RingSchedule lists what each rank sends and receives per hop; the classes here own the buffers and start the
+// transfers.
 #pragma once
 
 #include <array>
@@ -16,18 +17,19 @@ struct KeyValue {
   TensorView v;  // [T, G, D]
 };
 
-/// The two slots for key/value shards of other ranks: one is computed with while the next shard arrives in the other.
+/// Two slots for key/value shards of other ranks (double buffering): attention reads one while the next shard arrives in the
+/// other.
 class KvSlots {
  public:
-  /// Takes the slots from `memory`, in a scope of the caller. @param own  this rank's shard, which stays where it is
+  /// Takes the slots from `memory`, in a scope of the caller. @param own  this rank's shard, which is not copied
   KvSlots(Execution& execution, Arena& memory, const SequenceLayout& layout, const RingSchedule& schedule,
           const KeyValue& own);
 
-  /// The shard that this hop computes with: this rank's own in hop 0.
+  /// The shard that this hop attends to: this rank's own in hop 0.
   KeyValue current(const Hop& hop) const;
-  /// Starts to forward this hop's shard to the next rank and to receive the shard of the next hop.
+  /// Starts to forward this hop's shard to its next holder and to receive the shard of the next hop.
   Pending rotate(const Hop& hop);
-  /// Makes the shard that was received the current one; call when the transfer has been waited for.
+  /// Makes the received shard the current one; call after waiting for the transfer.
   void swap() { current_ = 1 - current_; }
 
  private:
@@ -38,20 +40,20 @@ class KvSlots {
   std::size_t current_ = 0;
 };
 
-/// Gradients of remote shards on their way back to their owners. Each rank adds its contribution to the partial sum that
-/// arrives for the shard it works on; the sum moves on to the next rank, or to its owner, while the next hop is computed.
+/// Gradients of remote shards on their way back to their owners. Each rank adds its contribution to the partial sum that it
+/// receives for the current shard, and sends the sum to the next rank, or to the owner, while it computes the next hop.
 class TravellingGradients {
  public:
   /// @param d_own  where the gradient of this rank's own shard is added
   TravellingGradients(Execution& execution, Arena& memory, const SequenceLayout& layout, const RingSchedule& schedule,
                       const KeyValue& d_own);
 
-  /// Starts to send the partial sum of the hop before and to receive that of this hop.
+  /// Starts to send the partial sum of the previous hop and to receive that of this hop.
   Pending rotate(const Hop& hop);
   /// Where the block kernel adds this hop's gradients: zeroed memory, or the sink of this rank's own shard in hop 0.
   KeyValue sink(const Hop& hop);
-  /// Adds the contribution of this hop to the sum that arrived, and what returned to this rank to its own gradient; call when
-  /// the transfer has been waited for.
+  /// Adds this hop's contribution to the received sum, and the sum that returned to this rank to its own gradient; call after
+  /// waiting for the transfer.
   void accumulate(const Hop& hop);
 
  private:

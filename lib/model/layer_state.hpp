@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a model carries from one span of a sequence to the next.
+// The recurrent state that a model carries from one span of a sequence to the next.
 #pragma once
 
 #include <memory>
@@ -24,26 +24,26 @@ class LayerState {
  public:
   virtual ~LayerState() = default;
 
-  /// Positions whose keys it holds.
+  /// The positions whose keys it holds.
   virtual KeyInterval key_range() const = 0;
   /// The most keys that fit.
   virtual std::int64_t capacity_tokens() const = 0;
   /// Re-targets the key storage to other positions; its contents become undefined.
   virtual void set_key_range(const KeyInterval& positions) = 0;
-  /// All tensors of the state: the rows of its key range, and what has one size always.
+  /// All tensors of the state: the rows of its key range, and the tensors of fixed size.
   virtual std::vector<StatePart> parts() const = 0;
-  /// The memory that it takes, for any key range.
+  /// The memory that it takes; independent of the key range.
   virtual std::int64_t size_bytes() const = 0;
 
-  /// Makes it the state before the first token; a gradient becomes 0.
+  /// Resets it to the state before the first token; sets a gradient to 0.
   void clear(Device& device, Stream& stream);
   /// Empties a memory of older tokens and keeps the keys.
   virtual void reset_memory(Device& device, Stream& stream) = 0;
-  /// @pre made by the same layer, and the other's key range fits
+  /// @pre the other was made by the same layer, and its key range fits
   void copy_from(Device& device, Stream& stream, const LayerState& other);
 };
 
-/// Of every layer, in order of the layers.
+/// The states of all layers, in order.
 class SequenceState {
  public:
   explicit SequenceState(std::vector<std::unique_ptr<LayerState>> layers) : layers_(std::move(layers)) {}
@@ -54,23 +54,23 @@ class SequenceState {
 
   void clear(Device& device, Stream& stream);
   void reset_memory(Device& device, Stream& stream);
-  /// @pre as of LayerState, and of the same model
+  /// @pre as for LayerState::copy_from, layer by layer
   void copy_from(Device& device, Stream& stream, const SequenceState& other);
 
  private:
   std::vector<std::unique_ptr<LayerState>> layers_;
 };
 
-/// The states between which a span stands.
+/// The states before and after a span.
 struct SequenceFlow {
-  const SequenceState* before = nullptr;  // null: nothing comes before the span
+  const SequenceState* before = nullptr;  // null: there is no earlier span
   SequenceState* after =
       nullptr;  // becomes the state after the span; null: it is not needed. May be the state before it.
 };
 
-/// A span's place in a backward pass.
+/// The states of a span's backward pass.
 struct SequenceGradient {
-  const SequenceState* before = nullptr;  // the state before the span; null: nothing comes before it
+  const SequenceState* before = nullptr;  // null: there is no earlier span
   SequenceState* d_state = nullptr;       // as in AttentionGradients
 };
 

@@ -19,7 +19,7 @@ bool starts_document(const AttentionMaskView& mask, const TokenRun& tokens) {
   return mask.document_of(tokens.global_last()).begin >= tokens.global_first;
 }
 
-/// The keys that the queries of a rank attend to: its runs, each with the window before it, joined where they touch.
+/// The keys that the queries of a rank attend to: its runs, each with the window before it, merged where they touch.
 TokenRuns keys_of(const TokenRuns& queries, const AttentionMaskView& mask) {
   TokenRuns keys;
   KeyInterval joined{0, 0};

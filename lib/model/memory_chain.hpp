@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a compressive memory goes through a span: runs of consecutive positions, whoever owns them, in order of positions, and
-// the keys that a rank needs beside its own. A pure function of layout and mask that every rank computes alike.
+// The order in which a compressive memory passes through a span: the runs of consecutive positions of all ranks, in order of
+// positions, and the keys that a rank needs besides its own. A pure function of layout and mask: all ranks compute the same.
 //
 // Segments are counted from the start of each document. The rank that owns the last token of segment s writes segment
-// s - window_segments, the oldest that leaves the window: so every whole segment is written once, by a rank that has all of it,
-// since its queries attend to it.
+// s - window_segments, the one that then leaves the window. So every whole segment that leaves it is written once, by a rank
+// that has all its keys, since its queries attend to them.
 #pragma once
 
 #include <vector>
@@ -20,7 +20,7 @@ namespace rondo {
 struct MemoryRun {
   int rank = 0;
   TokenRun tokens;
-  bool is_reset = false;  ///< a document starts in it: no state passes through
+  bool is_reset = false;  ///< a document starts in it: the state before the run does not reach the state after it
 };
 
 /// Keys that `from` owns and `to` needs.
@@ -36,21 +36,22 @@ class MemoryChain {
   /// of consecutive positions.
   MemoryChain(const SequenceLayout& layout, const AttentionMaskView& mask, int rank);
 
-  /// Of all ranks, in order of positions.
+  /// The runs of all ranks, in order of positions.
   const std::vector<MemoryRun>& runs() const { return runs_; }
   /// The same as elements of a scan over ranks.
   const std::vector<ScanElement>& scan_elements() const { return scan_elements_; }
-  /// Which of them are this rank's, and the steps of each: queries by local index, keys by their index in keys().
+  /// The indices of this rank's runs, and the steps of each: queries by local index, keys by their index in keys().
   const std::vector<std::size_t>& mine() const { return mine_; }
   const std::vector<MemorySchedule>& schedules() const { return schedules_; }
 
-  /// All keys that this rank's queries attend to: its own, those before its runs, and first those before the span.
+  /// All keys that this rank's queries attend to: its own and those of the window before each of its runs. Keys before the span
+  /// come first.
   const TokenRuns& keys() const { return keys_; }
   /// How many of them lie before the span.
   std::int64_t num_carried_keys() const { return num_carried_keys_; }
   /// Keys of the sequence so far that a query after the span will attend to exactly.
   const KeyInterval& next_window() const { return next_window_; }
-  /// Between any two ranks of the ring, in one order for all.
+  /// The transfers between any two ranks of the ring, in the same order on all ranks.
   const std::vector<KeyTransfer>& transfers() const { return transfers_; }
 
  private:
@@ -64,7 +65,7 @@ class MemoryChain {
   std::vector<KeyTransfer> transfers_;
 };
 
-/// Index of a position among some runs. @pre one of them has it, and its stride is 1
+/// The local index of a position in these runs. @pre one of them contains it, with stride 1
 std::int64_t index_of(const TokenRuns& runs, std::int64_t position);
 
 }  // namespace rondo

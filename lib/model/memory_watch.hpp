@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Statistics of compressive memories and their gates, for records: a memory that overflows, starves or is never read shows there
-// first.
+// Statistics of compressive memories and their gates, for records. They are the first sign of a memory that overflows, stays
+// nearly empty or is never read.
 #pragma once
 
 #include <array>
@@ -13,17 +13,17 @@
 
 namespace rondo {
 
-/// Observes the memories in forward passes. Each observation waits for the device, so it is for evaluations, not for every step.
+/// Observes the memories in forward passes. Each observation waits for the device: use it in evaluations, not in every step.
 class MemoryWatch final : public AttentionObserver {
  public:
   explicit MemoryWatch(std::int64_t layers) : norms_(static_cast<std::size_t>(layers)) {}
 
-  /// Understands kReadNormaliser and kMemory.
+  /// Records kReadNormaliser and kMemory, and ignores other names.
   void observe(Execution& execution, std::int64_t layer, std::string_view name, const TensorView& values) override;
 
-  /// sigma(q) z, the smallest of this rank's that was divided by; infinity if none was.
+  /// The smallest sigma(q) z that this rank divided by; infinity if there was none.
   double smallest_normaliser() const { return smallest_normaliser_; }
-  /// The largest Frobenius norm of a head's M after any span, by layer; 0 where there is no memory.
+  /// By layer, the largest Frobenius norm of a head's M after any span; 0 in a layer without memory.
   const std::vector<double>& norms() const { return norms_; }
 
  private:
@@ -34,7 +34,7 @@ class MemoryWatch final : public AttentionObserver {
   std::vector<double> norms_;
 };
 
-/// How many heads of layers with a memory take a share of [0, 0.1), [0.1, 0.2), ... [0.9, 1] from it. Waits for the device.
+/// Histogram of the gates sigmoid(beta) of all heads with a memory, in ten bins of width 0.1 over [0, 1]. Waits for the device.
 std::array<std::int64_t, 10> gate_histogram(Execution& execution, const ParameterSet& parameters);
 
 }  // namespace rondo

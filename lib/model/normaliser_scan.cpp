@@ -67,7 +67,7 @@ void NormaliserScan::recompute() {
   }
 }
 
-// What z grows by depends on z: run after run, each by its owner.
+// The growth of z depends on z, so the owners of the runs compute it one run after the other.
 void NormaliserScan::run_in_turn(const TensorView& initial) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   Arena::Scope scope(scratch);
@@ -75,7 +75,7 @@ void NormaliserScan::run_in_turn(const TensorView& initial) {
   for (std::size_t own = 0; own < normalisers_.size(); ++own) {
     const std::size_t index = tokens_.chain.mine()[own];
     const TensorView before = row_of(before_, own);
-    const TensorView& known = index == 0 ? initial : z;  // z after the run before, where that is this rank's too
+    const TensorView& known = index == 0 ? initial : z;  // z after the previous run, if this rank owns that too
     if (known) {
       device.copy(compute, before.data, known.data, known.size_bytes());
     } else {
@@ -92,7 +92,7 @@ void NormaliserScan::run_in_turn(const TensorView& initial) {
   }
 }
 
-// z before the run in, after it out.
+// z: in, before the run; out, after it.
 void NormaliserScan::run(std::size_t own, const TensorView& z) {
   execution_.backend.memory_normaliser_forward(
       execution_.compute, {rule_, tokens_.k, tokens_.chain.schedules()[own], z, normalisers_[own], execution_.scratch});
@@ -135,14 +135,15 @@ void NormaliserScan::backward_in_turn(const TensorView& d_z) {
   for (std::size_t own = normalisers_.size(); own-- > 0;) {
     const std::size_t index = tokens_.chain.mine()[own];
     if (index + 1 == num_runs && d_z) device.copy(compute, d_run.data, d_z.data, d_z.size_bytes());
-    receive_from_previous(own, ScanDirection::Reverse, d_run);  // where the run after is this rank's too, d_run has it
+    receive_from_previous(own, ScanDirection::Reverse,
+                          d_run);  // if this rank owns the next run too, d_run holds it already
     run_backward(own, d_run, d_k_);
     send_to_next(own, ScanDirection::Reverse, d_run);
     if (index == 0 && d_z) device.copy(compute, d_z.data, d_run.data, d_run.size_bytes());
   }
 }
 
-// The gradient of z after the run in, of z before it out.
+// d_z: in, the gradient of z after the run; out, of z before it.
 void NormaliserScan::run_backward(std::size_t own, const TensorView& d_z, const TensorView& d_k) {
   execution_.backend.memory_normaliser_backward(
       execution_.compute, {rule_, tokens_.k, tokens_.chain.schedules()[own], normalisers_[own], (*d_normalisers_)[own],

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The normaliser z of a compressive memory over the ranks of a ring: z before every segment, which reads (equation 7) and the
-// delta rules (equation 9) divide by, and its gradient.
+// The normaliser z of a compressive memory over the ranks of a ring: z before every segment, by which reads (equation 7) and
+// the delta rules (equation 9) divide, and its gradient.
 //
-// Under the linear and the delta rule z grows by a sum that does not depend on z: an exclusive prefix scan. Under the corrected
-// rule it does, so z goes from rank to rank, D numbers per key head.
+// Under the linear and the delta rule z grows by a sum that does not depend on z, which is an exclusive prefix scan. Under the
+// corrected rule the sum depends on z, so z is sent from rank to rank in order, D numbers per key head.
 #pragma once
 
 #include <optional>
@@ -23,22 +23,22 @@ struct MemoryTokens {
 /// Serves one pass over a span; its memory is scratch of the caller's scope.
 class NormaliserScan {
  public:
-  /// @param before  z before each of this rank's runs, [own runs, G, D] fp64: found by finish(), or known
+  /// @param before  z before each of this rank's runs, [own runs, G, D] fp64: written by finish(), read by recompute()
   NormaliserScan(Execution& execution, MemoryRule rule, const MemoryTokens& tokens, const TensorView& before);
 
   /// z before every step of an own run.
   const MemoryNormalisers& of(std::size_t own) const { return normalisers_[own]; }
 
-  /// @param initial  before the span, [G, D] or empty: 0  @param after  the span, overwritten by finish(), or empty
+  /// @param initial  z before the span, [G, D], or empty: 0  @param after  z after the span, complete after finish(), or empty
   void start(const TensorView& initial, const TensorView& after);
-  /// Completes a round of messages, of as many as a scan has, and starts the next.
+  /// Completes a communication round and starts the next; does nothing if there is no scan.
   void advance();
   void finish();
-  /// From a known `before` instead.
+  /// Computes of() from a known `before`, in place of start() and finish().
   void recompute();
 
-  /// d_k [U, G, D] += ..., given the gradients of what of() gave, [own runs]. d_z, the gradient of z after the span, becomes that
-  /// of z before it; empty: not needed.
+  /// d_k [U, G, D] += ..., given the gradients of of() for each own run. d_z: in, the gradient of z after the span; out, of z
+  /// before it; empty: not needed.
   void backward(const std::vector<MemoryNormalisers>& d_normalisers, const TensorView& d_z, const TensorView& d_k);
 
  private:
@@ -63,7 +63,7 @@ class NormaliserScan {
   TensorView d_k_;
 };
 
-/// One run's [G, ...] of [own runs, G, ...].
+/// The slice [G, ...] of one run in [own runs, G, ...].
 TensorView row_of(const TensorView& all, std::size_t own);
 
 }  // namespace rondo

@@ -11,7 +11,7 @@ namespace {
 
 constexpr double kInitialDeviation = 0.02;
 constexpr const char* kGate = ".memory_gate";
-constexpr std::int64_t kAlignmentValues = 16;  // every tensor starts on a 64-byte line also in fp32
+constexpr std::int64_t kAlignmentValues = 16;  // every tensor starts on a 64-byte boundary, in fp32 too
 
 std::int64_t padded(std::int64_t count) { return (count + kAlignmentValues - 1) / kAlignmentValues * kAlignmentValues; }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All parameters of a model and their gradients, by name and by layer. Layers hold no weights: they acquire()
-// them.
+// All parameters of a model and their gradients, by name and by layer. Layers hold no weights, they acquire() them.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +19,8 @@ struct Parameter {
   TensorView value;         // master value: fp64 or fp32
   TensorView gradient;      // same type and shape
   TensorView compute_copy;  // bf16 copy of the value, empty unless computing in bf16
-  bool decays;              // weight decay applies: not to norms, embeddings and gates
-  bool is_gate;             // of a memory: it has a learning rate of its own
+  bool decays;              // weight decay applies; false for norms, embeddings and gates
+  bool is_gate;             // gate of a memory, which has its own learning rate
   std::int64_t layer;       // -1: before the first layer; L: after the last
 
   /// What kernels read.
@@ -61,24 +60,24 @@ class ParameterSet {
   ParameterSet(Execution& execution, const TransformerShape& shape, DType compute,
                ParameterUse use = ParameterUse::Training);
 
-  /// Normal values of deviation 0.02, the two projections back to the residual stream divided by sqrt(2 L),
-  /// norms 1, gates of memories as the shape says. A value depends on seed, name and index only, so not on the number of ranks
-  /// or of the threads that draw.
+  /// Draws normal values of standard deviation 0.02, divided by sqrt(2 L) in the two projections back to the residual stream;
+  /// sets norms to 1 and gates of memories to SegmentRule::gate_initial. A value depends on seed, name and index only, not on
+  /// the number of ranks or threads.
   void initialise(std::uint64_t seed, int threads = 1);
-  /// Every value of a parameter = value.
+  /// Sets every element of a parameter to `value`.
   void fill(const Parameter& parameter, double value);
-  /// Writes the compute copies from the masters, after they were loaded.
+  /// Writes the compute copies from the master values; call after loading these.
   void refresh_compute_copies();
   void zero_gradients();
 
-  /// The weights of a layer; ready on the compute stream until release().
+  /// The weights of a layer, valid on the compute stream until release().
   LayerWeights acquire(std::int64_t layer) const;
   OuterWeights acquire_outer() const;
   void release(std::int64_t) const {}
 
   std::vector<Parameter>& parameters() { return parameters_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
-  /// For who reads and writes parameters, and what belongs to them, from the host.
+  /// Host access to parameters and to tensors that belong to them, such as moments.
   HostAccess& host_access() { return host_access_; }
   /// All gradients as one vector, for one reduction.
   TensorView all_gradients() const { return gradients_.view(); }

@@ -32,7 +32,7 @@ void RingAttention::backward(const Span& span, const TensorView& q, const KeyVal
   auto& [device, backend, compute, scratch, ring] = execution_;
   const auto& [carry, d_out, d_q, d_own] = grad;
   Arena::Scope scope(slots_), delta_scope(scratch);
-  // delta = rowsum(out * d_out): all that a block needs of the other blocks, beside the final log-sum-exp
+  // delta = rowsum(out * d_out): with the final log-sum-exp all that a block needs from the other blocks
   const TensorView delta = scratch.take(carry.lse.dtype, carry.lse.shape);  // [N, T]
   backend.attention_delta(compute, {carry.out, d_out, delta});
   const RingSchedule& schedule = span.schedule();

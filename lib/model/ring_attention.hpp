@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exact attention over a sequence that is spread over a ring of ranks (Ring Attention, arXiv 2310.01889): queries stay, key/value
-// shards go round while blocks are computed. No parameters, no position embedding: q, k, v in, carry out.
+// Exact attention over a sequence that is sharded over a ring of ranks (Ring Attention, arXiv 2310.01889): queries stay on
+// their rank, key/value shards travel round the ring while blocks are computed. There are no parameters and no position
+// embedding: q, k, v in, carry out.
 #pragma once
 
 #include "kernels/attention.hpp"
@@ -10,8 +11,8 @@
 
 namespace rondo {
 
-/// What the backward pass of attention is given beside q, k and v: the final carry of forward, the gradient of its output, and
-/// where the gradients of this rank's q, k and v are added (accumulator types).
+/// The arguments of backward besides q, k and v: the final carry of forward, the gradient of its output, and the sinks for the
+/// gradients of this rank's q, k and v (accumulator types).
 struct AttentionBackward {
   SoftmaxCarry carry;
   TensorView d_out;  // [T, N, D]
@@ -25,8 +26,8 @@ class RingAttention {
   RingAttention(Execution& execution, double scale)
       : execution_(execution), scale_(scale), slots_(execution.device, MemoryUse::KeyValueSlots) {}
 
-  /// carry <- attention of q [T,N,D] to the keys of all ranks; `own` are those of this rank. On entry the carry is empty, see
-  /// empty_carry(). At most two remote shards live on this rank.
+  /// carry <- attention of q [T,N,D] to the keys of all ranks; `own` is this rank's shard. On entry the carry is empty, see
+  /// empty_carry(). At most two remote shards are in memory at a time.
   void forward(const Span& span, const TensorView& q, const KeyValue& own, const SoftmaxCarry& carry);
   /// d_q += ..., d_own += ...
   void backward(const Span& span, const TensorView& q, const KeyValue& own, const AttentionBackward& grad);

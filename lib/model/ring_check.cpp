@@ -30,7 +30,7 @@ template <typename T> std::vector<T> values_of(const char* name, const TokenRuns
   return values;
 }
 
-/// A tensor whose values depend on its name and the global position only, on the device.
+/// A device tensor whose values depend on its name and the global position only.
 template <typename T>
 Buffer upload(Execution& execution, const char* name, const TokenRuns& runs, std::int64_t heads, std::int64_t dim) {
   const std::vector<T> values = values_of<T>(name, runs, heads * dim);
@@ -85,7 +85,7 @@ Results solve(Execution& execution, const Span& span, const RingCheck& check) {
   return solve<float>(execution, span, check);
 }
 
-// The rows of a shard against the same rows of the whole.
+// The largest difference between the rows of a shard and the same rows of the whole tensor, relative to its largest value.
 double relative_error(const std::vector<double>& shard, const std::vector<double>& whole, const TokenRuns& runs) {
   double largest = 0, error = 0;
   for (const double value : whole) largest = std::max(largest, std::abs(value));
@@ -99,7 +99,7 @@ double relative_error(const std::vector<double>& shard, const std::vector<double
   return error / largest;
 }
 
-// A few roundings of the type, with room for sums over some thousand keys in another order.
+// A few roundings of the type, plus a margin for sums over some thousand keys in another order.
 double allowed_error(DType dtype) {
   if (dtype == DType::Fp64) return 1e-12;
   return dtype == DType::Bf16 ? 3e-2 : 2e-5;

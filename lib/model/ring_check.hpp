@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// parallel.self_check: Ring Attention over the ranks of this launch, on a small problem, against one rank that holds all of
-// it. What a broken network, driver or kernel gets wrong is found before the first step.
+// parallel.self_check: compares Ring Attention over the ranks of this launch, on a small problem, with one rank that holds the
+// whole sequence, to find a broken network, driver or kernel before the first step.
 #pragma once
 
 #include "comm/mpi_session.hpp"
@@ -20,8 +20,8 @@ struct RingCheck {
 /// @param one an execution of one rank that computes in fp64
 double ring_error(Execution& ring, Execution& one, const RingCheck& check);
 
-/// Collective over `world`. Throws an AgreedError (Device) that names the rank if any rank's error is larger than rounding
-/// of the type explains.
+/// Collective over `world`. Throws an AgreedError (Device) that names the rank if the error on any rank is larger than rounding
+/// in the type explains.
 void check_ring(const Communicator& world, Execution& ring, Execution& one, const RingCheck& check);
 
 }  // namespace rondo

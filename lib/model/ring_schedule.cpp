@@ -7,7 +7,7 @@ namespace rondo {
 
 namespace {
 
-// For every shard: at which of the distances that anybody needs it is worked on.
+// The distances that any shard needs, and for every shard those at which a rank works on it.
 class Needs {
  public:
   Needs(const SequenceLayout& layout, const AttentionMaskView& mask) : ring_(layout.ring()) {
@@ -25,15 +25,14 @@ class Needs {
 
   int num_hops() const { return static_cast<int>(distances_.size()); }
   int distance(int hop) const { return distances_[static_cast<std::size_t>(hop)]; }
-  /// The rank that holds a shard when it has gone `distance`; negative distances lead back to the owner.
+  /// The rank that holds a shard `distance` ranks from its owner; with a negative distance, the owner of the shard held.
   int at(int shard, int distance) const { return ((shard + distance) % ring_ + ring_) % ring_; }
   int holder(int shard, int hop) const { return at(shard, distance(hop)); }
 
   bool worked(int shard, int hop) const {
     return hop < num_hops() && worked_[static_cast<std::size_t>(hop)][static_cast<std::size_t>(shard)];
   }
-  /// Is the shard worked on at this hop or later? Until then it travels on, also through ranks that only pass
-  /// it on.
+  /// Is the shard worked on at this hop or later? Until then ranks forward it, even those that do not work on it.
   bool travels_to(int shard, int hop) const {
     for (int later = hop; later < num_hops(); ++later) {
       if (worked(shard, later)) return true;
@@ -67,7 +66,7 @@ void plan_keys(const Needs& needs, int rank, int hop, Hop& plan) {
   plan.receive_shard = next_shard;
 }
 
-// `hop` may be num_hops(): what moves after the last one.
+// `hop` may be num_hops(): the transfers after the last hop.
 void plan_gradients(const Needs& needs, int rank, int hop, Hop& plan) {
   if (hop < 2) {  // before hop 2 no remote rank has finished anything
     return;
@@ -77,7 +76,7 @@ void plan_gradients(const Needs& needs, int rank, int hop, Hop& plan) {
     const bool moves_on = needs.travels_to(previous_shard, hop);
     if (moves_on) {
       plan.send_gradient_to = needs.holder(previous_shard, hop);
-    } else if (needs.travels_to(previous_shard, hop - 1)) {  // the hop before was its last: back to the owner
+    } else if (needs.travels_to(previous_shard, hop - 1)) {  // the previous hop was its last: back to the owner
       plan.send_gradient_to = previous_shard;
     }
     if (plan.send_gradient_to != Hop::kNobody) plan.gradient_shard = previous_shard;

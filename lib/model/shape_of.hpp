@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the resolved configuration to the sizes and types that the model is built with.
+// Converts the resolved configuration to the sizes and types that the model is built with.
 #pragma once
 
 #include "config/run_config.hpp"
@@ -11,9 +11,9 @@ namespace rondo {
 
 /// @pre the configuration is resolved (config/resolve.hpp)
 TransformerShape shape_of(const RunConfig& config);
-/// @pre not Auto
-/// What a token of the model sees.
+/// Which keys a token attends to in exact attention.
 AttentionMask::Rule mask_rule_of(const ModelConfig& model);
+/// @pre not Auto
 DType dtype_of_compute(ComputePrecision compute);
 
 }  // namespace rondo

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The interval of positions that the ring processes at once: which rank owns which position, and which documents there are.
-// Layers ask it for the masks and plans that they need.
+// The interval of positions that the ring processes at once: which rank owns which position, and where documents begin. It
+// provides the masks and plans that layers need.
 #pragma once
 
 #include <memory>
@@ -16,9 +16,9 @@ namespace rondo {
 
 class Span {
  public:
-  /// @param rule  of exact attention  @param document_offsets  packed documents that do not see each other, read as long as the
-  /// span lives; empty: one  @param sequence_tokens  of the whole sequence, which the document offsets belong to; 0: it ends with
-  /// the span
+  /// @param rule  of exact attention  @param document_offsets  of packed documents, which do not attend to each other; must
+  /// outlive the span; empty: one document  @param sequence_tokens  the length of the whole sequence, which the offsets refer
+  /// to; 0: the sequence ends with the span
   Span(const SequenceLayout& layout, const AttentionMask::Rule& rule, int ring_rank,
        std::span<const std::int64_t> document_offsets = {}, std::int64_t sequence_tokens = 0)
       : layout_(layout),
@@ -29,19 +29,19 @@ class Span {
         mask_(mask(rule)),
         runs_(layout.runs(ring_rank)) {}
   Span(const SequenceLayout&, const AttentionMask::Rule&, int,
-       std::vector<std::int64_t>&&) = delete;  // would not live on
+       std::vector<std::int64_t>&&) = delete;  // a temporary would not outlive the span
 
   const SequenceLayout& layout() const { return layout_; }
   /// This rank's positions.
   const TokenRuns& runs() const { return runs_; }
   std::int64_t num_tokens() const { return runs_.num_tokens(); }
 
-  /// Which keys a query sees under any rule, over the documents of the sequence.
+  /// Which keys a query attends to under a given rule, within the documents of the sequence.
   AttentionMaskView mask(const AttentionMask::Rule& rule) const {
     return AttentionMask::view_of(rule, sequence_tokens_, document_offsets_);
   }
-  /// Something that follows from layout and mask alone, such as RingSchedule: made at the first call, which all ranks make alike,
-  /// and kept as long as the span lives.
+  /// A plan that is a pure function of layout and mask, such as RingSchedule. Made at the first call, which all ranks make
+  /// alike, and cached for the lifetime of the span.
   template <typename Plan> const Plan& plan(const AttentionMask::Rule& rule) const {
     for (const CachedPlan& cached : plans_) {
       if (cached.type == typeid(Plan) && is_same(cached.rule, rule))
@@ -55,8 +55,8 @@ class Span {
   const AttentionMaskView& mask() const { return mask_; }
   const RingSchedule& schedule() const { return plan<RingSchedule>(rule_); }
 
-  /// (query, key) pairs that attend under a mask of this span, over the queries of this rank: its work. Takes time linear in
-  /// the documents and segments of the sequence.
+  /// The number of (query, key) pairs that attend under a mask of this span, over the queries of this rank. Takes time linear
+  /// in the documents and segments of the sequence.
   double attended_pairs(const AttentionMaskView& mask) const {
     return static_cast<double>(count_pairs(mask, runs_, TokenRuns::contiguous(0, sequence_tokens_)));
   }

@@ -45,7 +45,7 @@ void Transformer::embed(const TensorView& tokens, const TensorView& x) {
   execution_.backend.embedding_forward(execution_.compute, {tokens, outer.embedding.value, x});
 }
 
-// The residual stream [T, C] after the last block, in scratch. @pre inside a scope of the caller
+// The residual stream [T, C] after the last block, in scratch of the caller's scope.
 TensorView Transformer::forward(const Span& span, const TensorView& tokens, SequenceFlow state,
                                 Activations* activations) {
   const TensorView x = execution_.scratch.take(parameters_.compute_dtype(), {span.num_tokens(), shape_.d_model});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One block of the LLaMA architecture: x += attention(norm(x)), x += feed_forward(norm(x)). It knows no loop
-// over spans.
+// One block of the LLaMA architecture: x += attention(norm(x)), x += feed_forward(norm(x)). The loop over spans is the
+// caller's.
 #pragma once
 
 #include "model/activations.hpp"
@@ -15,15 +15,15 @@ class TransformerBlock {
   TransformerBlock(Execution& execution, const TransformerShape& shape, std::int64_t layer, AttentionLayer& attention)
       : execution_(execution), shape_(shape), layer_(layer), attention_(attention), feed_forward_(execution, shape) {}
 
-  /// x [T, C] in and out. `activations` is null when no backward follows.
+  /// Updates x [T, C] in place. `activations` is null if no backward follows.
   void forward(const Span& span, const ParameterSet& parameters, const TensorView& x, SequenceFlow state,
                Activations* activations);
-  /// d_x [T, C] in and out; gradients of the weights are added to their sinks. d_state as in AttentionGradients.
+  /// Updates d_x [T, C] in place and adds the weights' gradients to their sinks. d_state as in AttentionGradients.
   void backward(const Span& span, const ParameterSet& parameters, const TensorView& d_x, SequenceGradient state,
                 Activations& activations);
 
  private:
-  /// What backward needs of the attention half, kept or computed again.
+  /// What backward needs from the attention half, kept or recomputed.
   struct Rematerialized {
     TensorView x;       // [T, C] input
     TensorView normed;  // [T, C]

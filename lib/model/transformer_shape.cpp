@@ -8,8 +8,8 @@ namespace rondo {
 
 namespace {
 
-// Frequencies whose wave is longer than the trained length are divided by the factor, short waves are kept,
-// and those between are blended (Llama 3.1; transformers, modeling_rope_utils.py).
+// Frequencies whose wavelength exceeds original_tokens / low_frequency_factor are divided by the factor, short wavelengths are
+// kept, and those between are interpolated (Llama 3.1; transformers, modeling_rope_utils.py).
 double llama3_frequency(double frequency, const RopeScalingRule& scaling) {
   const double original = static_cast<double>(scaling.original_tokens);
   const double wave_tokens = 2.0 * std::numbers::pi / frequency;
@@ -43,7 +43,7 @@ std::vector<double> rope_inverse_frequencies(const TransformerShape& shape) {
 double model_flops(const TransformerShape& s, double tokens, double attended_pairs) {
   const double weights = static_cast<double>(s.layers * matrix_weights_of_a_layer(s) + s.vocabulary * s.d_model);
   const double pairs = attended_pairs * static_cast<double>(s.layers * s.attention_columns());
-  // A memory reads D^2 a query head and token and writes D^2 a key head and token.
+  // A memory takes D^2 multiply-adds per query head and token to read, and D^2 per key head and token to write.
   double memory = 0;
   for (std::int64_t layer = 0; layer < s.layers; ++layer) {
     if (s.has_memory(layer)) memory += static_cast<double>((s.heads + s.kv_heads) * s.head_dim * s.head_dim);

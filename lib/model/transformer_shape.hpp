@@ -12,25 +12,25 @@
 
 namespace rondo {
 
-/// Stretching of rotary frequencies, with the formulas of Hugging Face transformers.
+/// RoPE scaling, with the formulas of Hugging Face transformers.
 struct RopeScalingRule {
   enum class Kind { None, Linear, Llama3 };
   Kind kind = Kind::None;
   double factor = 1.0;
   double low_frequency_factor = 1.0;    // llama3
   double high_frequency_factor = 4.0;   // llama3
-  std::int64_t original_tokens = 8192;  // llama3: the length that the frequencies were trained for
+  std::int64_t original_tokens = 8192;  // llama3: the context length of the original training
 };
 
-/// How a layer attends: the kinds are listed in config/model_config.hpp alone.
+/// The attention kind of a layer; the list is in config/model_config.hpp.
 using LayerAttention = AttentionKind;
 
 /// Segments and memory of Infini-attention, arXiv 2404.07143.
 struct SegmentRule {
   std::int64_t segment_tokens = 0;   // 0: no layer has a memory
-  std::int64_t window_segments = 0;  // exact attention to so many segments before a query's own
+  std::int64_t window_segments = 0;  // segments before the query's own that it attends to exactly
   MemoryRule memory_rule = MemoryRule::Linear;
-  double gate_initial = 0;  // sigmoid of it is the share of what is read
+  double gate_initial = 0;  // sigmoid of it is the initial weight of what is read from memory
 
   /// Which keys a query attends to exactly.
   AttentionMask::Rule mask_rule() const {
@@ -64,12 +64,11 @@ struct TransformerShape {
   bool has_exact_layers() const { return std::ranges::find(attention, LayerAttention::Exact) != attention.end(); }
 };
 
-/// Radians a token of pair i = 0 .. D/2-1: theta^(-2i/D), stretched as the scaling says.
+/// RoPE's radians per token for pair i = 0 .. D/2-1: theta^(-2i/D), scaled by shape.rope_scaling.
 std::vector<double> rope_inverse_frequencies(const TransformerShape& shape);
 
-/// Floating-point operations of one forward and backward pass over a sequence, without recomputation: 6 for
-/// each weight and token, 12 N D for each (query, key) pair that attends, in the mean over the layers, and 6 (N + G) D^2 for
-/// each token and memory.
+/// Floating-point operations of one forward and backward pass, without recomputation: 6 per weight and token, 12 N D per layer
+/// and attending (query, key) pair, and 6 (N + G) D^2 per memory and token. @param attended_pairs  the mean over the layers
 double model_flops(const TransformerShape& shape, double tokens, double attended_pairs);
 
 std::int64_t num_parameters(const TransformerShape& shape);

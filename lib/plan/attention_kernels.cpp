@@ -11,7 +11,7 @@ namespace rondo {
 
 namespace {
 
-/// The configuration with each kind of layer once: others have the same blocks.
+/// The configuration with each kind of layer once: further layers have the same blocks.
 RunConfig with_one_layer_of_each_kind(RunConfig config) {
   config.model.layers = std::min(config.model.layers, static_cast<std::int64_t>(config.model.attention.size()));
   return config;
@@ -27,7 +27,7 @@ std::vector<std::int64_t> densest_documents(std::span<const std::int64_t> offset
     most = end - first;
     first_of_most = first;
   }
-  // The document before them ends in the sequence too, at no border of a layout.
+  // The end of the previous document is in the sequence too, at a place that is no shard boundary of a layout.
   const std::int64_t begin = offsets[first_of_most];
   const std::int64_t room = (begin + sequence_tokens - offsets[first_of_most + most - 1]) / 3;
   const std::int64_t before = first_of_most == 0 ? 0 : std::min(room, begin - offsets[first_of_most - 1]);

@@ -15,16 +15,15 @@ namespace {
 
 constexpr int kMostRanksRun = 8;
 
-/// All ranks of a small ring; of a large one those that can have the most: the first of all, the last of those with the longest
-/// shards, those in the middle and at the end, which see the most keys of others.
+/// All ranks of a small ring. In a large ring, those that can need the most: the first, the last one with a longest shard, and
+/// those in the middle and at the end, which attend to the most remote keys.
 std::set<int> ranks_to_run(int ring, std::int64_t sequence_tokens) {
   std::set<int> ranks;
   if (ring <= kMostRanksRun) {
     for (int rank = 0; rank < ring; ++rank) ranks.insert(rank);
     return ranks;
   }
-  const int longer =
-      static_cast<int>(sequence_tokens % ring);  // so many shards of a contiguous layout have a token more
+  const int longer = static_cast<int>(sequence_tokens % ring);  // number of contiguous shards with one more token
   for (const int rank : {0, 1, longer - 1, ring / 2 - 1, ring / 2, ring - 2, ring - 1}) {
     ranks.insert(std::clamp(rank, 0, ring - 1));
   }
@@ -68,7 +67,7 @@ CostEstimate estimate_cost(const RunConfig& config, const CostPlace& place) {
     cost.messages_per_step = std::max(cost.messages_per_step, mine.num_messages);
     flops += mine.flops;
   }
-  // in the mean over those that ran
+  // the mean over the ranks that were run, times all ranks
   const double of_all = flops * static_cast<double>(place.world_size) / static_cast<double>(ranks.size());
   cost.computed_flops_per_token = of_all / static_cast<double>(cost.tokens_per_step);
   return cost;

@@ -7,16 +7,16 @@ namespace rondo {
 
 namespace {
 
-// Of the backend from its start: cublasLt's, and that of the sums.
+// Workspaces that the backend allocates at its start: for cublasLt and for sums.
 constexpr std::size_t kLibraryBytes = std::size_t{32} << 20, kSumBytes = std::size_t{1} << 19;
-// cuDNN starts its workspace at a multiple of this.
+// The alignment of cuDNN's workspace.
 constexpr std::size_t kCudnnAlignment = 256;
 constexpr std::int64_t kCudnnLargestHeadDim = 128, kCudnnHeadDimMultiple = 8;
-// rms_norm_backward: chunks of tokens whose sums are kept.
+// rms_norm_backward: the most chunks of tokens with a partial sum each, and the fewest tokens of a chunk.
 constexpr std::int64_t kMostChunks = 4096, kFewestTokens = 8;
-// compressive_memory: what the arrays of a group of steps may take, and how many steps it has at most.
+// compressive_memory: the most bytes of a group's arrays, and the most steps of a group.
 constexpr std::int64_t kGroupBytes = std::int64_t{64} << 20, kMostGroupSteps = 256;
-constexpr std::int64_t kStepBytes = 24;  // of a step on the device
+constexpr std::int64_t kStepBytes = 24;  // per step, on the device
 
 class CudaWorkspace final : public KernelWorkspace {
  public:
@@ -32,7 +32,7 @@ class CudaWorkspace final : public KernelWorkspace {
     args.scratch.take(args.d_weight.dtype, {(tokens + chunk - 1) / chunk, args.x.shape[1]});
   }
 
-  // cuDNN: a partial output, all fp32. Our own kernels: the keys that each query sees.
+  // cuDNN: a partial output and log-sum-exp in fp32. Our own kernels: the visible keys of each query.
   void block_attention_forward(const BlockAttentionForwardArgs& args) override {
     Arena::Scope scope(args.scratch);
     const AttentionSizes s = check(args);
@@ -42,8 +42,8 @@ class CudaWorkspace final : public KernelWorkspace {
     args.scratch.take(kCudnnAlignment);
   }
 
-  // cuDNN, for one member of each group of query heads at a time: the log-sum-exp, partial d_q, d_k and d_v, and a workspace
-  // as large as d_q (docs/gpu-status.md).
+  // cuDNN computes one query head per key head at a time: the log-sum-exp, partial d_q, d_k and d_v, and a workspace as large
+  // as d_q (docs/gpu-status.md).
   void block_attention_backward(const BlockAttentionBackwardArgs& args) override {
     Arena::Scope scope(args.scratch);
     const AttentionSizes s = check(args);
@@ -77,7 +77,7 @@ class CudaWorkspace final : public KernelWorkspace {
     Arena::Scope scope(args.scratch);
     take_steps(args.scratch, args.schedule);
     const Group group = group_of(args.schedule, args.rule, args.k);
-    args.scratch.take(group.accumulator, {args.q.shape[0], args.q.shape[1], 2});  // of each read
+    args.scratch.take(group.accumulator, {args.q.shape[0], args.q.shape[1], 2});  // two numbers per read
     if (args.d_q) args.scratch.take(DType::Fp64, {group.count, group.kv_heads, group.dim, group.dim});
     take_states(args.scratch, group, args.d_q ? 2 : 1);
     if (!args.d_q || !group.is_delta) return;
@@ -86,10 +86,10 @@ class CudaWorkspace final : public KernelWorkspace {
   }
 
  private:
-  /// The steps of a run that are worked on at once.
+  /// The steps of a run that are computed at once.
   struct Group {
-    std::int64_t count;        // of groups
-    std::int64_t steps, rows;  // of one: steps; written tokens x key heads
+    std::int64_t count;        // number of groups
+    std::int64_t steps, rows;  // per group: steps; written tokens x key heads
     std::int64_t kv_heads, dim;
     DType accumulator;
     bool is_delta;
@@ -114,7 +114,7 @@ class CudaWorkspace final : public KernelWorkspace {
             .is_delta = rule != MemoryRule::Linear};
   }
 
-  /// So many matrices a step, beside the decays and weights of delta rules.
+  /// `matrices` per step, and for delta rules the decays and weights.
   static void take_states(Arena& scratch, const Group& group, int matrices) {
     const Shape states{group.steps, group.kv_heads, group.dim, group.dim};
     if (group.is_delta) scratch.take(group.accumulator, {group.rows, 2});

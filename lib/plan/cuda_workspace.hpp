@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels of the CUDA backend take beside their arguments. Written here a second time, since a plan is made where the
-// module librondo_cuda.so may be missing; a change of a kernel's scratch there belongs here too.
+// The scratch memory that the CUDA kernels take besides their arguments. It is described here a second time, because a plan
+// must work without the module librondo_cuda.so: a change of a kernel's scratch must be repeated here.
 #pragma once
 
 #include "core/attention_kernel.hpp"
@@ -8,8 +8,8 @@
 
 namespace rondo {
 
-/// @pre the device outlives it. What the backend has from its start is taken at once.
-/// @param kernel as parallel.attention_kernel; `auto` is taken for cuDNN, which takes the most, wherever it can be
+/// @pre the device outlives it. Memory that the backend allocates at its start is taken at once.
+/// @param kernel as parallel.attention_kernel; `auto` counts as cuDNN, which takes the most, wherever cuDNN is possible
 std::unique_ptr<KernelWorkspace> make_cuda_workspace(Device& device, AttentionKernel kernel);
 
 }  // namespace rondo

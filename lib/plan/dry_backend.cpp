@@ -9,7 +9,7 @@ double flops_of_product(const MatmulSizes& s) {
   return 2 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
 }
 
-// Forward q k^T and p v; backward both again as far as they are needed, and d_v, d_p, d_q, d_k.
+// Forward: q k^T and p v. Backward: q k^T again, d_v, d_p, d_q and d_k.
 constexpr double kForwardProducts = 2, kBackwardProducts = 5;
 
 double flops_of_attention(double products, double pairs, const AttentionSizes& s) {
@@ -22,9 +22,9 @@ bool is_same(const AttentionMaskView& a, const AttentionMaskView& b) {
          a.document_offsets == b.document_offsets && a.num_documents == b.num_documents;
 }
 
-/// Multiplications of a vector by M or by its transpose, and outer products that are added to it, of all heads.
+/// Products of a vector with M or its transpose, and outer products added to M, over all heads.
 struct MemoryProducts {
-  double reads = 0, writes = 0;  // by query rows, by key rows
+  double reads = 0, writes = 0;  // over query rows, over key rows
 };
 
 MemoryProducts products_of(const MemorySchedule& schedule, std::int64_t heads, std::int64_t kv_heads) {
@@ -158,7 +158,7 @@ void DryBackend::compressive_memory_forward(Stream&, const CompressiveMemoryForw
   workspace_->compressive_memory_forward(args);
   const std::int64_t kv_heads = args.k.shape[1];
   const MemoryProducts products = products_of(args.schedule, args.q ? args.q.shape[1] : 0, kv_heads);
-  // delta rules retrieve what is known before they write, of M and of the decay
+  // before they write, delta rules retrieve from M what the keys hold, and likewise from the decay
   const double of_write = (args.rule == MemoryRule::Linear ? 1 : 2) * (args.decay ? 2 : 1);
   count(Operation::CompressiveMemory, flops_of_matrices(products.reads + of_write * products.writes, args.k.shape[2]),
         {args.q, args.k, args.v, args.read.out, args.read.normaliser, args.m, args.m, args.decay});
@@ -168,7 +168,7 @@ void DryBackend::compressive_memory_backward(Stream&, const CompressiveMemoryBac
   check(args);
   workspace_->compressive_memory_backward(args);
   const MemoryProducts products = products_of(args.schedule, args.q.shape[1], args.k.shape[1]);
-  // The gradient of M from the reads and, of delta rules, through the writes; with sinks also the states once more, and the
+  // The gradient of M through the reads and, for delta rules, through the writes; with sinks also the recomputed states and the
   // gradients of queries, keys and values.
   const double rule = args.rule == MemoryRule::Linear ? 1 : 2;
   const double of_read = args.d_q ? 2 : 1;

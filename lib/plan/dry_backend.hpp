@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A backend that computes nothing: checks the arguments of every operation, counts it, and takes the workspace of the backend
-// that it stands for.
+// A backend that computes nothing: it checks the arguments of every operation, counts it, and allocates the workspace of the
+// backend that it stands in for.
 #pragma once
 
 #include <array>
@@ -34,11 +34,11 @@ enum class Operation : std::uint8_t {
 inline constexpr std::size_t kNumOperations = 14;
 std::string_view name_of(Operation operation);
 
-/// Forward and backward together.
+/// Counts of an operation, forward and backward together.
 struct OperationCount {
   std::uint64_t calls = 0;
-  double bytes = 0;  ///< read and written, each argument once
-  double flops = 0;  ///< of products of matrices, attention and memory; passes over memory count by their bytes
+  double bytes = 0;  ///< read and written, each argument counted once
+  double flops = 0;  ///< of matrix products, attention and memory; other operations count by their bytes
 };
 using OperationCounts = std::array<OperationCount, kNumOperations>;
 
@@ -47,9 +47,9 @@ class DryBackend final : public Backend {
   explicit DryBackend(std::unique_ptr<KernelWorkspace> workspace) : workspace_(std::move(workspace)) {}
 
   std::string name() const override { return "dry"; }
-  /// By Operation, since the start.
+  /// Indexed by Operation, since construction.
   const OperationCounts& counts() const { return counts_; }
-  /// Shown every block of the forward pass of attention.
+  /// Called with every block of attention's forward pass.
   std::function<void(const BlockAttentionForwardArgs&)> on_attention;
 
   void matmul(Stream&, const MatmulArgs&) override;
@@ -83,7 +83,7 @@ class DryBackend final : public Backend {
 
   std::unique_ptr<KernelWorkspace> workspace_;
   OperationCounts counts_{};
-  // Every layer of a model with segments has the same block: its pairs are counted once.
+  // The last block counted: layers repeat the same block, whose pairs are then not counted again.
   struct {
     TokenRuns queries, keys;
     AttentionMaskView mask;

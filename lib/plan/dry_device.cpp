@@ -8,7 +8,7 @@ namespace rondo {
 
 void* DryDevice::allocate(std::size_t bytes) {
   const std::uintptr_t first = next_;
-  next_ += (bytes / kMemoryAlignment + 2) * kMemoryAlignment;  // a gap behind each
+  next_ += (bytes / kMemoryAlignment + 2) * kMemoryAlignment;  // a gap after each
   return reinterpret_cast<void*>(first);                       // NOLINT(performance-no-int-to-ptr)
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device without memory, for runs that only count: allocation gives addresses that no process has, copies and fills do nothing.
+// A device without memory, for dry runs: allocations have addresses that no process can map, and copies and fills do nothing.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@ namespace rondo {
 
 class DryDevice final : public Device {
  public:
-  /// @param kind of the device that it stands for
+  /// @param kind of the device that it stands in for
   explicit DryDevice(DeviceKind kind) : kind_(kind) {}
 
   DeviceKind kind() const override { return kind_; }
   std::string name() const override { return "dry"; }
-  /// Every allocation has addresses of its own, which fault when they are read or written.
+  /// Every allocation has its own addresses, which fault when read or written.
   void* allocate(std::size_t bytes) override;
   void free(void*) noexcept override {}
-  /// Real memory, of zeros: the host reads what it fetched.
+  /// Real memory, filled with zeros, because the host reads what it fetches.
   void* allocate_pinned(std::size_t bytes) override;
   void free_pinned(void* memory) noexcept override;
 
@@ -36,7 +36,7 @@ class DryDevice final : public Device {
 
  private:
   DeviceKind kind_;
-  std::uintptr_t next_ = std::uintptr_t{1} << 56;  // beyond what any processor translates for a process
+  std::uintptr_t next_ = std::uintptr_t{1} << 56;  // above the user address space of any processor
 };
 
 }  // namespace rondo

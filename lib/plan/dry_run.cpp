@@ -16,7 +16,7 @@ namespace rondo {
 
 namespace {
 
-/// What runs dry is no part of the times of a run.
+/// Keeps the regions of a dry run out of the times of the run.
 class KeptRegions {
  public:
   KeptRegions() : regions_(trace_regions()) {}
@@ -30,7 +30,7 @@ class KeptRegions {
 
 DeviceKind kind_of(DeviceChoice choice) { return choice == DeviceChoice::Cuda ? DeviceKind::Cuda : DeviceKind::Cpu; }
 
-// The reference backend takes no more than a row of keys.
+// The workspace of the reference backend is negligible: a row of keys.
 std::unique_ptr<KernelWorkspace> workspace_of(Device& device, const RunConfig& config, int threads) {
   switch (config.parallel.device) {
     case DeviceChoice::Cuda: return make_cuda_workspace(device, config.parallel.attention_kernel);
@@ -41,7 +41,7 @@ std::unique_ptr<KernelWorkspace> workspace_of(Device& device, const RunConfig& c
   return make_cpu_workspace(device, {.threads = threads});
 }
 
-/// A rank as Runtime makes it, without a machine.
+/// The execution of a rank as Runtime makes it, on a dry device.
 class DryRank {
  public:
   DryRank(const RunConfig& config, const DryRunInput& input)
@@ -55,7 +55,7 @@ class DryRank {
   Execution& execution() { return execution_; }
   Transport& world() { return world_; }
 
-  /// All that was counted so far.
+  /// The counts so far.
   RankCost cost() {
     RankCost cost;
     const MemoryLedger& memory = device_.memory();
@@ -100,7 +100,7 @@ void add_counts(RankCost& cost, const RankCost& before, const RankCost& after, d
   cost.num_messages += times * (after.num_messages - before.num_messages);
 }
 
-/// The first span of an evaluation, which takes as much as any other.
+/// The first span of an evaluation, which takes as much memory as any other.
 void evaluate(Execution& execution, Transformer& model, EvaluationBuffers& buffers, const RunConfig& config,
               std::int64_t tokens) {
   const Ring& ring = execution.ring;
@@ -142,7 +142,7 @@ RankCost dry_run(const RunConfig& config, const DryRunInput& input) {
   const RankCost at_start = rank.cost();
   step.begin();
   const RankCost at_micro_batch = rank.cost();
-  step.forward_backward(0, sequence);  // one is like the other
+  step.forward_backward(0, sequence);  // all micro-batches cost the same
   const RankCost at_sum = rank.cost();
   step.sum_gradients();
   step.update(1, 1.0);

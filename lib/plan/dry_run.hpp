@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a step costs a rank: the training step itself, run on a device, a backend and transports that only count. Its control
-// flow depends on no value, so nothing of the model, the ring or the optimizer is described a second time.
+// The cost of a step on one rank: runs the training step itself on a device, a backend and transports that only count. Its
+// control flow does not depend on values, so model, ring and optimizer need no second description.
 #pragma once
 
 #include <functional>
@@ -12,34 +12,34 @@
 
 namespace rondo {
 
-/// Where a step is run, and on what.
+/// The rank that is run, and the documents of its sequence.
 struct DryRunInput {
   int world_size = 1;
   int rank = 0;
-  int threads = 1;  ///< of a rank on a CPU
-  /// First 0, last the sequence's tokens; empty: one document.
+  int threads = 1;  ///< per rank on a CPU
+  /// Document offsets: the first is 0, the last the sequence length; empty: one document.
   std::span<const std::int64_t> documents = {};
-  /// Of the longest sequence that is evaluated; 0: none is.
+  /// Tokens of the longest evaluated sequence; 0: no evaluation.
   std::int64_t evaluation_tokens = 0;
-  /// Shown every block of the forward pass of attention; its tensors have no memory.
+  /// Called with every block of attention's forward pass; its tensors have no memory.
   std::function<void(const BlockAttentionForwardArgs&)> on_attention = {};
 };
 
 struct RankCost {
   std::array<std::int64_t, kNumMemoryUses> peak_bytes{};  ///< by MemoryUse
-  std::int64_t peak_total_bytes = 0;                      ///< of all uses at one time
+  std::int64_t peak_total_bytes = 0;                      ///< of all uses together
   OperationCounts operations{};                           ///< of one step, by Operation
-  double flops = 0;                                       ///< of one step, with what is computed again
-  double sent_bytes = 0;       ///< in one step, to the ring and to sum gradients: as Transport::sent_bytes() counts
-  double broadcast_bytes = 0;  ///< in one step, of what this rank is the root of
-  double num_messages = 0;     ///< in one step, each broadcast one
+  double flops = 0;                                       ///< of one step, with recomputation
+  double sent_bytes = 0;       ///< in one step, in the ring and to sum gradients, as Transport::sent_bytes() counts
+  double broadcast_bytes = 0;  ///< in one step, of broadcasts with this rank as root
+  double num_messages = 0;     ///< in one step; a broadcast counts as one
 };
 
-/// Runs the first step, of a sequence for each micro-batch, and where there is an evaluation its first span.
+/// Runs the first step, counting one micro-batch for all, and the first span of an evaluation if there is one.
 /// @pre the configuration is resolved, and world_size is a multiple of its ring
 RankCost dry_run(const RunConfig& config, const DryRunInput& input);
 
-/// (query, key) pairs that attend in a sequence of one document, over all ranks and in the mean over the layers.
+/// The number of (query, key) pairs that attend in a sequence of one document, over all ranks; the mean over the layers.
 /// @pre the configuration is resolved
 double attended_pairs_of_sequence(const RunConfig& config);
 

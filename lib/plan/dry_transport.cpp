@@ -11,13 +11,13 @@ Pending DryTransport::send_recv(Stream&, std::span<const Message> sends, std::sp
       ensure(message.peer >= 0 && message.peer < size_, "messages are for ranks of the group");
     }
   }
-  if (size_ == 1) return {};  // a rank alone copies
+  if (size_ == 1) return {};  // a single rank copies instead
   for (const Message& message : sends) send(message.data.size_bytes());
   return {};
 }
 
-// As the transports do it: each rank sums one part of a slab, and sends the sum to the others. MPI between GPUs takes that
-// scratch in host memory; there this is 16 MiB too much.
+// As in the real transports, each rank sums one part of a slab and sends the sum to the others. MPI between GPUs takes this
+// scratch in host memory, so there the count is 16 MiB too high.
 void DryTransport::all_reduce(Stream&, const TensorView& data, Arena& scratch) {
   if (size_ == 1 || data.count() == 0) return;
   for_each_slab(data, slab_bytes(size_), [&](const TensorView& slab) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One rank of a group that has no other rank: counts what it would send. What a rank sends is a function of layout, mask and
-// rank, never of what it received.
+// One rank of a group whose other ranks do not exist: counts what it would send. What a rank sends is a function of layout,
+// mask and rank, never of what it received.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ class DryTransport final : public Transport {
   void broadcast(Stream& stream, const TensorView& data, int root) override;
   void progress() override {}
 
-  /// Sent since the start; a broadcast is one message of its root.
+  /// Sent since construction; a broadcast counts as one message of its root.
   std::uint64_t num_messages() const { return num_messages_; }
   std::uint64_t broadcast_bytes() const { return broadcast_bytes_; }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW over all parameters (Loshchilov and Hutter, arXiv 1711.05101): owns the moments, nothing else.
+// AdamW over all parameters (Loshchilov and Hutter, arXiv 1711.05101). It owns the moments, nothing else.
 #pragma once
 
 #include <vector>
@@ -20,7 +20,7 @@ class AdamW {
  public:
   AdamW(Execution& execution, ParameterSet& parameters);
 
-  /// One update of every parameter from its gradient * gradient_scale. @param step 1 for the first update
+  /// Updates every parameter once from its gradient * gradient_scale. @param step 1 for the first update
   void update(const TrainConfig& config, std::int64_t step, double gradient_scale);
   /// In the order of the parameters.
   const std::vector<Moments>& moments() const { return moments_; }

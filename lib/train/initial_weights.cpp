@@ -14,17 +14,17 @@ namespace {
 
 constexpr const char* kKey = "train.initialise_from";
 
-// A gate that the model did not have: 0.25 % of what is read.
+// A gate that the stored model lacks: what is read from memory gets a weight of 0.25 %.
 constexpr double kClosedGate = -6;
 
-// Same weights, other positions, another window: how models are taken to longer sequences.
+// What may change when a model is extended to longer sequences: positions, windows and memories. The weights stay valid.
 bool may_differ(const std::string& key) {
   constexpr std::array kKeys{"model.window",          "model.attention",   "model.segment_tokens",
                              "model.window_segments", "model.memory_rule", "model.memory_gate"};
   return key.starts_with("model.rope_") || std::ranges::find(kKeys, key) != kKeys.end();
 }
 
-/// The parameters that the stored model has; all others are gates, which start closed.
+/// The parameters that the stored model has; the others must be gates, which start closed.
 std::vector<NamedTensor> shared_weights(const StoredModelInfo& stored, const RunConfig& config,
                                         ParameterSet& parameters) {
   const TransformerShape before = shape_of(stored.config);

@@ -10,15 +10,16 @@
 
 namespace rondo {
 
-/// Reads the weights of config.train.initialise_from: a run folder, its checkpoints (the newest valid one is taken) or one
-/// step folder. The stored model must be the one of `config`, but for what a longer context changes: rope_* and window.
-/// Collective. Throws CheckpointError, and ConfigError when the model or the tokenizer is another; alike on all ranks.
-/// @returns what the weights belong to
+/// Reads the weights of config.train.initialise_from: a run folder, its checkpoint folder (in both the newest valid checkpoint)
+/// or one step folder. The stored model must be that of `config`, except for what extends a context: rope_*, window, attention
+/// and the keys of segments and memory; gates that it lacks start closed. Collective. Throws CheckpointError, or ConfigError if
+/// the model or the tokenizer differs, on all ranks alike.
+/// @returns the stored model's description
 StoredModelInfo read_initial_weights(const Communicator& ranks, const RunConfig& config,
                                      const std::string& tokenizer_digest, ParameterSet& parameters);
 
-/// Throws ConfigError when the weights of one configuration cannot start a run of the other. @param which follows "the model"
-/// @param where names what is to be changed
+/// Throws ConfigError if a run of `here` cannot start from the weights of `there`. @param which follows "the model"
+/// @param where names what the user has to change
 void require_same_model(const RunConfig& there, const RunConfig& here, const std::string& which,
                         const std::string& where);
 

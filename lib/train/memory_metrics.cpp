@@ -28,7 +28,7 @@ std::optional<MemoryStatistics> MemoryMetrics::statistics() const {
     const std::vector<double> norms = world.all_gather(mine);
     statistics.norms.push_back(*std::ranges::max_element(norms));
   }
-  const std::vector<double> smallest = world.all_gather(watch_->smallest_normaliser());  // infinity: no read
+  const std::vector<double> smallest = world.all_gather(watch_->smallest_normaliser());  // infinity: nothing read
   if (const double least = *std::ranges::min_element(smallest); std::isfinite(least)) {
     statistics.smallest_normaliser = least;
   }

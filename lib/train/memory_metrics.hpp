@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the compressive memories of a model were like during an evaluation, for its line in metrics.jsonl.
+// Statistics of a model's compressive memories during an evaluation, for its line in metrics.jsonl.
 #pragma once
 
 #include <optional>
@@ -11,16 +11,16 @@
 
 namespace rondo {
 
-/// Collects statistics of a model's forward passes for as long as it exists; nothing for a model without memories.
+/// Collects statistics in all forward passes of a model during its lifetime; none for a model without memories.
 class MemoryMetrics {
  public:
-  /// All outlive this.
+  /// All references must outlive this object.
   MemoryMetrics(Runtime& runtime, Transformer& model, const ParameterSet& parameters, const TransformerShape& shape);
   ~MemoryMetrics();
   MemoryMetrics(const MemoryMetrics&) = delete;
   MemoryMetrics& operator=(const MemoryMetrics&) = delete;
 
-  /// Over all ranks. Collective.
+  /// The statistics over all ranks; nothing for a model without memories. Collective.
   std::optional<MemoryStatistics> statistics() const;
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of the trainer that stops a run at a non-finite number, and finds out where it began.
+// The part of the trainer that stops a run at a non-finite number and finds where it first appeared.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -27,7 +27,7 @@ bool all_finite(Execution& e, const TensorView& x) {
 
 }  // namespace
 
-// Of the first documents of a micro-batch of this step.
+// The names of the first documents of a micro-batch of this step.
 std::string Trainer::document_names(std::int64_t micro_batch) {
   constexpr std::size_t kMostNames = 3;
   LossSum ignored;
@@ -48,8 +48,8 @@ void Trainer::stop_if_not_finite() {
   if (!runtime_.world().any(bad)) return;
   const std::int64_t step = state_.progress.step + 1;
 
-  // All ranks run forward once more and look for the first non-finite number of each: its depth in the model, what it is in, and
-  // the micro-batch. Without one in the forward pass it is the loss, or a gradient, which belongs to all micro-batches.
+  // All ranks repeat forward and search for their first non-finite number: its depth in the model, the tensor and the
+  // micro-batch. If forward has none, it is in the loss, or in a gradient, which belongs to all micro-batches.
   std::int64_t depth = bad ? shape().layers + 1 : std::numeric_limits<std::int64_t>::max();
   std::string found = bad_gradient ? "the gradient of " + *bad_gradient : "the loss";
   std::optional<std::int64_t> where = bad_loss;

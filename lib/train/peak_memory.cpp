@@ -12,7 +12,7 @@ namespace rondo {
 
 namespace {
 
-// getrusage() would count what the launcher had before it became this program.
+// getrusage() would include the peak of the launcher's process before it executed this program.
 std::int64_t peak_resident_bytes() {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The most memory that a rank has needed so far: by use, in all, and as the operating system counts the process.
+// The peak memory of a rank so far: by use, in total, and of the process as the operating system counts it.
 #pragma once
 
 #include <array>
@@ -12,12 +12,12 @@ namespace rondo {
 
 struct PeakMemory {
   std::array<std::int64_t, kNumMemoryUses> bytes{};  ///< by MemoryUse
-  std::int64_t total_bytes = 0;                      ///< of all uses at one time
-  std::int64_t resident_bytes = 0;                   ///< of the process, libraries included; 0 where nobody tells
+  std::int64_t total_bytes = 0;                      ///< of all uses together
+  std::int64_t resident_bytes = 0;                   ///< of the process, with its libraries; 0 if unknown
 };
 
 PeakMemory peak_memory_of(const MemoryLedger& memory);
-/// Each figure of the rank where it is largest. Collective.
+/// The maximum of each figure over the ranks. Collective.
 PeakMemory largest_of_ranks(const Communicator& world, const PeakMemory& mine);
 
 }  // namespace rondo

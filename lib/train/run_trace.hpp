@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The trace of the first steps of a start: what the host does, and on a GPU what each of its streams does.
+// The trace of the first steps after a start: the scopes of the host and, on a GPU, the work of each stream.
 #pragma once
 
 #include <filesystem>
@@ -12,14 +12,14 @@ namespace rondo {
 
 class RunTrace {
  public:
-  /// Keeps the scopes of steps first_step + 1 to first_step + num_steps. @param run the run's folder
+  /// Records the scopes of steps first_step + 1 to first_step + num_steps. @param run the run's folder
   RunTrace(Runtime& runtime, std::filesystem::path run, std::int64_t first_step, std::int64_t num_steps);
 
-  /// After every step; behind the last that is traced, writes trace/rank-N.json.
+  /// Call after every step; after the last traced step it writes trace/rank-N.json.
   void at(std::int64_t step) {
     if (step == last_step_) write();
   }
-  /// Writes what is kept, if anything is, and keeps no more.
+  /// Writes what has been recorded, if anything, and stops recording.
   void write();
 
  private:

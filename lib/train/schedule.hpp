@@ -13,8 +13,8 @@ namespace rondo {
 /// last step, or constant. @param step 1 for the first update
 double learning_rate_at(const TrainConfig& config, std::int64_t step);
 
-/// What the learning rate does in a run that continues after `step` with other steps or another schedule than before; empty when
-/// its steps to come have the rates that they had.
+/// Describes how the learning rate changes when a run continues after `step` with another number of steps or another schedule;
+/// empty if the remaining steps keep their rates.
 std::string schedule_change(const TrainConfig& before, const TrainConfig& now, std::int64_t step);
 
 }  // namespace rondo

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Back-propagation through the spans of a sequence: forward for the states between them, backward in reverse with the gradient
-// of the state, and as many states kept as a budget allows. What is not kept is computed again from the nearest state before.
+// Back-propagation through the spans of a sequence: forward computes the states between spans, backward visits the spans in
+// reverse with the gradient of the state. As many states are kept as a budget allows; others are recomputed from the nearest
+// earlier one.
 #pragma once
 
 #include <cstdint>
@@ -11,35 +12,36 @@
 
 namespace rondo {
 
-/// The states before spans c, 2c, ... are kept through the whole sequence, and those between two of them while backward is
-/// there. @returns the smallest c, which costs least arithmetic: 1, and all forward passes but the last are made twice; else
-/// three times. Throws ConfigError when even the best c keeps more than `most_states`.
+/// Checkpointing of states at multiples of c: the states before spans c, 2c, ... are kept for the whole sequence, those between
+/// two of them only during their block's backward. @returns the smallest possible c, which recomputes least: with c = 1 forward
+/// runs twice per span, except the last, else up to three times. Throws ConfigError if even the best c keeps more than
+/// `most_states`.
 std::int64_t state_spacing(std::int64_t num_spans, std::int64_t most_states);
 /// How many states are kept at that spacing.
 std::int64_t num_kept_states(std::int64_t num_spans, std::int64_t spacing);
 
 class SpanStates {
  public:
-  /// @pre num_spans > 1. @param capacity_tokens  of the longest sequence
+  /// @pre num_spans > 1. @param capacity_tokens  the length of the longest sequence
   SpanStates(Execution& execution, Transformer& model, std::int64_t num_spans, std::int64_t capacity_tokens,
              std::int64_t budget_bytes);
 
-  /// Takes the state over a span.
+  /// Computes the state after a span from the state before it.
   using Advance = std::function<void(std::int64_t span, SequenceFlow state)>;
-  /// Forward and backward of a span; d_state behind it becomes that before it.
+  /// Forward and backward of a span; turns the gradient of the state after it into that of the state before it.
   using GoBack = std::function<void(std::int64_t span, const SequenceState* before, SequenceState* d_state)>;
-  /// Calls advance() for the spans whose state is needed, and go_back() once for each span, the last first.
+  /// Calls advance() for the spans whose state is needed, and go_back() once per span, last span first.
   void walk(const Advance& advance, const GoBack& go_back);
 
  private:
-  /// The state before a span: null before the first.
+  /// The state before a span; null for the first.
   SequenceState* before(std::int64_t span);
 
   Execution& execution_;
   std::int64_t num_spans_;
   std::int64_t spacing_ = 0;
   std::vector<SequenceState> outer_;  // before spans c, 2c, ...
-  std::vector<SequenceState> inner_;  // before the other spans of the block at hand, in order
+  std::vector<SequenceState> inner_;  // before the other spans of the current block, in order
   SequenceState d_state_;
 };
 

@@ -35,7 +35,7 @@ std::optional<StallNote> read_note(const std::filesystem::path& file) {
   try {
     const auto note = nlohmann::json::parse(read_file(file, kMostNoteBytes));
     return StallNote{note.at("step"), note.at("scopes")};
-  } catch (const std::exception&) {  // there is none
+  } catch (const std::exception&) {  // there is no valid note
     return std::nullopt;
   }
 }
@@ -43,7 +43,7 @@ std::optional<StallNote> read_note(const std::filesystem::path& file) {
 }  // namespace
 
 StalledRank find_stalled_rank(const std::vector<std::optional<StallNote>>& notes) {
-  int last = 0;  // among ranks that all wait: one with the fewest steps
+  int last = 0;  // if all ranks wait: the first with the fewest steps
   for (std::size_t rank = 0; rank < notes.size(); ++rank) {
     const int number = static_cast<int>(rank);
     if (!notes[rank]) return {number, "does not answer; the process is stopped, or its host or file system is"};
@@ -63,7 +63,7 @@ StallWatchdog::StallWatchdog(const Communicator& world, const RunFolder& folder,
       rank_(world.rank()),
       hosts_(world.all_gather(host_name())),
       limit_s_(options_.limit_s) {
-  sigset_t all, before;  // signals are for the thread that trains
+  sigset_t all, before;  // signals are handled by the training thread
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   thread_ = std::thread([this] { watch(); });
@@ -96,7 +96,7 @@ void StallWatchdog::at(std::string_view phase, std::int64_t step) {
   ++beats_;
 }
 
-// Counts its own ticks, not the clock: a run that was suspended as a whole has not been idle.
+// Counts its own ticks, not the clock: time for which the whole run was suspended does not count as idle.
 void StallWatchdog::watch() {
   std::uint64_t seen = 0;
   double idle_s = 0;
@@ -155,7 +155,7 @@ ExitRecord StallWatchdog::record_of(const std::vector<std::optional<StallNote>>&
   return record;
 }
 
-// The lowest rank that left a note speaks for all; the others give it time for that.
+// The lowest rank that wrote a note reports for all; the others give it a second to do so.
 void StallWatchdog::report() {
   std::vector<std::optional<StallNote>> notes;
   for (std::size_t rank = 0; rank < hosts_.size(); ++rank) notes.push_back(read_note(note_file(folder_, rank)));

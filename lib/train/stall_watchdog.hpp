@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends a run that makes no step any more, and says which rank holds the others up. A thread of its own that calls no MPI,
-// where the ranks that wait are stuck: they compare notes through files in the run folder.
+// Ends a run that makes no more steps, and reports which rank the others wait for. It runs in its own thread, which does not
+// call MPI, since waiting ranks are stuck there: ranks exchange notes through files in the run folder.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,7 @@
 
 namespace rondo {
 
-/// What a rank was doing when its watchdog grew impatient: its open trace scopes, outermost first.
+/// What a rank was doing when its time limit had passed: its open trace scopes, outermost first.
 struct StallNote {
   std::int64_t step = 0;
   std::string scopes;
@@ -30,25 +30,25 @@ struct StalledRank {
   int rank = 0;
   std::string what;  // follows "rank N on HOST: "
 };
-/// The rank that the others wait for. @param notes by rank, nothing from a rank that left none; not empty
+/// The rank that the others wait for. @param notes by rank, not empty; nothing for a rank that wrote none
 StalledRank find_stalled_rank(const std::vector<std::optional<StallNote>>& notes);
 
 struct StallOptions {
-  double limit_s = 0;  // without a step; 0: 5 times the median step, at least 30 s, once five steps are known
-  double notes_come_within_s = 5;  // then the ranks have seen each other's notes, or made a step after all
-  /// Called by the thread of the watchdog after it has written the record; if not given, the process ends with code 4.
+  double limit_s = 0;  // time without progress; 0: 5 times the median step, at least 30 s, once five steps are known
+  double notes_come_within_s = 5;  // how long to wait for the notes of other ranks, or for a late step
+  /// Called by the watchdog's thread after it has written the record; by default the process exits with code 4.
   std::function<void(const ExitRecord&)> end = {};
 };
 
 class StallWatchdog {
  public:
-  /// Collective. @pre the folder outlives this
+  /// Collective. @pre the folder outlives this object
   StallWatchdog(const Communicator& world, const RunFolder& folder, StallOptions options);
   ~StallWatchdog();
   StallWatchdog(const StallWatchdog&) = delete;
   StallWatchdog& operator=(const StallWatchdog&) = delete;
 
-  /// Tells of every step and change of phase. Watched is "training" alone: evaluations and saves last as long as they do.
+  /// Reports progress; call after every step, at every change of phase, or more often. Only "training" has a time limit.
   void at(std::string_view phase, std::int64_t step);
 
  private:
@@ -66,11 +66,11 @@ class StallWatchdog {
   const int rank_;
   const std::vector<std::string> hosts_;
 
-  // of the thread that trains
+  // used by the training thread only
   Clock::time_point last_call_ = Clock::now();
-  std::vector<double> step_seconds_;  // of the last steps
+  std::vector<double> step_seconds_;  // the last ones
   std::size_t num_steps_ = 0;
-  // between the two
+  // shared by both threads
   std::atomic<std::uint64_t> beats_{0};
   std::atomic<std::int64_t> step_{0};
   std::atomic<double> limit_s_;  // 0: not known yet

@@ -19,7 +19,7 @@ StepActions StepPlanner::decide(std::int64_t step, bool signalled, double step_s
     const auto seconds_since = [](Clock::time_point then) {
       return std::chrono::duration<double>(Clock::now() - then).count();
     };
-    // One more step and a save, each with as much again to spare, must fit before the limit.
+    // Twice the time of one more step and a save must fit before the limit.
     const double limit_s = config_.train.time_limit;
     if (limit_s > 0 && seconds_since(start_) + 2 * (step_s + save_s_) >= limit_s) wishes |= kStop;
     const double every_s = 60.0 * config_.checkpoint.every_minutes;

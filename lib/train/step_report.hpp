@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The figures of one step, as a line for people and as a record for programs.
+// The figures of one step, as a line of text and as a record for metrics.jsonl.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct StepReport {
   std::int64_t tokens = 0;       ///< of this step, over all ranks
   std::int64_t tokens_seen = 0;  ///< since step 0
   double step_ms = 0;
-  double exposed_communication_ms = 0;  ///< this rank waited for the ring
+  double exposed_communication_ms = 0;  ///< time that this rank waited for the ring
   double model_flops = 0;               ///< of this step, over all ranks, without recomputation
   double eta_s = 0;                     ///< until the last step
 

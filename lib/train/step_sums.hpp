@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host must know of a step before its update: the loss of each micro-batch, and the squares of the gradients before and
-// after they are summed over the ranks. Gathered on the device, and read in the one wait of a step.
+// What the host must know of a step before its update: the loss of each micro-batch, and the sums of squared gradients before
+// and after the all-reduce. They are computed on the device and fetched in the only wait of a step.
 #pragma once
 
 #include <optional>
@@ -12,24 +12,24 @@ namespace rondo {
 
 class StepSums {
  public:
-  /// Both outlive this. @param num_micro_batches of one step, on this rank
+  /// Both references must outlive this object. @param num_micro_batches of one step, on this rank
   StepSums(Execution& execution, const ParameterSet& parameters, std::int64_t num_micro_batches);
 
-  /// Asynchronous on the compute stream, as all but fetch() and what it fetched.
+  /// Asynchronous on the compute stream, as are add_losses() and sum_squares().
   void clear();
   /// @param losses [T] of some tokens of the micro-batch
   void add_losses(std::int64_t micro_batch, const TensorView& losses);
-  /// The sums of the squares of the gradients as they are now.
+  /// Whose gradients sum_squares() sums: this rank's before the all-reduce, or those of all ranks after it.
   enum class Of { ThisRank, AllRanks };
   void sum_squares(Of whose);
-  /// Waits for the compute stream. Each sum was taken once since clear().
+  /// Waits for the compute stream. @pre since clear(), sum_squares() was called once for each of `Of`
   void fetch();
 
-  /// Of this rank's tokens.
+  /// The loss summed over this rank's tokens.
   double loss() const;
-  /// The first whose loss on this rank is not finite.
+  /// The first micro-batch whose loss on this rank is not finite.
   std::optional<std::int64_t> non_finite_micro_batch() const;
-  /// Euclidean norm of the gradient over all ranks: fp64 over fixed chunks, in the order of the parameters.
+  /// Euclidean norm of the gradient over all ranks, summed in fp64 over fixed chunks, in the order of the parameters.
   double gradient_norm() const;
   /// The parameter nearest to the loss whose gradient on this rank has a non-finite entry.
   std::optional<std::string> non_finite_origin() const;

@@ -88,12 +88,12 @@ StepReport Trainer::step() {
   step_.begin();
   LossSum mine;
   for (std::int64_t i = 0; i < num_micro_batches(); ++i) step_.forward_backward(i, micro_batch(i, mine));
-  step_.sum_gradients();  // the one place of a step where the host waits for the device
+  step_.sum_gradients();  // the only place of a step where the host waits for the device
   stop_if_not_finite();
   mine.loss = step_.sums().loss();
   const double exposed_s = execution_.ring.transport.exposed_s() - exposed_before_s;
 
-  // loss = sum over all ranks / all targets; so is the gradient
+  // loss and gradient are sums over all ranks, divided by the number of all targets
   const LossSum all = sum_over_ranks(mine);
   const double per_target = 1.0 / static_cast<double>(std::max<std::int64_t>(1, all.num_targets));
   const double norm = per_target * step_.sums().gradient_norm();
@@ -172,7 +172,7 @@ void Trainer::evaluate(bool is_final) {
     const ValidationRecord result = validation_.run(state_.progress.step);
     if (const auto error = write_metrics(result)) std::rethrow_exception(error);
   } catch (const std::exception& error) {
-    // The run has reached its end and is saved. An error that other ranks do not know of leaves them waiting for this one.
+    // The run is complete and saved. But an error of this rank alone must end it, since the other ranks wait for this one.
     const bool all_know = runtime_.world().size() == 1 || dynamic_cast<const AgreedError*>(&error) != nullptr;
     if (!is_final || !all_know) throw;
     final_evaluation_error_ = std::string("the evaluation after the last step failed: ") + error.what();

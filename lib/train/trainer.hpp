@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One stage of training: the loop over steps, and what surrounds it. Collective throughout: all ranks call alike.
+// The training loop over steps, with restoring, evaluation and checkpoints. All ranks must make the same calls.
 #pragma once
 
 #include <exception>
@@ -32,17 +32,17 @@ class Trainer {
           const std::filesystem::path& checkpoints);
 
   /// Restores the newest valid checkpoint of the folder, or else the weights of train.initialise_from, or else initialises from
-  /// the seed; and makes sure of what the end of the run needs: memory to evaluate, and room for a checkpoint.
+  /// the seed. Makes sure that there is memory to evaluate and disk space for a checkpoint.
   /// @returns the step to continue from. Throws CheckpointError.
   std::int64_t restore_or_initialise();
-  /// Trains to the last step, or until a signal or the time limit; the state is then committed.
-  /// Throws NonFiniteError, agreed by all ranks, before an update with a non-finite loss or gradient.
+  /// Trains to the last step, or until a signal or the time limit; the state is then saved and committed.
+  /// Throws an AgreedError (NonFinite) before an update with a non-finite loss or gradient.
   TrainOutcome run();
-  /// Evaluates if that is due after the step that has been done: for a run that ended between a checkpoint and its evaluation.
+  /// Evaluates if an evaluation is due after the restored step: the run may have ended between a checkpoint and its evaluation.
   void evaluate_if_due();
   /// Why there is no validation loss, and what to do about it; empty when there is one.
   const std::string& validation_problem() const { return validation_.problem(); }
-  /// What went wrong with the evaluation after the last step, which leaves the run finished; empty if nothing did.
+  /// The error of the evaluation after the last step; the run is finished even so. Empty if there was none.
   const std::string& final_evaluation_error() const { return final_evaluation_error_; }
 
   /// One update from the next sequences; public for tests.
@@ -55,7 +55,8 @@ class Trainer {
 
   /// Called on rank 0 after every step.
   std::function<void(const StepReport&)> on_step;
-  /// Called on every rank at the start and after every update, as "training", and before and after what may follow: "evaluation", "save".
+  /// Called on every rank with the current phase: "training" at the start, after every update, after each pass over a span if a
+  /// sequence has several, and after other phases; "evaluation" and "save" before these.
   std::function<void(std::string_view phase, std::int64_t step)> on_phase;
   /// Called on rank 0 for each logged step and each evaluation.
   std::function<void(const MetricsRecord& metrics)> on_metrics;
@@ -68,7 +69,7 @@ class Trainer {
   };
   /// Sequences of a step that this rank's ring works on, one after the other.
   std::int64_t num_micro_batches() const { return step_.num_micro_batches(); }
-  /// The sequence of a micro-batch; its targets and pairs are added to `sum` as it is computed.
+  /// The sequence of a micro-batch; loading and computing it adds its targets and pairs to `sum`.
   SequenceInput micro_batch(std::int64_t index, LossSum& sum);
   LossSum sum_over_ranks(const LossSum& mine) const;
   /// In non_finite.cpp.
@@ -77,7 +78,7 @@ class Trainer {
   void perform(const StepActions& actions, const StepReport& report);
   void evaluate(bool is_final);
   void save();
-  /// @returns the error that kept the metrics from being written, which is rank 0's alone
+  /// @returns the error that prevented writing the metrics; only rank 0 can have one
   std::exception_ptr write_metrics(const MetricsRecord& metrics) const;
   void enter_phase(std::string_view phase) const;
 
@@ -92,11 +93,11 @@ class Trainer {
   DataLoader loader_;
   Validation validation_;
   CheckpointStore checkpoints_;
-  const CheckpointMetadata origin_;  // of all checkpoints; their progress is that of state_
+  const CheckpointMetadata origin_;  // of all checkpoints, except for the progress, which is that of state_
   StepPlanner planner_;
   std::string final_evaluation_error_;
 
-  LoadedSequence sequence_;  // this rank's tokens of the span that is loaded, on the host
+  LoadedSequence sequence_;  // this rank's tokens of the loaded span, on the host
   double smoothed_step_s_ = 0;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that a run is at a step boundary: parameters, moments, and its progress. What is saved, and no more.
+// The complete state of a run between two steps, which checkpoints save: parameters, moments and progress.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +26,9 @@ class TrainingState {
 
   /// parameters/NAME, moment_1/NAME and moment_2/NAME for every parameter.
   std::vector<NamedTensor> tensors() const;
-  /// Goes on from the progress of a checkpoint, whose tensors have been read.
+  /// Restores the progress of a checkpoint. @pre its tensors have been read
   void resume(const CheckpointMetadata& metadata);
-  /// What goes with the tensors, as JSON. @param origin what the run is made of: its progress is that of this state
+  /// The metadata of a checkpoint, as JSON. @param origin the run's metadata; its progress is replaced by this one
   std::string metadata(CheckpointMetadata origin) const;
 
  private:

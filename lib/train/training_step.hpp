@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one rank computes in a training step, and all the device memory that it takes: model, optimizer, sums. It knows neither
-// corpus, files nor the control plane, so that a plan can run it on a device without memory.
+// What one rank computes in a training step, and all the device memory that this takes: model, optimizer, sums. It does not
+// depend on corpus, files or the control plane, so that the dry run of a plan can execute it on a device without memory.
 #pragma once
 
 #include <cstdint>
@@ -20,36 +20,36 @@ namespace rondo {
 /// This rank's tokens of a span, in host memory, and the documents of the whole sequence.
 struct SpanInput {
   const std::int32_t* tokens = nullptr;   // in the local order of the runs
-  const std::int32_t* targets = nullptr;  // what follows each
+  const std::int32_t* targets = nullptr;  // the target of each
   std::span<const std::int64_t> document_offsets = {};
 };
 
-/// Where the tokens of one sequence come from.
+/// Provides the tokens of one sequence.
 struct SequenceInput {
-  /// The tokens at some positions. They stay until the next call.
+  /// Loads the tokens at the given positions; they are valid until the next call.
   std::function<SpanInput(const TokenRuns& runs)> load;
-  /// Called where the device has been given a pass over a span; the second kind counts in the loss.
+  /// Called after each pass over a span has been enqueued on the device; only ForwardAndBackward counts in the loss.
   enum class Pass { Forward, ForwardAndBackward };
   std::function<void(const Span& span, Pass pass)> on_span;
 };
 
 class TrainingStep {
  public:
-  /// @param world   between all ranks, which hold the same parameters
-  /// @param config  resolved. All references outlive this.
+  /// @param world   connects all ranks, which hold the same parameters
+  /// @param config  resolved. All references must outlive this object.
   TrainingStep(Execution& execution, Transport& world, const RunConfig& config);
 
-  /// A step begins: gradients and sums are 0.
+  /// Begins a step: sets gradients and sums to 0.
   void begin();
-  /// Adds the gradients and losses of one sequence of this rank's ring: span by span, or all at once.
+  /// Adds the gradients and losses of one sequence of this rank's ring, span by span or as a whole.
   /// @param micro_batch  from 0 to num_micro_batches() - 1
   void forward_backward(std::int64_t micro_batch, const SequenceInput& input);
-  /// Sums the gradients over all ranks. Waits for the device, the one time in a step: sums() can be read from then on.
+  /// All-reduces the gradients over all ranks. Waits for the device, the only time in a step; sums() can be read afterwards.
   void sum_gradients();
   /// @param step 1 for the first update
   void update(std::int64_t step, double gradient_scale) { optimizer_.update(config_.train, step, gradient_scale); }
 
-  /// Brings a span of a sequence to the device: span() and batch() from now on.
+  /// Copies the tokens of a span to the device and makes it the current one: span() and batch().
   void load(const SequenceInput& input, std::int64_t span);
   const Span& span() const { return *span_; }
   TokenBatch batch() const;

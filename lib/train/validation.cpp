@@ -33,7 +33,7 @@ Validation::Validation(Runtime& runtime, Transformer& model, const ParameterSet&
   agree_on(runtime.world(), [&] {
     if (const auto problem = validation_problem(corpus, config)) problem_ = problem->what();
   });
-  problem_ = runtime.world().broadcast(problem_);  // one rank decides for all
+  problem_ = runtime.world().broadcast(problem_);  // rank 0 decides for all
   if (!problem_.empty()) return;
   evaluator_ = std::make_unique<Evaluator>(runtime, model, data_of(corpus, config), options_of(config));
 }

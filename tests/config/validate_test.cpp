@@ -54,7 +54,7 @@ INSTANTIATE_TEST_SUITE_P(
                    "33\n    fix: set model.head_dim to 32 or 34"},
         BrokenRule{{"model.attention=infini", "model.window=8"},
                    1,
-                   "--set model.window=8: model.window does not go with \"infini\" layers, whose sight is counted in "
+                   "--set model.window=8: model.window does not go with \"infini\" layers, whose window is counted in "
                    "segments\n    fix: remove model.window and set model.window_segments"},
         BrokenRule{{"model.attention=infini", "parallel.layout=striped"},
                    1,

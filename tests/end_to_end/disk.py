@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks and limits: what cannot be written ends with exit code 3 and a record, and leaves nothing half-written."""
+"""Disks and limits: a failed write ends the program with exit code 3 and a record, and leaves nothing half-written."""
 import os
 import resource
 import signal
@@ -26,7 +26,7 @@ class Disk(LaunchedTest):
             subprocess.run(["umount", disk], check=True)
 
     def start_until_save(self, run):
-        """All ranks stand still inside a save, with its room reserved."""
+        """Stops all ranks inside a save that has reserved its disk space."""
         process = self.launcher.start(run, settings=LARGE)
 
         def has_reserved():
@@ -40,7 +40,7 @@ class Disk(LaunchedTest):
             self.signal_all(process, signal.SIGSTOP)
             if self.launcher.save_under_way(run) is not None:
                 return process
-            self.signal_all(process, signal.SIGCONT)  # it has ended meanwhile: the next one, then
+            self.signal_all(process, signal.SIGCONT)  # the save has ended meanwhile: tries the next one
 
     def signal_all(self, process, what):
         for rank in self.launcher.ranks_of(process):
@@ -61,7 +61,7 @@ class Disk(LaunchedTest):
             ranks = self.launcher.ranks_of(process)
             for rank in failing:
                 resource.prlimit(ranks[rank], resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
-            alone = [f"(rank {failing[0]})"] if len(failing) == 1 else []  # what all ranks say names none of them
+            alone = [f"(rank {failing[0]})"] if len(failing) == 1 else []  # an error that all ranks have names none of them
             self.expect_failed_save(process, run, *alone)
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can mount a small disk")
@@ -98,7 +98,7 @@ class Disk(LaunchedTest):
         self.expect(self.launcher.train("run", settings=["train.steps=2"]), 0)
         metrics = self.launcher.folder / "run/metrics.jsonl"
         line = metrics.read_bytes().splitlines(keepends=True)[0]
-        metrics.write_bytes(line * (limit // len(line)))  # not one line more
+        metrics.write_bytes(line * (limit // len(line)))  # no room for another line
         done = self.launcher.train("run", settings=["train.steps=3"], every_rank=["prlimit", f"--fsize={limit}"])
         self.expect(done, 3, "File too large", "metrics.jsonl")
         self.expect_record("run", cause="data", exit_code=3, rank=0)

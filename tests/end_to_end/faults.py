@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong ends with the right exit code, a record, and a message that helps."""
+"""Every failure ends with the right exit code, a record, and a helpful message."""
 import sys
 
 from launch import LARGE, LaunchedTest
@@ -48,7 +48,7 @@ class Faults(LaunchedTest):
         self.expect_record("run", cause="device", exit_code=4, rank=1, retry=False)
 
     def test_too_few_descriptors_on_one_rank_end_all(self):
-        for descriptors in range(8, 26, 2):  # from too few for MPI, over too few for the corpus, to enough
+        for descriptors in range(8, 26, 2):  # first too few for MPI, then too few for the corpus, at last enough
             run = f"run-{descriptors}"
             done = self.launcher.train(run, settings=["train.steps=2"], last_rank=["prlimit", f"--nofile={descriptors}"])
             if done.returncode == 0:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fifteen kill -9 of all ranks, on two and on four: eight inside a save, the others while the run starts and at any moment of
-its steps. It always goes on, and ends as one that nobody touched."""
+"""At least fifteen kill -9 of all ranks, on two and on four ranks: eight or more inside a save, the others while the run starts
+and during its steps. The run always resumes, and ends like a run without interruptions."""
 import random
 import sys
 import time
@@ -17,7 +17,7 @@ class Kills(LaunchedTest):
         heartbeat.unlink(missing_ok=True)
         process = self.launcher.start("run", ranks=ranks, settings=settings)
         if aim_at_a_save:
-            if draw.random() < 0.5:  # else the first save of this start: that would be the same one for ever
+            if draw.random() < 0.5:  # else aims at the first save of this start, which would always be the same one
                 before = self.launcher.newest_step("run")
                 wait_until(lambda: self.launcher.newest_step("run") > before, process)
             self.launcher.wait_for_save("run", process)
@@ -32,7 +32,7 @@ class Kills(LaunchedTest):
 
     def kill_again_and_again(self, ranks):
         draw = random.Random(ranks)
-        # How far a run gets between two kills is the machine's affair: it never ends by itself, and the last start says where.
+        # How far a run gets between two kills depends on the machine, so only the last start has an end: train.steps.
         settings = ["checkpoint.every_steps=4", "checkpoint.keep=2", "train.schedule=constant"]
         endless = [*settings, "train.steps=1000000"]
         kills = inside_saves = 0

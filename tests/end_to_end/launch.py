@@ -38,16 +38,16 @@ every_steps = 1
 threads = 1
 """
 
-# A state of 110 MB: a save of it lasts long enough to be met inside.
+# A state of 110 MB, whose save lasts long enough to be interrupted.
 LARGE = ["model.d_model=512", "model.layers=3", "train.steps=100000", "checkpoint.every_steps=2"]
 
 
-# When a test gives up on what never happens. How long things take on a busy machine is nothing that these tests judge.
+# The time after which a test gives up waiting. These tests do not judge how long anything takes on a busy machine.
 HANG_S = 300
 
 
 def wait_until(condition, process, seconds=HANG_S):
-    """@returns whether it came true while the process was alive."""
+    """@returns whether the condition became true while the process was alive."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         if condition():
@@ -57,7 +57,7 @@ def wait_until(condition, process, seconds=HANG_S):
 
 
 def state_of(pid):
-    """The letter of /proc: T is stopped, Z and X are dead."""
+    """The process state in /proc: T is stopped, Z and X are dead."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0]
     except OSError:
@@ -93,7 +93,7 @@ class Launcher:
         return subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, cwd=self.folder, **options)
 
     def command(self, run, ranks=2, settings=(), last_rank=(), every_rank=()):
-        """`last_rank` is put before the command of the last rank alone, as in `prlimit --nofile=64`; `every_rank` of all."""
+        """`last_rank` precedes the command of the last rank only, e.g. `prlimit --nofile=64`; `every_rank` that of all."""
         common = ["--set", f"data.corpus={self.corpus}", "--run", run]
         for setting in settings:
             common += ["--set", setting]
@@ -106,7 +106,7 @@ class Launcher:
         return subprocess.run(self.command(run, **options), capture_output=True, text=True, timeout=HANG_S, cwd=self.folder)
 
     def start(self, run, **options):
-        """In the background, as a process group of its own."""
+        """Starts training in the background, as a process group of its own."""
         with open(self.log_file(run), "a") as log:
             process = subprocess.Popen(self.command(run, **options), stdout=log, stderr=log, cwd=self.folder,
                                        start_new_session=True)
@@ -128,7 +128,7 @@ class Launcher:
         return max(json.loads(done.stdout)["checkpoints"], key=lambda c: c["step"])["tensors_digest"]
 
     def newest_step(self, run):
-        """Of its checkpoints that are committed; 0 if there is none."""
+        """The newest step of its committed checkpoints; 0 if there is none."""
         names = [path.name for path in (self.folder / run / "checkpoints").glob("step-*")]
         return max((int(name[5:]) for name in names if name[5:].isdigit()), default=0)
 
@@ -162,7 +162,7 @@ class Launcher:
         return next((self.folder / run / "checkpoints").glob("*.partial/state.h5"), None)
 
     def wait_for_save(self, run, process):
-        """Until the ranks are writing tensors: those take up nearly all of a save."""
+        """Waits until the ranks are writing tensors, which is nearly all of a save."""
         return wait_until(lambda: self.save_under_way(run) is not None, process)
 
     def stop_inside_a_save(self, run, process):
@@ -174,7 +174,7 @@ class Launcher:
             wait_until(lambda: state_of(ranks[-1]) == "T", process)
             if self.save_under_way(run) is not None:
                 return ranks
-            os.kill(ranks[-1], signal.SIGCONT)  # it has ended meanwhile: the next one, then
+            os.kill(ranks[-1], signal.SIGCONT)  # the save has ended meanwhile: tries the next one
         return None
 
     def kill(self, process):
@@ -194,7 +194,7 @@ class Launcher:
 
 
 class LaunchedTest(unittest.TestCase):
-    """A test with a launcher of its own; the programs are those of the command line."""
+    """A test with its own launcher; the command line gives the programs."""
     program = mpiexec = dies_after_mpi_init = None
 
     @classmethod

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals: a wish to stop ends with a committed checkpoint and 75, also inside a save; a rank that dies ends all others."""
+"""Signals: a request to stop ends with a committed checkpoint and 75, also inside a save; a rank that dies ends all others."""
 import os
 import signal
 import sys
@@ -29,7 +29,7 @@ class Signals(LaunchedTest):
         self.expect_whole(run)
 
     def expect_whole(self, run):
-        """No trace of an unfinished save, and what is there is valid."""
+        """There is no trace of an unfinished save, and all checkpoints are valid."""
         self.assertEqual(list((self.launcher.folder / run / "checkpoints").glob("*.partial")), [])
         self.assertEqual(self.launcher.rondo("checkpoint", "verify", run).returncode, 0)
 
@@ -37,7 +37,7 @@ class Signals(LaunchedTest):
         for name in (signal.SIGUSR1, signal.SIGUSR2):
             run = f"run-{name.name}"
             process = self.start_until_step(run, 3)
-            process.send_signal(name)  # mpirun passes it on
+            process.send_signal(name)  # mpirun forwards it
             self.expect_end(process, run, [75])
             self.expect_record(run, cause="stopped", exit_code=75, retry=True)
             self.assertIn("stopping early", self.launcher.log(run))
@@ -62,13 +62,13 @@ class Signals(LaunchedTest):
     def test_sigterm_waits_for_a_rank_that_is_slow_in_a_save(self):
         process, (first, last) = self.start_until_save("run")
         os.kill(first, signal.SIGTERM)
-        time.sleep(2)  # longer than a peer has for its answer during a step
+        time.sleep(2)  # longer than a peer may take to answer during a step
         os.kill(last, signal.SIGCONT)
         self.expect_to_stop_after_the_save(process, "run")
 
     def test_sigterm_to_mpirun_inside_a_save_leaves_a_run_that_goes_on(self):
         process, ranks = self.start_until_save("run")
-        process.send_signal(signal.SIGTERM)  # mpirun passes it on, and kills the ranks a second later
+        process.send_signal(signal.SIGTERM)  # mpirun forwards it, and kills the ranks a second later
         os.kill(ranks[-1], signal.SIGCONT)
         self.expect_end(process, "run", range(1, 256))
         again = self.launcher.train("run", settings=[*LARGE, "train.time_limit=1s"])

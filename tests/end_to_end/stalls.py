@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rank that hangs ends the run, which names it; a rank that is slow in a save does not."""
+"""A rank that hangs ends the run, and the record names it; a rank that is slow in a save does not."""
 import os
 import signal
 import sys

@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The C library's own, under the names that it keeps for programs with a malloc of theirs.
+// The C library's own functions, under the names that it provides to programs that replace malloc.
 extern "C" {
 void* __libc_malloc(std::size_t bytes) noexcept;
 void* __libc_calloc(std::size_t count, std::size_t bytes) noexcept;
@@ -38,7 +38,7 @@ struct Stack {
   std::uint64_t times = 0;
 };
 
-// Nothing here allocates: it is written from inside malloc.
+// None of these allocates, since malloc itself writes them.
 std::atomic<bool> counting{false};
 std::atomic<std::uint64_t> blocks{0};
 std::mutex stacks_mutex;
@@ -84,7 +84,7 @@ std::string name_of_frame(void* address) {
 
 void count_large_blocks() {
   void* warm_up = nullptr;
-  backtrace(&warm_up, 1);  // loads what it needs, which allocates
+  backtrace(&warm_up, 1);  // the first call loads libraries, which allocates
   const std::lock_guard lock(stacks_mutex);
   num_stacks = 0;
   blocks.store(0);
@@ -112,7 +112,7 @@ std::string large_blocks_report() {
 
 }  // namespace rondo::test
 
-// operator new, strdup and whatever else the libraries have end in one of these.
+// operator new, strdup and all other allocation functions of libraries end in one of these.
 extern "C" {
 
 void* malloc(std::size_t bytes) noexcept {
@@ -148,8 +148,8 @@ int posix_memalign(void** block, std::size_t alignment, std::size_t bytes) noexc
   return 0;
 }
 
-// Only programs and libraries reach this one: the C library's malloc has its own way to the kernel. Files that are mapped
-// are no memory of ours.
+// Only calls from programs and libraries come here: the C library's malloc calls the kernel directly. Mapped files do not count
+// as memory.
 void* mmap(void* address, std::size_t bytes, int protection, int flags, int file, off_t offset) noexcept {
   if ((flags & MAP_ANONYMOUS) != 0) rondo::test::count("mmap", bytes);
   return reinterpret_cast<void*>(syscall(SYS_mmap, address, bytes, protection, flags, file, offset));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The counter itself: it sees every way to get a large block, in any library and thread, and nothing else.
+// The counter itself: it counts every way to allocate a large block, in any library and thread, and nothing else.
 #include "tests/memory/allocation_counter.hpp"
 
 #include <cstdlib>
@@ -24,7 +24,7 @@ namespace {
 
 using test::kLargeBlockBytes;
 
-// Keeps the compiler from leaving out an allocation that nobody reads.
+// Keeps the compiler from removing an unused allocation.
 void use(void* block) { asm volatile("" : : "g"(block) : "memory"); }
 
 std::uint64_t large_blocks_of(const std::function<void()>& body) {

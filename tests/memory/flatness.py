@@ -22,7 +22,7 @@ TOKENS_PER_RANK = 1024
 D_MODEL = 1024
 ACTIVATION_BYTES = TOKENS_PER_RANK * D_MODEL * 4  # one activation of a shard in fp32
 
-# Wide, so that a token takes many bytes; small heads and few weights, so that sixteen ranks take seconds on two cores.
+# Wide, so that a token takes many bytes; small heads and few weights, so that sixteen ranks need only seconds on two cores.
 CONFIG = f"""
 [model]
 layers = 4
@@ -55,7 +55,7 @@ class Flatness(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="rondo-flatness-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        # One document: every rank needs the keys of every other, the whole ring is walked.
+        # One document: every rank needs the keys of every other rank, so shards travel round the whole ring.
         draw = random.Random(7)
         words = ["ring ", "attention ", "keys ", "values ", "go ", "round ", "the "]
         tokens = max(RANKS) * TOKENS_PER_RANK
@@ -69,7 +69,7 @@ class Flatness(unittest.TestCase):
 
     @classmethod
     def run_program(cls, command):
-        done = subprocess.run(command, capture_output=True, text=True, cwd=cls.folder)  # ctest has a limit
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cls.folder)  # ctest limits the time
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -91,7 +91,7 @@ class Flatness(unittest.TestCase):
 
     @classmethod
     def estimate(cls, ranks, changes=()):
-        """Bytes that a rank will take, by `rondo check`."""
+        """Bytes that a rank will take, as `rondo check` estimates them."""
         done = cls.run_program([PROGRAM, "check", "run.toml", "--ranks", str(ranks), "--json", *cls.settings(ranks, changes)])
         return json.loads(done)["memory_bytes_per_rank"]
 
@@ -121,10 +121,10 @@ class Flatness(unittest.TestCase):
             measured = self.metrics[ranks]["peak_total_bytes"]
             self.assertLessEqual(abs(self.estimates[ranks] - measured), 0.03 * measured, f"{ranks} ranks")
 
-    # What the process holds beside its device memory - libraries, compiled products, MPI's own - is the same for any model. So
-    # more tokens add to the resident bytes what the estimate adds.
+    # Besides its device memory a process holds libraries, compiled products and MPI's own memory, which are the same for any
+    # model. So more tokens add to the resident bytes what they add to the estimate.
     def test_resident_bytes_grow_as_the_estimate_says(self):
-        more = [f"data.sequence_length={4 * TOKENS_PER_RANK}"]  # of one rank
+        more = [f"data.sequence_length={4 * TOKENS_PER_RANK}"]  # on one rank
         grown = self.train(1, "run-long", more)["peak_resident_bytes"] - self.metrics[1]["peak_resident_bytes"]
         estimated = self.estimate(1, more) - self.estimates[1]
         self.assertLessEqual(abs(grown - estimated), 0.05 * estimated, f"{grown} bytes, estimated {estimated}")
@@ -135,8 +135,8 @@ class Flatness(unittest.TestCase):
         self.assertEqual(self.metrics[1]["peak_bytes"]["key_value_slots"], 0, "a rank alone holds no other's keys")
 
     def test_a_rank_keeps_nothing_of_every_other_rank(self):
-        # Resident are also MPI's and HDF5's buffers and what malloc does not give back, which differ by some MiB from start to
-        # start, and more on a busy machine. One activation of the shard of every other rank would be 60 MiB on sixteen ranks.
+        # Resident bytes include buffers of MPI and HDF5 and memory that malloc does not return, which vary by some MiB between
+        # starts, and more on a busy machine. One activation of every other rank's shard would be 60 MiB on sixteen ranks.
         own = {ranks: self.own_resident(ranks) for ranks in RANKS}
         one_of_each_other_rank = (max(RANKS) - 1) * ACTIVATION_BYTES
         self.assertLess(max(own.values()) - min(own.values()), one_of_each_other_rank / 4, own)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks that do nothing: what MPI and the libraries of the program take of a process before it trains. Prints, on rank 0, the
-// peak resident bytes of the largest rank.
+// Ranks that do nothing, to measure the memory that MPI and the program's libraries take before training. Prints, on rank 0,
+// the peak resident bytes of the largest rank.
 #include <cstdio>
 
 #include "comm/mpi_session.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A training run takes its memory in the first two steps: after them no library of the process asks for a large block, although
-// documents, and with them every mask and schedule, are different in each step.
+// A training run allocates its memory in the first two steps: afterwards no library of the process allocates a large block,
+// although documents, and with them every mask and schedule, differ in each step.
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -16,11 +16,11 @@
 namespace rondo {
 namespace {
 
-constexpr std::int64_t kTokensPerRank = 16384;  // an int32 a token is a large block
+constexpr std::int64_t kTokensPerRank = 16384;  // one int32 per token is a large block
 constexpr std::int64_t kSteps = 6;
 
-// JSON lines: stretches of documents of a few bytes and stretches of longer ones, so that one sequence holds a few dozen
-// documents and another one thousands; the offsets alone are then a large block.
+// JSON lines: groups of documents of a few bytes and groups of longer ones, so that one sequence holds a few dozen documents
+// and another thousands; the offsets alone are then a large block.
 void write_documents(const std::filesystem::path& file, std::int64_t num_bytes) {
   const CounterRandom random(7, stream_of("documents"));
   std::ofstream out(file);
@@ -85,7 +85,7 @@ class LargeBlocks : public testing::TestWithParam<Case> {
     trainer.on_step = [&](const StepReport& report) { folder.write_heartbeat(report.step); };
     std::int64_t last = 0;
     trainer.on_phase = [&](std::string_view phase, std::int64_t step) {
-      if (phase == "training" && step != last) in_step(last = step);  // also called behind an evaluation or save
+      if (phase == "training" && step != last) in_step(last = step);  // also called after an evaluation or save
     };
     trainer.run();
   }
@@ -100,7 +100,7 @@ TEST_P(LargeBlocks, AreNotTakenAfterStepTwo) {
   std::string report;
   train(run, [&](std::int64_t step) {
     if (step == 2) test::count_large_blocks();
-    if (step == run.train.steps) {  // what follows is the checkpoint
+    if (step == run.train.steps) {  // the checkpoint follows
       blocks = test::num_large_blocks();
       report = test::large_blocks_report();
     }
@@ -108,7 +108,7 @@ TEST_P(LargeBlocks, AreNotTakenAfterStepTwo) {
   EXPECT_EQ(blocks, 0U) << report;
 }
 
-// The first evaluation comes late: it must find its memory too.
+// The first evaluation comes late: its memory must be allocated before.
 INSTANTIATE_TEST_SUITE_P(Cpu, LargeBlocks,
                          testing::Values(Case{"fp32", {"precision.compute=fp32", "evaluate.every_steps=4"}},
                                          Case{"bf16", {"precision.compute=bf16", "evaluate.every_steps=4"}}),

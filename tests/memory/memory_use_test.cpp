@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the memory of a rank depends on, by the ledger of its device: its own tokens, linearly, and no product of them with the
-// sequence, the vocabulary or the feed-forward dimension; and nothing of training when a model is only used.
+// The memory of a rank, by the ledger of its device, grows linearly with its own tokens, and not with their product with the
+// sequence, the vocabulary or the feed-forward dimension; inference takes no memory of training.
 #include <gtest/gtest.h>
 
 #include "kernels/cpu/backend.hpp"
@@ -26,7 +26,7 @@ TransformerShape shape_with(std::int64_t d_model, std::int64_t d_ff, std::int64_
           .head_chunk_tokens = kChunk};
 }
 
-// One rank with a model, and what its device held at most.
+// One rank with a model, and the peak memory of its device.
 class Rank {
  public:
   Rank(const TransformerShape& shape, DType compute, ParameterUse use)
@@ -45,14 +45,14 @@ class Rank {
     model_.evaluate(span_of(tokens), {b.tokens.view(), b.targets.view()}, b.losses.view());
   }
   std::int64_t peak(MemoryUse use) { return static_cast<std::int64_t>(execution_.device().memory().peak_bytes(use)); }
-  /// What the arena keeps once it knows what a step needs.
+  /// The size of the arena after a step, which it keeps.
   std::int64_t workspace() {
     return static_cast<std::int64_t>(execution_.device().memory().current_bytes(MemoryUse::Workspace));
   }
 
  private:
   struct Buffers {
-    Buffer tokens, targets, losses;  // counted elsewhere than the workspace
+    Buffer tokens, targets, losses;  // not counted as workspace
     Buffers(Device& device, std::int64_t count)
         : tokens(device, DType::Int32, {count}, MemoryUse::Carry),
           targets(device, DType::Int32, {count}, MemoryUse::Carry),
@@ -78,10 +78,10 @@ std::int64_t workspace_of_training(const TransformerShape& shape, DType compute,
 
 class WorkspaceOfTraining : public testing::TestWithParam<DType> {};
 
-// Of d_model columns a few, so that a vocabulary of 50,000 takes little time. From 2,048 tokens on, the buffers of matrix
-// products have the size of their blocks.
+// A small d_model, so that a vocabulary of 50,000 takes little time. From 2,048 tokens on, the buffers of matrix products have
+// the size of their blocks.
 constexpr std::int64_t kNarrow = 16, kTokens = 2048;
-// Every buffer is rounded up to a line of 64 bytes.
+// Every buffer is rounded up to a multiple of 64 bytes.
 constexpr double kRounding = 1.001;
 
 std::int64_t growth_per_token(const TransformerShape& shape, DType compute) {
@@ -108,7 +108,7 @@ TEST_P(WorkspaceOfTraining, GrowsWithTokensNoFasterForALargeVocabularyOrFeedForw
   EXPECT_LE(growth(2048, 256), small * kRounding) << "no buffer of tokens x d_ff";
 }
 
-// [T, C] tensors of the backward pass: the stream and its gradient, the normed input, the middle, the gradient of normed.
+// The [T, C] tensors of backward: the residual stream and its gradient, the normed input, the middle, the gradient of normed.
 TEST_P(WorkspaceOfTraining, GrowsByAtMostFiveRowsOfTheModelForEveryToken) {
   const auto growth = [&](std::int64_t d_model) { return growth_per_token(shape_with(d_model, 96, 256), GetParam()); };
   const std::int64_t of_64_columns = growth(128) - growth(64);
@@ -119,7 +119,7 @@ TEST_P(WorkspaceOfTraining, GrowsByAtMostFiveRowsOfTheModelForEveryToken) {
 INSTANTIATE_TEST_SUITE_P(Cpu, WorkspaceOfTraining, testing::Values(DType::Fp32, DType::Bf16),
                          [](const auto& which) { return std::string(name_of(which.param)); });
 
-// On a mock device, where host code that touched a chunk would be stopped.
+// On a mock device, where host code that touches a chunk faults.
 std::int64_t workspace_of_feed_forward(std::int64_t tokens) {
   const TransformerShape shape = shape_with(64, 96, 256);
   test::GuardedDevice device;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scan over ranks against a serial fold, in whole numbers that fp64 holds exactly: any order of combination that is right gives
-// the same bits, and maps that are composed the wrong way round do not.
+// The scan over ranks equals a serial fold, in integers that fp64 represents exactly: every correct order of combination gives
+// the same bits, and maps composed in the wrong order do not.
 #include "model/exclusive_scan.hpp"
 
 #include <bit>
@@ -29,7 +29,7 @@ Tensor added_of(std::size_t element, const Shape& shape) {
   return added;
 }
 
-// 1 - decay is a shear: row a gains row b, another pair for each element, so that products do not commute and stay small.
+// 1 - decay is a shear that adds row b to row a, with another pair per element, so that products do not commute and stay small.
 Tensor decay_of(std::size_t element) {
   Tensor decay(DType::Fp64, {kHeads, kDim, kDim});
   for (std::int64_t g = 0; g < kHeads; ++g) {
@@ -156,7 +156,7 @@ TEST_P(ExclusiveScanRing, IsTheSerialFold) {
   });
 }
 
-// Two maps per own run, and rounds that grow with the logarithm of the number of runs.
+// It takes two maps per own run, and a number of rounds logarithmic in the number of runs.
 TEST_P(ExclusiveScanRing, TakesMemoryOfItsOwnRunsAlone) {
   if (world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   with_ranks(GetParam(), [](const Communicator& group) {

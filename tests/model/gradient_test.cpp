@@ -30,14 +30,14 @@ TEST_P(ModelGradient, OfEveryTensorMatchesCentralDifferences) {
       std::memcpy(parameter.value.data, value.view().data, parameter.value.size_bytes());
       return model.evaluate();
     };
-    // sigma of a memory has a kink in its slope at 0, which a long step would see
+    // the slope of a memory's sigma has a kink at 0, which a long step would cross
     test::expect_gradient(parameter.name, loss, value, gradient, {.step = c.shape.has_memory(1) ? 2e-5 : 3e-4});
     loss();  // puts the value back
   }
 }
 
 TEST_P(ModelGradient, IsNotZeroForAnyTensor) {
-  // A gradient that is never computed would pass the comparison of a tensor that the loss does not depend on.
+  // For a tensor that the loss does not depend on, a gradient that is never computed would pass the comparison.
   const test::ModelCase c = all_cases()[GetParam()];
   test::TestExecution execution(Communicator::self());
   test::TinyModel model(execution.get(), c, LayoutKind::Contiguous, DType::Fp64);
@@ -67,7 +67,7 @@ TEST_P(ModelGradient, AddsToWhatIsThere) {
   model.add_gradients();
   const test::Tensor twice = test::copy_of(model.parameters().all_gradients());
   for (std::int64_t i = 0; i < once.count(); ++i) {
-    // each of some hundred additions rounds once more than when starting at 0
+    // some hundred additions round once more each than in a sum that starts at 0
     EXPECT_NEAR(twice[i], 2 * once[i], 1e-12 * std::max(1.0, std::abs(once[i])));
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer of Infini-attention over rings of 1 to 8 ranks against the sequential NumPy program tests/oracle/infini.py: outputs
-// and all gradients, in fp64.
+// A layer of Infini-attention over rings of 1 to 8 ranks gives the outputs and all gradients of the sequential NumPy program
+// tests/oracle/infini.py, in fp64.
 #include "model/infini_attention.hpp"
 
 #include <cmath>
@@ -25,7 +25,7 @@ struct OracleCase {
   const char* name;
   MemoryRule rule;
   std::int64_t tokens, heads, kv_heads, dim, segment_tokens;
-  std::int64_t window_segments;  // at least all segments: Ring Attention
+  std::int64_t window_segments;  // if it covers all segments: Ring Attention
   std::vector<std::int64_t> documents;
 };
 
@@ -51,7 +51,7 @@ std::string word_of(MemoryRule rule) {
   return rule == MemoryRule::Linear ? "linear" : rule == MemoryRule::Delta ? "delta" : "delta_corrected";
 }
 
-/// The tensors of a whole sequence and what the sequential program makes of them.
+/// The inputs of a whole sequence and the results of the sequential program.
 struct Answer {
   Tensor q, k, v, gate, d_out, out, d_q, d_k, d_v, d_gate;
 };
@@ -84,7 +84,7 @@ void write_question(const OracleCase& c, const Answer& a, const std::string& fol
             Tensor(DType::Int64, {static_cast<std::int64_t>(offsets.size())}, offsets));
 }
 
-/// Asked by rank 0, read by all. Called by all ranks of the world.
+/// Rank 0 runs the sequential program, all ranks read its results. Collective.
 Answer ask(const OracleCase& c, const std::string& folder) {
   const Shape queries{c.tokens, c.heads, c.dim}, keys{c.tokens, c.kv_heads, c.dim};
   Answer a;
@@ -108,7 +108,7 @@ Answer ask(const OracleCase& c, const std::string& folder) {
   return a;
 }
 
-/// One a case. The first call is made by all ranks of the world.
+/// One per case. The first call is collective.
 const std::vector<Answer>& answers() {
   static const std::vector<Answer> all = [] {
     const std::string folder =
@@ -150,10 +150,10 @@ Tensor copy(const TensorView& view, const Shape& shape) {
   return tensor;
 }
 
-/// Sums of some hundred terms of size 10 in another order.
+/// For sums of some hundred terms of size 10 in another order.
 constexpr double kTolerance = 1e-11;
 
-/// The sequence in one span; in three of odd lengths; in as many as possible, a token for each rank.
+/// The sequence in one span, in three of odd lengths, or in as many as possible, with one token per rank.
 enum class Spans { One, Three, Smallest };
 
 std::vector<std::int64_t> ends_of(Spans spans, std::int64_t tokens, int ring) {
@@ -236,7 +236,7 @@ struct SentBytes {
   std::int64_t forward = 0, backward = 0;
 };
 
-/// Both ways through a layer with random inputs, in one span of contiguous shards.
+/// Forward and backward of a layer with random inputs, in one span of contiguous shards.
 SentBytes go_through(Execution& e, const OracleCase& c, DType compute) {
   const Span span(SequenceLayout(c.tokens, e.ring.size(), LayoutKind::Contiguous), {.causal = true}, e.ring.rank());
   InfiniAttention layer(e, shape_of(c), compute);
@@ -260,8 +260,8 @@ SentBytes go_through(Execution& e, const OracleCase& c, DType compute) {
   return {between - before, sent() - between};
 }
 
-/// Matrices that the rank at `place`, counted in the direction of the scan, sends in all rounds: a state in each in which a rank
-/// after it has not met the first one yet, and for delta rules also what it takes away of a state, unless it has itself.
+/// Matrices that the rank at `place`, in the direction of the scan, sends in all rounds: one in every round in which it has a
+/// receiver, and for delta rules also the decay of its map, unless the map is constant.
 std::int64_t matrices_sent(std::int64_t place, std::int64_t ring, bool has_decays) {
   const auto one = [&](bool is_constant) { return std::int64_t{has_decays && !is_constant ? 2 : 1}; };
   std::int64_t matrices = place + 1 < ring ? one(place == 0) : 0;
@@ -271,9 +271,10 @@ std::int64_t matrices_sent(std::int64_t place, std::int64_t ring, bool has_decay
   return matrices;
 }
 
-// What a rank sends does not depend on its tokens: in each of at most 1 + log2(ranks) rounds a state, D (D + 1) numbers per key
-// head, and for delta rules what the runs take away of it, D^2, all in fp64. Corrected, z goes from rank to rank. Beside that only
-// the w N keys and values that the next rank's queries attend to, and their gradients.
+// What a rank sends does not depend on its number of tokens: in each of at most 1 + log2(ranks) rounds a state, D (D + 1)
+// numbers per key head, and for delta rules its decay, D^2, all in fp64; under the corrected rule z goes from rank to rank
+// instead. Besides that it sends only the keys and values of the w segments that the next rank's queries attend to, and their
+// gradients.
 TEST_P(InfiniAttentionRing, SendsStatesAndNoKeysBeyondTheWindow) {
   if (world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   with_ranks(GetParam(), [](const Communicator& group) {
@@ -307,7 +308,7 @@ TEST_P(InfiniAttentionRing, SendsStatesAndNoKeysBeyondTheWindow) {
   });
 }
 
-// States of other ranks are composed as they come in, whatever their number.
+// States of other ranks are composed as they arrive, so their number does not matter.
 TEST(InfiniAttention, TakesTheSameMemoryPerRankInALargerRing) {
   for (const MemoryRule rule : {MemoryRule::Linear, MemoryRule::Delta, MemoryRule::DeltaCorrected}) {
     SCOPED_TRACE(word_of(rule));
@@ -325,7 +326,7 @@ TEST(InfiniAttention, TakesTheSameMemoryPerRankInALargerRing) {
   }
 }
 
-/// Counts the calls of attention, and those of them in which transfers could progress.
+/// Counts the attention calls, and those during which transfers could progress.
 class WatchedBackend final : public ForwardingBackend {
  public:
   WatchedBackend(Backend& backend, const int& num_progress_calls)
@@ -352,7 +353,7 @@ class WatchedBackend final : public ForwardingBackend {
   int num_attention_calls_ = 0, num_calls_with_progress_ = 0;
 };
 
-/// Counts the calls of attention between the start of each exchange and the wait for it.
+/// Counts the attention calls between the start of each exchange and the wait for it.
 class WatchedTransport final : public Transport {
  public:
   struct Exchange {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model is LLaMA: losses, logits and gradients equal those that the independent program tests/oracle/llama.py made,
-// for every kind of rope_scaling, with tied and untied tables; and logits with a key/value cache equal those without.
+// The model is LLaMA: losses, logits and gradients equal those of the independent program tests/oracle/llama.py, for every kind
+// of rope_scaling, with tied and untied embeddings; and logits with a key/value cache equal those without.
 #include <gtest/gtest.h>
 #include <map>
 
@@ -10,7 +10,7 @@
 namespace rondo {
 namespace {
 
-// fp64 against fp64 in another order of sums and with another matrix product.
+// Both in fp64, with sums in another order and another matrix product.
 constexpr double kTolerance = 1e-10;
 
 using Golden = std::map<std::string, test::Tensor>;
@@ -66,7 +66,7 @@ class LlamaGolden : public testing::TestWithParam<std::string> {
     }
   }
 
-  /// Logits of what follows each piece of `count` tokens of the document [first, last), fed to a fresh cache.
+  /// The next-token logits after each piece of `count` tokens of the document [first, last), with an empty cache at its start.
   void expect_cached_logits(std::int64_t first, std::int64_t last, std::int64_t count) {
     const std::int64_t vocabulary = case_.shape.vocabulary;
     const test::Tensor& expected = golden_.at("logits");

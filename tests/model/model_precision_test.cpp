@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole model on the cpu backend, in fp32 and bf16, is as near to fp64 as the plain version of the same precision.
+// The whole model on the cpu backend, in fp32 and bf16, is as close to fp64 as the reference backend in the same precision.
 #include <gtest/gtest.h>
 
 #include "kernels/cpu/backend.hpp"
@@ -9,7 +9,7 @@
 namespace rondo {
 namespace {
 
-// Large enough for vector units, tiles of attention and errors that average out; nothing is a multiple of a tile.
+// Large enough for vector units, attention tiles and errors that average out; no size is a multiple of a tile.
 test::ModelCase sizeable_case() {
   return {"sizeable",
           {.layers = 2,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses and gradients of the whole model do not depend on how many ranks share the sequence, nor on the
-// layout.
+// Losses and gradients of the whole model depend neither on the number of ranks of the ring nor on the layout.
 #include <cmath>
 #include <gtest/gtest.h>
 
@@ -10,7 +9,7 @@
 namespace rondo {
 namespace {
 
-// fp64; sums of some hundred terms are taken in another order. Relative to the largest entry of a tensor.
+// For sums of some hundred terms in another order, in fp64; relative to the largest entry of a tensor.
 constexpr double kTolerance = 1e-12;
 
 double largest_of(const test::Tensor& tensor) {
@@ -86,7 +85,7 @@ void expect_causal(const Communicator& group, const test::ModelCase& c, LayoutKi
   }
 }
 
-// Causality, whatever the ring: no bit of a loss depends on what comes after its target.
+// Causality for every ring: no bit of a loss depends on tokens after its target.
 TEST_P(ModelRing, AChangedTokenLeavesAllBeforeItAlone) {
   if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   test::with_ranks(GetParam(), [](const Communicator& group) {
@@ -104,7 +103,7 @@ TEST_P(ModelRing, AChangedTokenLeavesAllBeforeItAlone) {
   });
 }
 
-// A model of exact attention becomes one with a memory: with its gates shut it is the old one, cut into segments.
+// A model of exact attention that gets a memory with closed gates equals the old model applied to each segment alone.
 TEST_P(ModelRing, WithShutGatesIsTheExactModelOfEachSegment) {
   if (test::world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   test::with_ranks(GetParam(), [](const Communicator& group) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For every number of ranks, layout and mask, the ring gives what one rank gives that holds the whole
-// sequence.
+// For every number of ranks, layout and mask, the ring gives the results of one rank that holds the whole sequence.
 #include "model/ring_attention.hpp"
 
 #include <cmath>
@@ -86,8 +85,8 @@ Result run(Execution& execution, const Case& c, LayoutKind kind) {
   return r;
 }
 
-// Largest difference between the rows of a shard and the same rows of the whole, NaN where one of them is. `axis` is
-// where tokens are.
+// Largest difference between the rows of a shard and the same rows of the whole; NaN if one of them is. `axis` is that of the
+// tokens.
 double difference(TensorView shard, TensorView whole, const TokenRuns& runs, int axis) {
   double largest = 0;
   const std::int64_t others = shard.count() / runs.num_tokens();
@@ -135,7 +134,7 @@ TEST_P(RingAttentionTest, MatchesOneRankForEveryLayoutAndMask) {
 INSTANTIATE_TEST_SUITE_P(Ranks, RingAttentionTest, testing::Values(1, 2, 3, 4, 5, 8));
 
 TEST(RingAttention, SendsNothingThatNobodyNeeds) {
-  // Documents that end where shards end: no rank sees another one's keys, so not a byte moves.
+  // Documents that end at shard boundaries: no rank attends to remote keys, so nothing is sent.
   const Communicator all = test::world();
   test::TestExecution execution(all);
   std::vector<std::int64_t> documents;
@@ -152,7 +151,7 @@ TEST(RingAttention, SendsOnlyToTheNeighbourInsideAWindow) {
   run(execution.get(), c, LayoutKind::Contiguous);
   const std::uint64_t key_value_bytes = 2 * 8 * 2 * sizeof(double);  // keys and values of 8 tokens
   const bool last = all.rank() == all.size() - 1, first = all.rank() == 0;
-  // forward and backward send keys and values to the next rank; gradients go home to the rank before
+  // forward and backward send keys and values to the next rank; gradients return to the previous rank, their owner
   const std::uint64_t expected = (last ? 0 : 2 * key_value_bytes) + (first ? 0 : key_value_bytes);
   EXPECT_EQ(execution.get().ring.transport.sent_bytes(), all.size() == 1 ? 0 : expected);
 }

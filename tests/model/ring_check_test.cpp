@@ -23,7 +23,7 @@ TEST(RingCheck, PassesOnRanksThatWork) {
   }
 }
 
-/// Delivers everything, but one message of this rank with one bit flipped.
+/// Delivers everything, but flips one bit in one message of this rank.
 class BrokenTransport final : public Transport {
  public:
   BrokenTransport(Transport& sound, bool broken) : sound_(sound), broken_(broken) {}

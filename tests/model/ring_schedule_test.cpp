@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The schedules of all ranks of a ring fit each other: simulated without any transport.
+// The schedules of all ranks of a ring are consistent, in a simulation without a transport.
 #include "model/ring_schedule.hpp"
 
 #include <gtest/gtest.h>
@@ -25,8 +25,7 @@ struct World {
   int size() const { return layout.ring(); }
 };
 
-// Every message that one rank sends in a hop is received by its peer in the same hop, and carries the shard
-// it expects.
+// Every message that a rank sends in a hop is received by its peer in the same hop and carries the expected shard.
 void expect_messages_match(const World& world) {
   for (std::size_t h = 0; h < world.num_hops(); ++h) {
     for (int rank = 0; rank < world.size(); ++rank) {
@@ -129,7 +128,7 @@ TEST(RingSchedule, FitsTogetherOnAllRanksForEveryLayoutAndMask) {
 
 TEST(RingSchedule, HasNoHopBeyondTheWindow) {
   const AttentionMask mask({.causal = true, .window = 10}, 80);
-  const World world(80, 8, LayoutKind::Contiguous, mask);  // shards of 10: only the shard before is seen
+  const World world(80, 8, LayoutKind::Contiguous, mask);  // shards of 10: the window reaches only the previous shard
   EXPECT_EQ(world.num_hops(), 2U);
 }
 

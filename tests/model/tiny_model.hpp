@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Models of a few thousand parameters and the sequences they are tested on. Parameters and tokens depend on
-// names and global positions only, so every rank, layout and precision sees the same problem.
+// Models of a few thousand parameters and the sequences for their tests. Parameters and tokens depend on names and global
+// positions only, so the problem is the same for every number of ranks, layout and precision.
 #pragma once
 
 #include <cmath>
@@ -25,7 +25,7 @@ struct ModelCase {
   ActivationPolicy policy = ActivationPolicy::KeepAttention;
 };
 
-/// Two layers, two query heads a key head, chunks that do not divide the tokens.
+/// Two layers, two query heads per key head, chunks that do not divide the tokens.
 inline TransformerShape tiny_shape() {
   return {.layers = 2,
           .d_model = 12,
@@ -40,8 +40,7 @@ inline TransformerShape tiny_shape() {
           .head_chunk_tokens = 5};
 }
 
-/// Cases that together cover documents, windows, head groups, tied tables, stretched positions and both
-/// policies.
+/// Cases that together cover documents, windows, head groups, tied embeddings, RoPE scaling and both activation policies.
 inline std::vector<ModelCase> tiny_cases() {
   ModelCase documents{"documents", tiny_shape(), 37, {.causal = true}, {0, 9, 10, 25, 37}};
   ModelCase window{"window, tied", tiny_shape(), 29, {.causal = true, .window = 6}, {}};
@@ -88,7 +87,7 @@ inline std::vector<ModelCase> infini_cases() {
   ModelCase mixed = cases[3];
   mixed.name = "exact and infini";
   mixed.shape.attention = {LayerAttention::Exact, LayerAttention::Infini};
-  mixed.shape.layers = 3;  // the list begins again
+  mixed.shape.layers = 3;  // the list of attention kinds repeats
   cases.push_back(mixed);
   return cases;
 }
@@ -103,7 +102,7 @@ inline std::vector<std::int32_t> tokens_of(const ModelCase& c) {
   return tokens;
 }
 
-/// What follows each token in its document; the last token of a document has no target.
+/// The target of each token; the last token of a document has none.
 inline std::vector<std::int32_t> targets_of(const std::vector<std::int32_t>& tokens,
                                             const std::vector<std::int64_t>& documents) {
   std::vector<std::int32_t> targets(tokens.begin() + 1, tokens.end());
@@ -145,14 +144,14 @@ class TinyModel {
     model_.evaluate(span_, batch(), losses_);
     return sum_of_losses();
   }
-  /// As evaluate(), and the gradients of all ranks' summed loss.
+  /// As evaluate(), and computes the gradients of the loss summed over all ranks.
   double forward_backward() {
     parameters_.zero_gradients();
     add_gradients();
     execution_.ring.transport.all_reduce(execution_.compute, parameters_.all_gradients(), execution_.scratch);
     return sum_of_losses();
   }
-  /// Adds this rank's gradients to what is there.
+  /// Adds this rank's gradients to the present ones.
   void add_gradients() { model_.forward_backward(span_, batch(), losses_); }
 
   const Span& span() const { return span_; }
@@ -168,8 +167,7 @@ class TinyModel {
     for (std::int64_t t = 0; t < losses_.count(); ++t) sum += losses_[t];
     return sum;
   }
-  // Values far larger than those of training, so that every term of every gradient matters; all are exact in
-  // bf16.
+  // Values far larger than in training, so that every term of every gradient matters; all are exact in bf16.
   void set_parameters() {
     for (const Parameter& parameter : parameters_.parameters()) {
       const CounterRandom random(5, stream_of(parameter.name));
@@ -197,7 +195,7 @@ class TinyModel {
   Tensor tokens_, targets_, losses_;
 };
 
-/// A copy of a view, as a Tensor of the test.
+/// A copy of a view, as a test tensor.
 inline Tensor copy_of(const TensorView& view) {
   Tensor copy(view.dtype, view.shape);
   std::memcpy(copy.view().data, view.data, view.size_bytes());

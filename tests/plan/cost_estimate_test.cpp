@@ -16,7 +16,7 @@ RunConfig llama_1b(int ranks, std::int64_t sequence_length) {
   config.model.tie_embeddings = true;
   config.data = {.corpus = "a.h5", .sequence_length = sequence_length};
   config.train.batch_sequences = 2;
-  config.parallel.device = DeviceChoice::Cuda;  // whose workspace does not depend on this processor
+  config.parallel.device = DeviceChoice::Cuda;  // its workspace does not depend on this processor
   config.precision.compute = ComputePrecision::Bf16;
   return resolve(config, {.world_size = ranks, .has_cuda = true, .has_nccl = true});
 }
@@ -36,7 +36,7 @@ TEST(CostEstimate, CountsTheParametersOfAKnownModel) {
   EXPECT_EQ(cost.memory_bytes[static_cast<std::size_t>(MemoryUse::Optimizer)], 8 * cost.num_parameters);
 }
 
-// 6 for each weight of a product, and 12 N D for each pair that attends, of every layer.
+// 6 per weight of a matrix product, and 12 N D per attending pair, in every layer.
 TEST(CostEstimate, CountsModelFlopsByTheConventionOfMfu) {
   RunConfig config = llama_1b(2, 8192);
   const double weights = 16.0 * (2048.0 * 48 * 64 + 2048.0 * 2048 + 3.0 * 2048 * 8192) + 128256.0 * 2048;
@@ -46,7 +46,7 @@ TEST(CostEstimate, CountsModelFlopsByTheConventionOfMfu) {
   EXPECT_DOUBLE_EQ(cost_of(config).flops_per_token, 6 * weights + 12.0 * 16 * 2048 * mean_keys);
 }
 
-// Computed are two products forward and five backward of each pair, and the feed-forward network twice forward.
+// Per pair, two products forward and five backward; the feed-forward network runs forward twice.
 TEST(CostEstimate, CountsWhatIsComputedAgain) {
   const RunConfig config = llama_1b(1, 8192);
   const double pairs = 14.0 * 16 * 2048 * (8192 + 1) / 2;
@@ -56,13 +56,13 @@ TEST(CostEstimate, CountsWhatIsComputedAgain) {
                    8 * attention_weights + 8 * ffn_in + 6 * ffn_out + 6 * head + pairs);
 }
 
-// Each rank sends its keys and values to the next one in all hops but the last, twice in backward with their gradients, and a
-// share of the gradients of the parameters to every other rank.
+// In all hops but the last each rank sends keys and values to the next one, in forward and again in backward, where their
+// gradients are sent too; and parts of the parameters' gradients to every other rank.
 TEST(CostEstimate, CountsWhatARankSends) {
   EXPECT_EQ(cost_of(llama_1b(1, 8192)).sent_bytes_per_step, 0);
   const CostEstimate cost = cost_of(llama_1b(2, 16384));
   const double key_values = 2.0 * 8192 * 8 * 64, gradients = 4.0 * static_cast<double>(cost.num_parameters);
-  const double of_layer = 2 * (2 * key_values * 2 + key_values * 4);  // for each of two sequences
+  const double of_layer = 2 * (2 * key_values * 2 + key_values * 4);  // for two sequences
   EXPECT_NEAR(cost.sent_bytes_per_step, 16 * of_layer + gradients, 1e-3 * gradients);
   EXPECT_GT(cost.messages_per_step, 0);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A dry device, backend and transport beside real ones.
+// A dry device, backend and transport count what real ones do.
 #include "plan/dry_backend.hpp"
 
 #include <gtest/gtest.h>
@@ -54,7 +54,7 @@ TEST_F(DryBackendTest, RefusesArgumentsThatDoNotFit) {
   EXPECT_EQ(count(Operation::Matmul).calls, 0U);
 }
 
-// Two query heads of four dimensions; five tokens see 15 keys, in a window of two 9.
+// Two query heads of four dimensions; five tokens attend to 15 keys, or to 9 in a window of two.
 TEST_F(DryBackendTest, CountsThePairsThatAttend) {
   const TokenRuns runs = TokenRuns::contiguous(0, 5);
   double flops = 0;
@@ -88,7 +88,7 @@ TEST(DryTransport, CountsWhatARankSends) {
   middle.broadcast(stream, data.view(), 0);
   EXPECT_EQ(middle.broadcast_bytes(), 40U);
   EXPECT_EQ(middle.num_messages(), 2U);
-  // parts of 3, 3, 3 and 1: those of the others go out, and its own sum to three ranks
+  // parts of 3, 3, 3 and 1: it sends the other ranks' parts, and the sum of its own part to three ranks
   middle.all_reduce(stream, data.view(), scratch);
   EXPECT_EQ(middle.sent_bytes(), 40U + 4 * (3 + 3 + 1) + 3 * 4 * 3);
   EXPECT_EQ(device.memory().peak_bytes(MemoryUse::Workspace), 64U) << "room for a part of every rank";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a dry run counts is what training takes: the peaks of a rank's memory, by the ledger that a run reports, and the bytes
-// that it sends.
+// A dry run counts what training needs: the peaks of a rank's memory, as the ledger of a run reports them, and the bytes that
+// it sends.
 #include "plan/dry_run.hpp"
 
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@ struct Case {
   std::vector<std::string> changes;
 };
 
-// Heads are wide and layers many beside the tokens, so that the states of a memory are a large part of it all.
+// Wide heads, many layers and few tokens, so that the states of a memory are a large part of the total.
 std::vector<Case> cases() {
   const auto with = [](std::vector<std::string> list, const std::vector<std::string>& more) {
     list.insert(list.end(), more.begin(), more.end());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// at_isa LEVEL COMMAND...: runs a test as on a lesser processor, with RONDO_MAX_CPU_ISA set to LEVEL. Ends with 77, which ctest
-// shows as skipped, where this processor is not beyond that level: there the test runs at its own level anyway.
+// at_isa LEVEL COMMAND...: runs a test as on an older processor, with RONDO_MAX_CPU_ISA set to LEVEL. Exits with 77, which
+// ctest reports as skipped, if this processor is not above that level: the plain test already runs at the processor's own
+// level.
 #include <cstdio>
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention problems of the tests, computed block by block in any order through a backend, as a ring would.
+// Attention problems for tests, computed block by block in any order through a backend, as a ring would.
 #pragma once
 
 #include <algorithm>
@@ -72,8 +72,8 @@ inline void scatter_add(const Tensor& part, const TokenRuns& runs, Tensor& whole
   }
 }
 
-/// Forward and backward; every shard of queries meets the shards of keys in the given order.
-/// @tparam Attention a Backend, or what has its three functions of attention and takes host tensors
+/// Forward and backward; every shard of queries attends to the shards of keys in the given order.
+/// @tparam Attention a Backend, or a class with its three attention functions that takes host tensors
 template <typename Attention>
 AttentionResult attention_by_blocks(Attention& backend, const AttentionInput& input, const AttentionMask& mask,
                                     double scale, const std::vector<TokenRuns>& query_shards,

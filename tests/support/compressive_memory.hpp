@@ -9,7 +9,7 @@
 
 namespace rondo::test {
 
-/// `num_writes` segments, each written when its last token has been read for; queries behind them read the last state.
+/// `num_writes` segments, each written after its last token's read; queries after them read the last state.
 inline MemorySchedule whole_segments(std::int64_t segment_tokens, std::int64_t num_writes, std::int64_t num_queries) {
   MemorySchedule schedule{.segment_tokens = segment_tokens, .steps = {}};
   for (std::int64_t first = 0; first < num_queries; first += segment_tokens) {
@@ -23,7 +23,7 @@ inline MemorySchedule whole_segments(std::int64_t segment_tokens, std::int64_t n
 }
 
 /// Forward from (m_before, z_before), and backward of the objective
-/// d_read . read + m_seed . m behind + z_seed . z behind.
+/// d_read . read + m_seed . (m after) + z_seed . (z after).
 class MemoryProblem {
  public:
   /// All inputs zero, the memory empty.
@@ -48,7 +48,7 @@ class MemoryProblem {
     d_q = Tensor(sum, queries), d_k = Tensor(sum, keys), d_v = Tensor(sum, keys);
     d_m = Tensor(DType::Fp64, matrix), d_z = Tensor(DType::Fp64, vector);
   }
-  /// @param rounded the type that q, k, v are rounded to, whatever they are held in
+  /// @param rounded the type that q, k, v are rounded to, whatever their storage type
   static MemoryProblem random(DType dtype, MemoryRule rule, MemorySchedule steps, std::int64_t heads,
                               std::int64_t kv_heads, std::int64_t dim, std::uint64_t seed, DType rounded) {
     MemoryProblem p(dtype, rule, std::move(steps), heads, kv_heads, dim);
@@ -61,7 +61,7 @@ class MemoryProblem {
     return p;
   }
 
-  /// From (m, z) as they are; leaves the state behind the run there.
+  /// Starts from the current (m, z) and leaves the state after the run there.
   void forward(Backend& backend, Host& host) {
     backend.memory_normaliser_forward(*host.stream, {rule, k, schedule, z, {z_of_steps, segments}, host.scratch});
     backend.compressive_memory_forward(*host.stream, {.rule = rule,
@@ -88,7 +88,7 @@ class MemoryProblem {
     backend.memory_normaliser_backward(
         *host.stream, {rule, k, schedule, {z_of_steps, segments}, {d_z_of_steps, d_segments}, d_z, d_k, host.scratch});
   }
-  /// d_m from 0, as a rank finds it before it knows what comes behind its run.
+  /// d_m starting from 0, as a rank computes it before it has received the gradient of the state after its run.
   void backward_of_m_alone(Backend& backend, Host& host) {
     d_m = Tensor(DType::Fp64, d_m.shape());
     backend.compressive_memory_backward(*host.stream, arguments(host, {}, {}, {}));

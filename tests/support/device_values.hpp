@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lists of numbers for the tests of transports, to a device and back.
+// Lists of numbers for transport tests, and copies of them to a device and back.
 #pragma once
 
 #include <string_view>
@@ -10,7 +10,7 @@
 
 namespace rondo::test {
 
-/// Values whose sums round differently in every order; quick to make.
+/// Values whose sum rounds differently in every order, and that are quick to generate.
 inline std::vector<float> uneven_values(std::string_view name, int rank, std::int64_t count) {
   std::uint64_t state = stream_of(name) + static_cast<std::uint64_t>(rank);
   std::vector<float> list(static_cast<std::size_t>(count));

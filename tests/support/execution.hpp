@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An Execution of a test: one device, the reference backend unless told otherwise, and the ring that a group
-// of ranks is.
+// An Execution for tests: one device, the reference backend by default, and a ring of all ranks of a group.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A backend that hands every operation to another one: tests override the operations that they watch.
+// A backend that forwards every operation to another one; tests override the operations that they observe.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the golden files that tests/oracle/llama.py makes: named tensors in fp64 or int64.
+// Reads the golden files that tests/oracle/llama.py writes: named tensors in fp64 or int64.
 #pragma once
 
 #include <cstring>
@@ -12,8 +12,7 @@
 
 namespace rondo::test {
 
-/// Every tensor is given as fp64; a scalar has one element and rank 0. Throws when the file is not what it
-/// should be.
+/// Every tensor is returned as fp64; a scalar has one element and rank 0. Throws if the file is not valid.
 inline std::map<std::string, Tensor> read_golden(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::string line;

@@ -14,14 +14,13 @@
 namespace rondo::test {
 
 struct GradientCheck {
-  std::int64_t entries = 20;  ///< how many entries are checked one by one; all if there are no more
+  std::int64_t entries = 20;  ///< at most so many entries are checked one by one
   int directions = 3;         ///< how many random directions
   double step = 1e-4;         ///< of the five-point rule: truncation step^4, rounding 1e-16 / step, both near 1e-13
   double relative = 1e-6;     ///< of the larger of the value and the typical entry
 };
 
-/// d objective / d step along one direction of a tensor, by the five-point rule; the tensor is left as it
-/// was.
+/// d objective / d step along one direction of a tensor, by the five-point rule; the tensor keeps its values.
 inline double difference_along(const std::function<double()>& objective, Tensor& input,
                                const std::function<double(std::int64_t)>& direction, double step) {
   const std::vector<double> saved = input.values();

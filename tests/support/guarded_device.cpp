@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::size_t kGuardedAlignment = 256;
 
-// Of the region made last; enough to tell such a fault from any other.
+// Bounds of the newest region, which are enough to tell such a fault from any other.
 const std::byte* guarded_first = nullptr;
 std::size_t guarded_bytes = 0;
 
@@ -33,7 +33,7 @@ void say_where(int, siginfo_t* info, void*) {
     std::array<void*, 32> frames{};
     backtrace_symbols_fd(frames.data(), backtrace(frames.data(), static_cast<int>(frames.size())), STDERR_FILENO);
   }
-  std::signal(SIGSEGV, SIG_DFL);  // the access is made again, and ends the process
+  std::signal(SIGSEGV, SIG_DFL);  // the access is repeated and ends the process
 }
 
 void report_faults() {
@@ -43,10 +43,10 @@ void report_faults() {
   sigaction(SIGSEGV, &action, nullptr);
 }
 
-/// Marks of one event; work that was given to a stream may outlive the event.
+/// Marks of one event; work enqueued on a stream may outlive the event.
 struct Marks {
   std::uint64_t recorded = 0, done = 0;
-  std::uint64_t order = 0;  // among all events that were done
+  std::uint64_t order = 0;  // rank among all completed events
   GuardedStream* stream = nullptr;
 };
 
@@ -127,7 +127,7 @@ void* GuardedDevice::allocate(std::size_t bytes) {
   return memory_.allocate(bytes);
 }
 
-// As cudaFree, which waits for the work under way.
+// Like cudaFree, waits for the work in flight.
 void GuardedDevice::free(void* memory) noexcept {
   for (GuardedStream* stream : streams_) stream->drain();
   memory_.free(memory);
@@ -154,13 +154,13 @@ bool GuardedDevice::is_pinned(const void* address) const {
 void GuardedDevice::copy(Stream& stream, void* to, const void* from, std::size_t bytes) {
   if (bytes == 0 || to == from) return;
   const auto is_late = [this](const void* memory) { return memory_.holds(memory) || is_pinned(memory); };
-  if (!is_late(to)) {  // ordinary host memory has been written when the call returns
+  if (!is_late(to)) {  // pageable host memory is written when the call returns
     guarded(stream).drain();
     const GuardedMemory::Open open(memory_);
     std::memcpy(to, from, bytes);
     return;
   }
-  std::vector<std::byte> kept;  // ordinary host memory has been read
+  std::vector<std::byte> kept;  // pageable host memory is read before the call returns
   if (!is_late(from)) {
     const auto* first = static_cast<const std::byte*>(from);
     kept.assign(first, first + bytes);
@@ -214,7 +214,7 @@ double GuardedDevice::seconds_between(Event& from, Event& to) {
   return static_cast<double>(marks_of(to).order) - static_cast<double>(marks_of(from).order);
 }
 
-// Asking takes time, in which the stream does a piece of its work.
+// A query takes time, in which the stream performs one piece of its work.
 bool GuardedDevice::is_done(Event& event) {
   const Marks& marks = marks_of(event);
   if (marks.done < marks.recorded) marks.stream->step();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mock device, on any machine: memory that only the device's own operations can touch, so that host code which does
-// is stopped by a fault and named, and streams that copy as late as a GPU could.
+// A mock device for any machine: its memory is accessible to the device's own operations only, so that host code which touches
+// it faults and is named, and its streams copy as late as a GPU could.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@
 
 namespace rondo::test {
 
-/// One region of addresses; nobody can read or write it outside of an Open scope.
+/// One region of addresses, which cannot be read or written outside of an Open scope.
 class GuardedMemory {
  public:
   explicit GuardedMemory(std::size_t bytes);
@@ -26,7 +26,7 @@ class GuardedMemory {
   GuardedMemory(const GuardedMemory&) = delete;
   GuardedMemory& operator=(const GuardedMemory&) = delete;
 
-  /// Every byte is 0xff at first: what was not written is not a number. @throws DeviceError when the region is full
+  /// Every byte is initially 0xff, so values that were never written are NaN. @throws DeviceError if the region is full
   void* allocate(std::size_t bytes);
   void free(void* memory);
   bool holds(const void* address) const;
@@ -56,13 +56,13 @@ class GuardedMemory {
   std::multimap<std::size_t, void*> free_;
 };
 
-/// Work waits here until somebody waits for it.
+/// Enqueued work is not performed until a caller waits for it.
 class GuardedStream final : public Stream {
  public:
   GuardedStream(StreamRole role, std::set<GuardedStream*>& alive) : Stream(role), alive_(alive) { alive_.insert(this); }
   ~GuardedStream() override { alive_.erase(this); }
   void push(std::function<void()> work) { queue_.push_back(std::move(work)); }
-  /// Does the oldest work. @returns whether there was any
+  /// Performs the oldest piece of work. @returns whether there was any
   bool step();
   void drain() {
     while (step()) {
@@ -96,22 +96,22 @@ class GuardedDevice final : public Device {
   void record(Event& event, Stream& stream) override;
   void wait(Stream& stream, Event& event) override;
   bool is_done(Event& event) override;
-  /// A second for every event that came to its turn on the way.
+  /// One second for every event that completed in between.
   double seconds_between(Event& from, Event& to) override;
   void synchronize(Stream& stream) override;
 
   GuardedMemory& guarded_memory() { return memory_; }
-  /// The device that was made last, as CUDA has a current device.
+  /// The newest device, in place of CUDA's current device.
   static GuardedDevice& current();
   std::uint64_t num_synchronizations() const { return num_synchronizations_; }
-  /// Has no more memory to give once its backend has made so many operations.
+  /// Allocation fails after the backend has performed so many operations.
   void be_full_after(std::uint64_t num_operations) { full_after_ = num_operations; }
   void count_operation() { ++num_operations_; }
-  /// That were made so far.
+  /// The number of timed events made so far.
   std::uint64_t num_timed_events() const { return num_timed_events_; }
 
  private:
-  /// Host memory that the device may read and write later on.
+  /// Whether it is pinned host memory, which the device may read and write after the call.
   bool is_pinned(const void* address) const;
 
   GuardedMemory memory_;
@@ -122,7 +122,7 @@ class GuardedDevice final : public Device {
   std::uint64_t num_synchronizations_ = 0, num_timed_events_ = 0;
 };
 
-/// The operations of the host's backends on memory of a GuardedDevice: `reference` for fp64, else `cpu`.
+/// Runs the host's backends on memory of a GuardedDevice: `reference` for fp64, else `cpu`.
 std::unique_ptr<Backend> make_guarded_backend(Device& device, const BackendOptions& options = {});
 
 }  // namespace rondo::test

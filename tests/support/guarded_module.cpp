@@ -73,7 +73,7 @@ const DeviceModule& guarded_module() {
 
 }  // namespace rondo::test
 
-/// In a library of its own this file takes the place of librondo_cuda.so.
+/// Built as a library of its own, this file replaces librondo_cuda.so.
 extern "C" __attribute__((visibility("default"))) const rondo::DeviceModule* rondo_device_module() {
   return &rondo::test::guarded_module();
 }

@@ -8,5 +8,5 @@ RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
 
 
 def on_ranks(mpiexec, ranks, command):
-    """The words that start so many ranks of a command; the command itself for 0."""
+    """The command line that starts so many ranks of a command; the command itself for 0."""
     return [LAUNCH, "--mpiexec", mpiexec, "-n", str(ranks), *command] if ranks else list(command)

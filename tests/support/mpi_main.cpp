@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The main of every test program that runs over several ranks: all ranks run the same tests and exit alike.
+// The main of every test program that runs over several ranks: all ranks run the same tests and exit with the same status.
 #include <gtest/gtest.h>
 #include <mpi.h>
 
@@ -7,7 +7,7 @@
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/lsan_interface.h>
-// Looks for leaks while Open MPI's plugins are still loaded: later their own leaks have no name to be suppressed by.
+// Checks for leaks while Open MPI's plugins are still loaded: later their own leaks have no name to suppress them by.
 static void check_leaks() { __lsan_do_leak_check(); }
 #else
 static void check_leaks() {}

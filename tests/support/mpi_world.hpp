@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The world of a test program with several ranks, and smaller worlds split from it, so that one start covers
-// all sizes.
+// The world of a test program with several ranks, and smaller groups split from it, so that one launch covers all sizes.
 #pragma once
 
 #include <memory>
@@ -16,8 +15,7 @@ inline Communicator world() {
   return Communicator(std::move(holder));
 }
 
-/// Calls body(group) on the first `num_ranks` ranks, as a group of their own; the others go on. Called by all
-/// ranks.
+/// Calls body(group) on the first `num_ranks` ranks, as a group of their own; the others return at once. Collective.
 template <typename Body> void with_ranks(int num_ranks, Body&& body) {
   const Communicator all = world();
   const bool takes_part = all.rank() < num_ranks;

@@ -17,7 +17,7 @@ inline void write_npy(const std::string& path, const Tensor& tensor) {
   for (int axis = 0; axis < tensor.shape().rank(); ++axis) shape += std::to_string(tensor.shape()[axis]) + ", ";
   std::string header = std::string("{'descr': '") + (tensor.dtype() == DType::Fp64 ? "<f8" : "<i8") +
                        "', 'fortran_order': False, 'shape': (" + shape + "), }";
-  header.resize((10 + header.size() + 64) / 64 * 64 - 10, ' ');  // the data start at a multiple of 64 bytes
+  header.resize((10 + header.size() + 64) / 64 * 64 - 10, ' ');  // the data starts at a multiple of 64 bytes
   header.back() = '\n';
   const auto length = static_cast<std::uint16_t>(header.size());
   std::ofstream file(path, std::ios::binary);

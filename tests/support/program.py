@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program from outside: a folder with a corpus, and how tests start the program there."""
+"""Runs the program as a user would: a folder with a corpus, and the ways to start the program there."""
 import argparse
 import pathlib
 import subprocess
@@ -12,7 +12,7 @@ OPTIONS = argparse.Namespace()
 
 
 def read_options(*names):
-    """Takes --NAME VALUE for every name from the command line into OPTIONS. @returns the rest of it, for unittest"""
+    """Parses --NAME VALUE for every name into OPTIONS. @returns the rest of the command line, for unittest"""
     parser = argparse.ArgumentParser()
     for name in names:
         parser.add_argument(f"--{name}", required=True)

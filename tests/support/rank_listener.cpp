@@ -11,7 +11,7 @@ namespace rondo::test {
 
 namespace {
 
-// After this long a rank that failed takes its peers for stuck: they wait for a message that it never sent.
+// After this time a rank that failed considers its peers stuck: they wait for a message that it never sent.
 constexpr std::chrono::seconds kPatience{20};
 
 }  // namespace
@@ -45,7 +45,7 @@ void RankListener::wait_for_peers(const testing::TestInfo& test) {
                    test.name(), rank_, failures_.c_str());
       MPI_Abort(world_, 1);
     }
-    usleep(100);  // ranks share cores: leave them to those that still work
+    usleep(100);  // ranks share cores: yields to those that still compute
   }
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Collects what failed on every rank of a test program and prints it once, on rank 0, under the rank that it
-// happened on.
+// Collects the failures of all ranks of a test program and prints them once, on rank 0, with the rank that failed.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,14 +8,13 @@
 
 namespace rondo::test {
 
-/// Takes the place of the printer on all ranks but 0. Owns nothing of MPI but a duplicate of `world`.
+/// Replaces the printer on all ranks but 0. Of MPI it owns only a duplicate of `world`.
 class RankListener final : public testing::EmptyTestEventListener {
  public:
   explicit RankListener(MPI_Comm world);
 
   void OnTestPartResult(const testing::TestPartResult& result) override;
-  /// Collective: meets the other ranks. A failed rank whose peers do not come prints for itself and ends them
-  /// all.
+  /// Collective. A failed rank whose peers do not arrive prints its own failures and aborts all ranks.
   void OnTestEnd(const testing::TestInfo& test) override;
 
   bool any_rank_failed() const { return any_rank_failed_; }

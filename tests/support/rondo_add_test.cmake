@@ -4,7 +4,7 @@
 # Makes the GoogleTest program NAME and the ctest entry of the same name. Its label is `mpi` with RANKS and `unit` without, unless
 # LABELS says otherwise: `unit` starts no MPI and takes less than half a minute in all, `slow` is of one process and takes longer.
 #   RANKS     starts so many ranks (jobs/launch.sh), label ranks_<n>; tests/support/mpi_main.cpp is its main
-#   LAYERS    whose headers it may include; all layers if not given
+#   LAYERS    the layers whose headers it may include; all if not given
 #   LINKS     further libraries, e.g. HDF5::HDF5
 #   TIMEOUT   seconds until a test counts as hanging, 600 if not given; six times as many under a sanitizer. A busy machine may take
 #             long: no limit judges speed
@@ -22,7 +22,7 @@ rondo_warnings(rondo_mpi_main)
 
 add_custom_target(rondo_sanitize_tests)
 
-# RONDO_MAX_CPU_ISA, which limits the instruction set, for the tests; and what starts a test under such a limit.
+# Support for RONDO_MAX_CPU_ISA, which limits the instruction set, in test programs, and the launcher of a test under such a limit.
 add_library(rondo_isa_limit OBJECT EXCLUDE_FROM_ALL ${CMAKE_CURRENT_LIST_DIR}/isa_limit.cpp)
 target_link_libraries(rondo_isa_limit PRIVATE rondo_headers_cpu)
 rondo_warnings(rondo_isa_limit)
@@ -31,7 +31,7 @@ set_target_properties(rondo_at_isa PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_B
 target_link_libraries(rondo_at_isa PRIVATE rondo_isa_limit rondo_headers_cpu rondo)
 rondo_warnings(rondo_at_isa)
 
-# The variables that a test program finds: one thread per rank, suppressions.
+# The environment of a test program: one thread per rank, suppressions of the sanitizers.
 function(rondo_test_environment name ranks)
   set(support ${CMAKE_SOURCE_DIR}/tests/support)
   set(environment
@@ -39,7 +39,7 @@ function(rondo_test_environment name ranks)
     "TSAN_OPTIONS=suppressions=${support}/threads.supp:ignore_noninstrumented_modules=1"
     UBSAN_OPTIONS=print_stacktrace=1 GTEST_COLOR=no)
   if(ranks)
-    # Open MPI unloads plugins whose blocks then have no owner; leaks are looked for in the tests of one process.
+    # Open MPI unloads plugins, whose allocations then look like leaks; only tests of one process check for leaks.
     list(APPEND environment ASAN_OPTIONS=detect_leaks=0)
     list(APPEND environment OMP_NUM_THREADS=1)
   elseif(RONDO_SANITIZE MATCHES thread)
@@ -48,8 +48,8 @@ function(rondo_test_environment name ranks)
   set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "${environment}")
 endfunction()
 
-# The test `name`, whose properties are complete, once more for each instruction set below AMX. Whether the machine is beyond that
-# level shows when the test runs.
+# Adds the test `name`, whose properties are complete, once more for each instruction set below AMX. At run time it is skipped if
+# the machine is not above that level.
 function(rondo_add_isa_levels name)
   foreach(level portable avx2 avx512)
     set(at_level ${name}_${level})

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host tensors of the tests: made from values, at random, or by conversion, and read as double whatever their
-// type.
+// Host tensors for tests: made from values, at random or by conversion, and read as double whatever their type.
 #pragma once
 
 #include <cmath>
@@ -20,7 +19,7 @@ inline CpuDevice& cpu_device() {
   return device;
 }
 
-/// What every operation needs on a CPU besides its tensors.
+/// The stream and scratch that every operation on a CPU needs besides its tensors.
 struct Host {
   std::unique_ptr<Stream> stream = cpu_device().make_stream(StreamRole::Compute);
   Arena scratch{cpu_device(), MemoryUse::Workspace};
@@ -29,7 +28,7 @@ struct Host {
 class Tensor {
  public:
   Tensor() = default;
-  /// Zeros.
+  /// Filled with zeros.
   Tensor(DType dtype, const Shape& shape) : buffer_(cpu_device(), dtype, shape, MemoryUse::Workspace) {
     std::memset(view().data, 0, view().size_bytes());
   }
@@ -86,13 +85,13 @@ class Tensor {
   Tensor copy() const { return converted(dtype()); }
 
  private:
-  // Millions of calls, compiled with little optimisation: no check of the type here.
+  // Called millions of times with little optimisation, so the type is not checked here.
   template <typename T> T& at(std::int64_t i) const { return static_cast<T*>(view().data)[i]; }
 
   Buffer buffer_;
 };
 
-/// Largest difference of two elements; NaN where one of them is NaN. Two equal infinities do not differ.
+/// Largest difference between corresponding elements; NaN if any element is NaN. Equal infinities do not differ.
 inline double max_difference(const Tensor& a, const Tensor& b) {
   ensure(a.shape() == b.shape(), "tensors that are compared have one shape");
   double largest = 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tolerance rule of every fast kernel: error(kernel) <= 2 error(plain) + output rounding, both errors
-// against fp64. It holds for the largest error and for the root mean square, so neither one wrong element nor
-// a bias gets through.
+// The tolerance rule for every fast kernel: error(kernel) <= 2 error(plain) + output rounding, both errors relative to fp64. It
+// applies to the largest error and to the root mean square, so that it detects one wrong element as well as a bias.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +27,7 @@ struct ErrorNorms {
   double largest = 0, mean_square = 0;
 };
 
-/// Norms of x - exact; elements that are equal, infinities too, do not differ. NaN makes both NaN.
+/// Norms of x - exact; equal elements, infinities included, do not differ. A NaN makes both norms NaN.
 inline ErrorNorms error_of(const Tensor& x, const Tensor& exact) {
   ensure(x.shape() == exact.shape(), "tensors that are compared have one shape");
   ErrorNorms norms;
@@ -42,9 +41,9 @@ inline ErrorNorms error_of(const Tensor& x, const Tensor& exact) {
   return norms;
 }
 
-/// @param result what the fast kernel gave
-/// @param plain  what the reference backend gave in the same precision on the same inputs
-/// @param exact  what the reference backend gave in fp64 on the same (rounded) inputs
+/// @param result of the fast kernel
+/// @param plain  of the reference backend in the same precision on the same inputs
+/// @param exact  of the reference backend in fp64 on the same (rounded) inputs
 inline testing::AssertionResult within_tolerance(const Tensor& result, const Tensor& plain, const Tensor& exact) {
   const ErrorNorms error = error_of(result, exact), allowed = error_of(plain, exact);
   ErrorNorms size;

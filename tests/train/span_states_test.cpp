@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sequence in several spans gives the losses and gradients of one span, however many states are kept between them.
+// A sequence in several spans gives the losses and gradients of one span, for any number of kept states.
 #include "train/span_states.hpp"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ namespace {
 
 TEST(StateSpacing, IsTheSmallestThatFits) {
   EXPECT_EQ(state_spacing(10, 9), 1);
-  EXPECT_EQ(state_spacing(10, 8), 2);  // before spans 2, 4, 6, 8, and one inside of a block
+  EXPECT_EQ(state_spacing(10, 8), 2);  // before spans 2, 4, 6, 8, and one inside a block
   EXPECT_EQ(state_spacing(10, 5), 2);
   EXPECT_EQ(state_spacing(2, 1), 1);
 }
@@ -61,7 +61,7 @@ Gradient gradient_of(const test::Tensor& loss, test::TinyModel& model) {
   return gradient;
 }
 
-// Of the whole sequence, over all ranks.
+// The gradient of the whole sequence, over all ranks.
 Gradient in_one_span(Execution& e, const test::ModelCase& c) {
   test::TinyModel model(e, c, LayoutKind::Contiguous, DType::Fp64);
   test::Tensor loss(DType::Fp64, {1});
@@ -104,7 +104,7 @@ Gradient in_spans(Execution& e, const test::ModelCase& c, std::int64_t span_toke
   return gradient_of(loss, model);
 }
 
-// Relative to the largest entry of each tensor, the gates' few numbers among them.
+// The tolerance is relative to the largest entry of each tensor, so it is strict for the few numbers of the gates too.
 void expect_equal(const Gradient& one, const Gradient& other) {
   EXPECT_NEAR(one.loss, other.loss, 1e-12 * one.loss);
   double largest = 0;
@@ -125,7 +125,7 @@ TEST_P(SpanStatesRing, GoThroughSeveralSpansAsThroughOne) {
   test::with_ranks(GetParam(), [](const Communicator& group) {
     test::TestExecution execution(group);
     for (const test::ModelCase& c : test::infini_cases()) {
-      if (c.shape.attention.size() > 1) continue;  // an exact layer needs one span
+      if (c.shape.attention.size() > 1) continue;  // exact layers are trained in one span
       const Gradient one = in_one_span(execution.get(), c);
       for (const std::int64_t span_tokens : {4, 8, 20}) {
         for (const std::int64_t most_states : {100, 5}) {
@@ -143,7 +143,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, SpanStatesRing, testing::Values(1, 2, 3));
 TEST(SpanStates, AreExactOverSixtyFourThousandTokens) {
   test::with_ranks(2, [](const Communicator& group) {
     test::TestExecution execution(group);
-    for (const std::size_t index : {1, 2, 6}) {  // each rule, of which two with a window
+    for (const std::size_t index : {1, 2, 6}) {  // every rule, two of them with a window
       test::ModelCase c = test::infini_cases()[index];
       SCOPED_TRACE(c.name);
       c.tokens = 65536;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The watchdog of stalled runs: whom it blames, when it ends a run, and when it must not.
+// The watchdog of stalled runs: which rank it reports, when it ends a run, and when it must not.
 #include "train/stall_watchdog.hpp"
 
 #include <chrono>
@@ -65,8 +65,8 @@ TEST_F(StallWatchdogs, EndARunThatMakesNoStep) {
   EXPECT_TRUE(std::filesystem::exists(path_ / "exit.json"));
 }
 
-/// Goes from training to a phase at once. @returns whether it ended the run, or nothing where this test itself was held up for so
-/// long between the two that the watchdog may have taken training for stalled, rightly
+/// Changes from training to a phase at once. @returns whether the watchdog ended the run; nothing if this test itself was
+/// delayed so long in between that the watchdog may rightly have found training stalled
 std::optional<bool> ends_in_phase(const RunFolder& folder, const char* phase) {
   std::promise<void> end;
   const std::future<void> ended = end.get_future();

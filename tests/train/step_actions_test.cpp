@@ -54,7 +54,7 @@ TEST_F(StepPlannerTest, DoesEverythingAfterTheLastStep) {
   config_.train.steps = 7;
   const StepActions all{.log = true, .checkpoint = true, .evaluate = true, .finish = true};
   expect(decide(7), all);
-  expect(decide(7, true), all);  // a run that has ended is not stopped
+  expect(decide(7, true), all);  // a finished run is not stopped early
 }
 
 TEST_F(StepPlannerTest, StopsAllRanksWhenOneIsSignalled) {
@@ -63,7 +63,7 @@ TEST_F(StepPlannerTest, StopsAllRanksWhenOneIsSignalled) {
   }
 }
 
-// Rank 0's clock decides: all others could be slower or faster.
+// Only rank 0's clock decides; those of other ranks may differ.
 TEST_F(StepPlannerTest, StopsWhenAnotherStepAndASaveMayNotFitBeforeTheLimit) {
   config_.train.time_limit = 1e6;
   expect(decide(7, false, 1), {});
@@ -75,7 +75,7 @@ TEST_F(StepPlannerTest, StopsWhenAnotherStepAndASaveMayNotFitBeforeTheLimit) {
 }
 
 TEST_F(StepPlannerTest, SavesWhenTheTimeForItHasPassed) {
-  config_.checkpoint.every_minutes = 1e-9;  // has passed
+  config_.checkpoint.every_minutes = 1e-9;  // has always passed
   expect(decide(7), {.checkpoint = true});
   config_.checkpoint.every_minutes = 1e6;
   expect(decide(7), {});

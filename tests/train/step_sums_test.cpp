@@ -40,7 +40,7 @@ class StepSumsTest : public testing::Test {
 TEST_F(StepSumsTest, AddTheLossesOfAllMicroBatches) {
   add(0, {1, 2});
   add(1, {4});
-  add(1, {8});  // another span of it
+  add(1, {8});  // another span of the same micro-batch
   add(2, {16});
   sums_.fetch();
   EXPECT_EQ(sums_.loss(), 31);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few steps, an evaluation, a save and a restart on two ranks: small enough for the sanitizers; and how training stops.
+// A few steps, an evaluation, a save and a restart on two ranks, small enough for the sanitizers; and how training stops.
 #include <csignal>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -46,7 +46,7 @@ TEST_F(SmallTrainerTest, TrainsEvaluatesSavesAndGoesOn) {
   EXPECT_EQ(again.trainer().state().progress.step, 3);
 }
 
-// What a run ends with may fail, and leaves a run that is finished and saved.
+// The final evaluation may fail; the run is finished and saved even so.
 TEST_F(SmallTrainerTest, CommitsTheLastCheckpointBeforeTheEvaluationAndOutlivesItsFailure) {
   {
     test::TrainingWorld training(world_, folder_.path(), checkpoints(), short_run_);
@@ -60,7 +60,7 @@ TEST_F(SmallTrainerTest, CommitsTheLastCheckpointBeforeTheEvaluationAndOutlivesI
     EXPECT_TRUE(is_saved_before);
     EXPECT_NE(training.trainer().final_evaluation_error().find("the disk of the corpus is gone"), std::string::npos);
   }
-  // The next start makes up for it.
+  // The next start repeats it.
   test::TrainingWorld again(world_, folder_.path(), checkpoints(), short_run_);
   std::vector<MetricsRecord> records;
   again.trainer().on_metrics = [&](const MetricsRecord& record) { records.push_back(record); };
@@ -88,7 +88,7 @@ TEST_F(SmallTrainerTest, CommitsTheLastCheckpointWhenTheMetricsCannotBeWritten) 
   training.trainer().on_metrics = [&](const MetricsRecord& record) {
     if (std::holds_alternative<StepRecord>(record) && step_of(record) == 3) throw DataError("the disk is full");
   };
-  // Rank 0 alone knows of it and would end all ranks. The save comes before, so the others are through with theirs.
+  // Only rank 0 has the error and would abort all ranks. The save comes first, so the other ranks have completed it.
   training.trainer().on_phase = [&](std::string_view phase, std::int64_t) {
     if (phase == "evaluation") throw DataError("the other rank ended all");
   };
@@ -171,7 +171,7 @@ class InitialWeightsTest : public SmallTrainerTest {
     first.trainer().run();
     return first.parameter_bytes();
   }
-  /// What a start from the run at `from` says when it is refused.
+  /// Expects the error of a start from the run at `from`.
   void expect_refused(const std::string& from, const std::vector<std::string>& changes, ErrorKind kind,
                       const std::string& words) {
     std::vector<std::string> all = with(changes);
@@ -208,7 +208,7 @@ TEST_F(InitialWeightsTest, TurnAModelIntoOneWithAMemory) {
   const std::vector<std::string> all_in_sight{"model.attention=infini", "model.segment_tokens=8",
                                               "model.window_segments=100"};
   EXPECT_NEAR(first_loss(all_in_sight), exact, 1e-12);
-  // Gates that are shut leave the local attention alone, whatever is in the memory.
+  // With closed gates only local attention counts, whatever the memory contains.
   const auto shut = [&](const std::string& rule) {
     return first_loss({"model.attention=infini", "model.segment_tokens=8", "model.memory_gate=-60", rule});
   };
@@ -226,7 +226,7 @@ TEST_F(InitialWeightsTest, StartTheGatesOfAnExactModelClosed) {
   }
 }
 
-// A state of a text goes with a model: equal weights under other settings are another one.
+// A stored state of a text belongs to one model: equal weights with other settings are another model.
 TEST_F(InitialWeightsTest, AreOneModelOnlyWithTheSettings) {
   const std::string trained = train_first();
   const auto digest_of_copy = [&](const std::string& setting) {
@@ -243,7 +243,7 @@ TEST_F(InitialWeightsTest, AreOneModelOnlyWithTheSettings) {
   EXPECT_NE(digest_of_copy("model.rope_theta=5e5"), digest);
 }
 
-// AdamW's first step moves every value with a gradient by its learning rate, and then by the decay.
+// AdamW's first step changes every value that has a gradient by its learning rate, and then by the decay.
 TEST_F(SmallTrainerTest, MovesGatesByALearningRateOfTheirOwnAndDoesNotDecayThem) {
   constexpr double kGate = 3, kRate = 1e-3, kGateRate = 5e-2, kDecay = 0.5;
   std::vector<std::string> changes = short_run_;
@@ -320,7 +320,7 @@ TEST_F(SmallTrainerTest, StopsBeforeTheUpdateWhenANumberIsNotFinite) {
   EXPECT_EQ(training.state_bytes() == before, true) << "the state is that before the step";
 }
 
-// One document of 33 tokens per sequence, of which a single one has the byte whose embedding is not finite.
+// One document of 33 tokens per sequence; only one document has the byte whose embedding is not finite.
 TEST_F(SmallTrainerTest, NamesTheDocumentsOfTheMicroBatchThatIsNotFinite) {
   constexpr int kDocuments = 6;
   for (int bad = 0; bad < kDocuments; ++bad) {

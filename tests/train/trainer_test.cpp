@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training gives the same curve on every number of ranks and layout, and the same state after a restart on any of them.
+// Training gives the same loss curve for every number of ranks and layout, and the same state after a restart with any of them.
 #include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@ class TrainerTest : public testing::Test {
   }
   std::filesystem::path nowhere() const { return folder_.path() / "nowhere"; }
 
-  // The curve on a group of the first ranks; empty on the others.
+  // The loss curve on a group of the first ranks; empty on the others.
   std::vector<double> curve(int ranks, const std::vector<std::string>& changes, int steps = kSteps) {
     std::vector<double> losses;
     test::with_ranks(ranks, [&](const Communicator& group) {

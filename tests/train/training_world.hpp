@@ -41,7 +41,7 @@ class SharedFolder {
   std::filesystem::path path_;
 };
 
-/// Text of a few words in random order, in several documents: easy to learn, so the loss falls quickly.
+/// Documents of a few words in random order, which are easy to learn, so that the loss falls quickly.
 inline void make_corpus(const std::filesystem::path& folder) {
   const std::vector<std::string> words{"ring ", "attention ", "keys ", "values ", "go ", "round ", "the "};
   const CounterRandom random(3, stream_of("words"));
@@ -73,7 +73,7 @@ inline RunConfig tiny_config(const std::filesystem::path& corpus, int world_size
                  {.world_size = world_size, .vocabulary_size = 256});
 }
 
-/// Runtime and trainer of one group, alive together.
+/// Runtime and trainer of one group.
 class TrainingWorld {
  public:
   TrainingWorld(const Communicator& group, const std::filesystem::path& folder,

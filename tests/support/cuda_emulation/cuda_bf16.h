@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for CUDA's header of this name. Conversions are those of rondo::bf16: to nearest, ties to even.
+// Replaces CUDA's header of this name. Conversions are those of rondo::bf16: to nearest, ties to even.
 #pragma once
 
 #include "core/dtype.hpp"

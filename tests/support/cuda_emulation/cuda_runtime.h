@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for what nvcc gives every .cu file: the words of the language, and the start of kernels.
+// Replaces what nvcc provides to every .cu file: the keywords of the language, and kernel launches.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for CUDA's header of this name: the calls that our kernel files make, done at once on the CPU.
+// Replaces CUDA's header of this name: the calls that our kernel files make, performed at once on the CPU.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +36,7 @@ namespace rondo::emulation {
 
 constexpr std::size_t kDefaultSharedBytes = 48 * 1024, kMostSharedBytes = 227 * 1024;  // of Hopper
 
-/// The dynamic shared memory that a kernel was allowed to ask for beyond the default.
+/// The dynamic shared memory beyond the default that a kernel may request, as set for it.
 inline std::map<const void*, std::size_t>& allowed_shared_bytes() {
   static std::map<const void*, std::size_t> all;
   return all;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// CUDA's functions of device code, as far as our kernels use them: barriers, warp functions, atomics, arithmetic.
+// CUDA's device functions, as far as our kernels use them: barriers, warp functions, atomics, arithmetic.
 #pragma once
 
 #include <bit>
@@ -35,7 +35,7 @@ inline void __syncwarp(unsigned mask = rondo::emulation::kAllLanes,
 
 namespace rondo::emulation {
 
-/// Every lane gets the value of the lane that it asks for. Reading a lane outside of the mask gives NaN, or -1.
+/// Every lane receives the value of its source lane. Reading a lane outside of the mask gives NaN, or -1.
 template <typename T>
 T shuffle(const char* function, unsigned mask, T value, int source, const std::source_location& where) {
   struct Operands {
@@ -128,7 +128,7 @@ template <typename T> T __ldg(const T* address) { return *address; }
 
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
-/// Rounded to nearest and never part of a fused multiply-add, which the compiler may make of all other products and sums.
+/// Rounded to nearest and never part of a fused multiply-add, which the compiler may form from all other products and sums.
 template <typename T> T never_fused(T value) {
   volatile T alone = value;
   return alone;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The block that runs, and where its threads meet. Nothing here is thread_local: those bytes are shared memory.
+// The running block, and the barriers where its threads meet. Nothing here is thread_local: such variables are shared memory.
 #include "tests/support/cuda_emulation/emulation.hpp"
 
 #include <csignal>
@@ -57,7 +57,7 @@ struct Thread {
 };
 
 struct Warp {
-  unsigned arrived = 0;  // lanes that wait in the function below
+  unsigned arrived = 0;  // lanes that wait in the function
   unsigned mask = 0;
   std::size_t bytes = 0;
   Place place;
@@ -65,7 +65,7 @@ struct Warp {
 
 Order order = Order::Ascending;
 
-/// The one block that runs.
+/// The only block that runs.
 struct Block {
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Thread> threads;
@@ -100,7 +100,7 @@ struct Block {
     if (!error.empty()) throw KernelError(error);
   }
 
-  /// What every fiber does: one body for each block.
+  /// The body of every fiber: runs one kernel body per block.
   [[noreturn]] void run_bodies() {
     for (;;) {
       (*body)();
@@ -190,14 +190,14 @@ void say_where(int) {
   const int length =
       std::snprintf(text, sizeof text, "emulated kernel: block %u, thread %d touched memory outside of every buffer\n",
                     blockIdx.x, block().current);
-  // Only what is safe in a handler; the default action then ends the program.
+  // Only calls that are safe in a signal handler; the default action then ends the program.
   if (length > 0) [[maybe_unused]]
     const auto written = write(2, text, static_cast<std::size_t>(length));
   std::signal(SIGSEGV, SIG_DFL);
   std::raise(SIGSEGV);
 }
 
-/// Names the emulated thread when memory is touched that belongs to no buffer, while it lives.
+/// During its lifetime, reports the emulated thread that touches memory outside of every buffer.
 class FaultMessage {
  public:
   FaultMessage() {

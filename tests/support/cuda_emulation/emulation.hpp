@@ -27,12 +27,12 @@ struct GridShape {
   std::size_t shared_bytes = 0;
 };
 
-/// A kernel that would hang or be undefined on a GPU: says where its threads were.
+/// A kernel that would hang or be undefined on a GPU; the message says where its threads were.
 struct KernelError : std::logic_error {
   using std::logic_error::logic_error;
 };
 
-/// In which order the threads of a block, and the blocks of a grid, get their turn.
+/// The order in which the threads of a block, and the blocks of a grid, run.
 enum class Order { Ascending, Descending };
 void set_order(Order order);
 
@@ -41,9 +41,9 @@ void set_order(Order order);
 /// @throws KernelError at divergence
 void run_grid(const GridShape& shape, const void* kernel, const std::function<void()>& body);
 
-// What follows is called by emulated threads.
+// Called by emulated threads:
 
-/// Dynamic shared memory of the block, NaN at first.
+/// Dynamic shared memory of the block, initially NaN.
 void* dynamic_shared();
 
 struct Votes {
@@ -54,13 +54,13 @@ Votes meet_block(const char* function, bool vote, const std::source_location& wh
 
 constexpr unsigned kAllLanes = 0xffffffffU;
 int lane_index();
-/// See warp_exchange; `operands` of lane i is handed to compute as lanes[i], null outside of the mask.
+/// See warp_exchange; `operands` of lane i is passed to compute as lanes[i], null outside of the mask.
 void meet_warp(const char* function, unsigned mask, void* operands, std::size_t bytes,
                const std::function<void(void* const* lanes)>& compute, const std::source_location& where);
 
-/// The base of every function of a warp, e.g. shuffles or a matrix product: all lanes of the mask deposit operands, the
-/// last to come computes for all, all pick up. `compute(lanes)` gets a std::array<Operands*, 32>, null outside of the
-/// mask; it reads and writes the operands of every lane, and each lane finds its results in its own.
+/// The base of every warp function, e.g. shuffles or a matrix product: all lanes of the mask deposit operands, the last lane to
+/// arrive computes for all, and each lane picks up its results. `compute(lanes)` gets a std::array<Operands*, 32>, null outside
+/// of the mask; it reads and writes the operands of every lane, and each lane finds its results in its own.
 ///
 ///   struct Operands { const float* in; float out; } mine{...};
 ///   warp_exchange("my_function", kAllLanes, mine, [](auto& lanes) { for (auto* lane : lanes) lane->out = ...; });
@@ -75,10 +75,10 @@ void warp_exchange(const char* function, unsigned mask, Operands& operands, Comp
   meet_warp(function, mask, &operands, sizeof(Operands), typed, where);
 }
 
-/// Asynchronous copies to shared memory, as cp.async: nothing arrives before the group is waited for.
+/// Asynchronous copies to shared memory, as cp.async: no data arrives before a wait for the group.
 void copy_later(void* to, const void* from, std::size_t bytes);
 void commit_copies();
-/// Returns when at most so many of the committed groups of this thread are still on their way.
+/// Returns when at most so many of this thread's committed groups are in flight.
 void wait_for_copies(int groups_left);
 
 }  // namespace rondo::emulation

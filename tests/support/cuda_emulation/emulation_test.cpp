@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The emulation finds the mistakes that it says it finds, and its warp functions do what CUDA's do.
+// The emulation detects the mistakes that it claims to detect, and its warp functions behave like CUDA's.
 #include "tests/support/cuda_emulation/emulation.hpp"
 
 #include <cmath>
@@ -23,7 +23,7 @@ void start(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, std
   ASSERT_EQ(cudaLaunchKernelEx(&config, kernel, arguments...), cudaSuccess);
 }
 
-/// What a kernel is refused with; empty if it runs through in the given order.
+/// The error of a kernel that runs in the given order; empty if there is none.
 template <typename... Arguments> std::string error_of(Order order, Arguments... arguments) {
   set_order(order);
   try {
@@ -64,7 +64,7 @@ TEST(CudaEmulation, ShowsAMissingBarrierAsUnwrittenSharedMemory) {
 
 __global__ void unwritten_kernel(float* out) {
   __shared__ float fixed;
-  if (out == nullptr) fixed = 1;  // never; without it the compiler knows the value
+  if (out == nullptr) fixed = 1;  // never true, but keeps the compiler from knowing the value
   if (threadIdx.x == 0) out[0] = fixed;
   if (threadIdx.x == 0) out[1] = static_cast<float*>(dynamic_shared())[3];
 }
@@ -105,7 +105,7 @@ TEST(CudaEmulation, RefusesDivergence) {
     EXPECT_THAT(error_of(order, parts_kernel, 1U, 64U, 0), testing::HasSubstr("while others wait in"));
     EXPECT_THAT(error_of(order, half_warp_kernel, 1U, 64U, 0), testing::HasSubstr("16 wait in __shfl_xor_sync"));
     EXPECT_THAT(error_of(order, other_function_kernel, 1U, 64U, 0), testing::HasSubstr("while lanes of its warp wait"));
-    EXPECT_EQ(error_of(order, number_kernel, 1U, 1U, 0, std::vector<int>(1).data()), "");  // and goes on
+    EXPECT_EQ(error_of(order, number_kernel, 1U, 1U, 0, std::vector<int>(1).data()), "");  // and continues
   }
 }
 

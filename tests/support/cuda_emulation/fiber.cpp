@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stacks are entered with makecontext; from then on _setjmp and _longjmp switch, which unlike swapcontext make no system
-// call.
+// Stacks are entered with makecontext; after that _setjmp and _longjmp switch, which unlike swapcontext make no system call.
 #include "tests/support/cuda_emulation/fiber.hpp"
 
 #include <cstdlib>
@@ -13,7 +12,7 @@ namespace rondo::emulation {
 namespace {
 
 constexpr std::size_t kStackBytes = 128 * 1024;
-constexpr std::size_t kGuardBytes = 4096;  // an overrun stack ends the program instead of damaging another
+constexpr std::size_t kGuardBytes = 4096;  // a stack overflow ends the program instead of damaging another stack
 
 const std::function<void()>* body_to_enter = nullptr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A function with its own stack that gives up its turn in the middle and is taken up again later.
+// A function with its own stack that can yield in the middle and be resumed later.
 #pragma once
 
 #include <csetjmp>
@@ -8,10 +8,10 @@
 
 namespace rondo::emulation {
 
-/// Runs `body` once for each time that the stack is handed out with restart(); must never return past its end.
+/// Runs `body` from its beginning at the first switch and after each restart(). The body must never return.
 class Fiber {
  public:
-  /// The fiber that the program's own stack is.
+  /// The fiber of the program's own stack.
   Fiber() = default;
   explicit Fiber(std::function<void()> body);
   ~Fiber();
@@ -20,7 +20,7 @@ class Fiber {
 
   /// The next switch to this fiber starts the body from its beginning; what was on its stack is forgotten.
   void restart() { started_ = false; }
-  /// Goes on with `to`; returns when somebody switches back to this fiber. @pre this is the one that runs
+  /// Resumes `to`; returns when another fiber switches back to this one. @pre this fiber is running
   void switch_to(Fiber& to);
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The second half of kernels/cuda/warp_instructions.cuh, which includes it where there is no GPU: the same functions, each doing
-// lane by lane what the PTX manual says of its instruction.
+// The second half of kernels/cuda/warp_instructions.cuh, which includes it in the emulation: the same functions, each
+// performing lane by lane what the PTX manual specifies for its instruction.
 #pragma once
 
 #include <bit>
