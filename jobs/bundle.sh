@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Packs a finished build for a machine without a package manager: the binaries, the GPU tests, Open MPI, HDF5 and what else they
-# load, but for the C library and what belongs to the GPU, and the losses of CPUs that GPUs are compared with, which the packed
-# program computes here in half a minute. jobs/gpu-check.sh is inside and starts everything.
+# Packs a finished build for a machine without a package manager: the binaries, the GPU tests, Open MPI, HDF5 and all other libraries
+# that they load, except the C library and those of the GPU; and the losses of CPU runs that GPU runs are compared with, which the packed
+# program computes here in half a minute. The bundle contains jobs/gpu-check.sh, which starts everything.
 #
 # usage: jobs/bundle.sh BUILD OUTPUT.tar.gz TEST=RANKS...      (cmake --build --preset release --target bundle)
 set -euo pipefail
@@ -27,10 +27,10 @@ mkdir "$root/jobs/gpu_check"
 cp "$source"/jobs/gpu-check.sh "$root/jobs/"
 cp "$source"/jobs/gpu_check/*.py "$root/jobs/gpu_check/"
 cp -r "$source/configs" "$root/"
-cat "$source"/docs/*.md "$source"/docs/*/*.md "$source"/*.md >"$root/data/text.txt"  # something to learn from
+cat "$source"/docs/*.md "$source"/docs/*/*.md "$source"/*.md >"$root/data/text.txt"  # text to train on
 git -C "$source" describe --always --dirty >"$root/commit" 2>/dev/null || echo unknown >"$root/commit"
 
-# Open MPI, where it looks for itself when OPAL_PREFIX and the like say so (jobs/gpu_check/machine.py sets them).
+# Open MPI, in the layout that it expects below OPAL_PREFIX and similar variables (jobs/gpu_check/machine.py sets them).
 path_of() { ompi_info --path "$1" --parsable | cut -d : -f 3; }
 mkdir -p "$root"/runtime/{bin,openmpi,etc,share,pmix/lib}
 cp -L "$(path_of bindir)/orterun" "$root/runtime/bin/mpirun"
@@ -41,12 +41,12 @@ cp -L "$(path_of sysconfdir)/openmpi-mca-params.conf" "$root/runtime/etc/"
 pmix=$(ldd "$(path_of pkglibdir)"/mca_pmix_*.so | sed -n 's/.*libpmix[^ ]* => \([^ ]*\).*/\1/p' | head -n 1)
 if [ -n "$pmix" ]; then cp -rL "$(dirname "$(readlink -f "$pmix")")/pmix" "$root/runtime/pmix/lib/"; fi
 
-# What all of them load. The C library and the dynamic loader must be the machine's own, as its driver is made for them.
+# The libraries that all of these load. The C library and the dynamic loader must be the machine's own, as its driver is built for them.
 { find "$root" -type f \( -name '*.so*' -o -perm -u+x \) -exec ldd {} + 2>/dev/null || true; } |
   sed -n 's/.* => \(\/[^ ]*\) (.*/\1/p' | sort -u |
   grep -v -E '/(libc|libm|libdl|librt|libpthread|libresolv|libutil|ld-linux[^/]*|librondo|librondo_cuda|libcu(da|blas|dnn|pti)[^/]*|libnv[^/]*|libnccl)\.so' |
   xargs -I LIBRARY cp -L LIBRARY "$root/runtime/lib/"
-# Newer ones may be there; jobs/gpu-check.sh takes these where they are not.
+# The machine may have newer ones; jobs/gpu-check.sh uses these if it does not.
 mkdir "$root/runtime/fallback"
 for library in libstdc++.so.6 libgcc_s.so.1; do
   if [ -e "$root/runtime/lib/$library" ]; then mv "$root/runtime/lib/$library" "$root/runtime/fallback/"; fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Formats all sources in place; with --check it changes nothing and fails when something is not formatted. The style is what
-# clang-format 14 makes of .clang-format; other versions make something else of it.
+# Formats all sources in place; with --check it changes nothing and fails if something is not formatted. The style is that of
+# clang-format 14 with .clang-format; other versions format differently.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 program=
@@ -14,6 +14,6 @@ if [ -z "$program" ]; then
 fi
 how=(-i)
 [ "${1:-}" != --check ] || how=(--dry-run -Werror)
-# In a tree without git, an unpacked archive, all files are taken.
+# In a tree without git, such as an unpacked archive, all files are formatted.
 { git ls-files -z '*.cpp' '*.hpp' '*.cu' '*.cuh' 2>/dev/null ||
   find apps lib kernels tests -type f \( -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' \) -print0; } | xargs -0 "$program" "${how[@]}"

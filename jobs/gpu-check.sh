@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Checks and measures Rondo on the GPUs of this machine: tests of every operation, training on GPUs against CPUs, speed,
-# sanitizers. The most important comes first, every verdict is a line at once, and nothing stops at a failure. Runs from an unpacked
-# bundle or from a build; needs Python 3 and no package manager. --minutes M ends within that time, for a GPU that is lent.
+# sanitizers. The most important steps come first, every verdict is printed at once, and nothing stops at a failure. Runs from an unpacked
+# bundle or from a build; needs Python 3 and no package manager. With --minutes M it ends within that time, for a GPU that is lent.
 #
 # usage: jobs/gpu-check.sh [--minutes M] [--build build/release] [--output gpu-check] [--only WORD]... [--multi] [--hosts A,B] [--dry-run]
 set -euo pipefail

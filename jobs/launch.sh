@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Starts ranks of a program on this machine with whichever MPI launcher is there: the one place that knows their options.
-# Known are Open MPI 4 and 5, MPICH and others with Hydra (Intel MPI), and SLURM's srun inside an allocation; others are given -n alone.
+# Starts ranks of a program on this machine with the MPI launcher that is installed: the one place that knows the options of launchers.
+# It knows Open MPI 4 and 5, MPICH and others with Hydra (Intel MPI), and SLURM's srun inside an allocation; others get -n alone.
 #
 # usage: jobs/launch.sh [--mpiexec LAUNCHER] [--tcp] [--quiet] [--print] -n RANKS PROGRAM [ARGUMENT...] [: -n RANKS PROGRAM [ARGUMENT...]]...
 #
-#   --mpiexec LAUNCHER the launcher; else $RONDO_MPIEXEC, else that of the build which PROGRAM lies in, else mpiexec or mpirun of PATH
-#   --tcp              the ranks talk through the loopback interface instead of shared memory (Open MPI only)
-#   --quiet            the launcher does not comment on the exit codes of the ranks
+#   --mpiexec LAUNCHER the launcher; else $RONDO_MPIEXEC, else that of the build that contains PROGRAM, else mpiexec or mpirun of PATH
+#   --tcp              the ranks communicate over the loopback interface instead of shared memory (Open MPI only)
+#   --quiet            the launcher does not report the exit codes of the ranks
 #   --print            prints the command, one word per line, instead of running it
 #
 # Ranks are not bound to cores, there may be more of them than cores, and root may start them. The launcher replaces this

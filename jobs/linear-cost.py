@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Does a training step with Infini-attention cost as much a token on a long sequence as on a short one?
+"""Does a training step with Infini-attention cost as much per token on a long sequence as on a short one?
 
 usage: jobs/linear-cost.py --corpus corpus.h5 [--config configs/100m-tokens.toml] [--ranks 2] [--rounds 3] [--lengths 16384 4194304]
 
-Each round measures one step of every length, with as many sequences as make a million tokens, so that a machine whose speed
-wanders treats all alike. Prints, for each length, the median over the rounds of the tokens per second, its ratio to the
-shortest, the peak memory of a rank, by how much that is more than the shortest's for each further span, which is the size
-of the state that is kept there, and all rounds."""
+Each round measures one step of every length, with as many sequences as make a million tokens, so that changes in the speed of
+the machine affect all lengths alike. Prints, for each length, the median over the rounds of the tokens per second, its ratio to
+that of the shortest, the peak memory per rank, its growth over the shortest per additional span, which is the size of the state
+kept for a span, and all rounds."""
 import argparse
 import json
 import pathlib
@@ -16,11 +16,11 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SPAN = 1024  # tokens; of n spans, all but the last go forward once more: sixteen make that 2 % of the shortest
+SPAN = 1024  # tokens; all spans but the last run forward twice, which saves the shortest, with its sixteen, 2 %
 
 
 def bench(options, length):
-    """@returns (tokens/s, peak bytes of a rank) of training steps on sequences of so many tokens"""
+    """@returns (tokens/s, largest peak bytes per rank) of training steps on sequences of `length` tokens"""
     settings = [f"data.corpus={options.corpus}", f"data.sequence_length={length}", f"memory.span_tokens={SPAN}",
                 f"train.batch_sequences={max(1, 2**20 // length)}", "memory.span_states_mib=4096"]
     command = [ROOT / "jobs/launch.sh", "-n", str(options.ranks), options.program, "bench", "step",

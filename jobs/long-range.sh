@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Trains a model with a compressive memory to recall what was said up to 32,768 tokens before, in five stages from local
-# attention on (configs/long-range), then asks it fresh samples of 4,096 tokens and more. One core, about half an hour.
-# The same line goes on where it was interrupted.
+# Trains a model with a compressive memory to recall statements from up to 32,768 tokens before, in five stages that begin with local
+# attention (configs/long-range), then tests it on fresh samples of 4,096 tokens and more. One core, about half an hour.
+# If the script is interrupted, the same line continues where it stopped.
 #
 # usage: jobs/long-range.sh recall|passkey linear|delta|delta_corrected [FOLDER]
 set -euo pipefail
@@ -28,7 +28,7 @@ case $task in
   passkey) options+=(--digits 5); several=(); window=(--tokens 16) ;;
 esac
 
-# prepare STAGE SEED OPTION...: the stage's corpus, the same bytes whenever it is made.
+# prepare STAGE SEED OPTION...: makes the stage's corpus, always with the same bytes.
 prepare() {
   local stage=$1 seed=$2
   shift 2

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # From nothing to a trained model: installs what is missing, builds the program, fetches and prepares a corpus, trains
-# over 2 MPI ranks, is interrupted on purpose, continues from the checkpoint, evaluates, and generates a sample.
-# The same line goes on where it was interrupted.
+# over 2 MPI ranks, is interrupted on purpose, resumes from the checkpoint, evaluates, and generates a sample.
+# If the script is interrupted, the same line continues where it stopped.
 #
 # usage: jobs/quickstart.sh [--corpus FILE_OR_FOLDER] [--dry-run]      --dry-run names the files and shows the commands, and stops
 set -euo pipefail
@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 
-# A text of the user's own is named by its base name and a digest of its path, as base names may be the same.
+# A text of the user's own is named by its base name and a digest of its path, as several texts may have the same base name.
 name=quickstart
 if [ -n "$text" ]; then
   base=$(basename -- "$text")
@@ -44,7 +44,7 @@ quoted() { local words; words=$(printf ' %q' "$@"); echo "${words# }"; } # a lin
 show() { echo "$ $(quoted "$@")"; "$@"; }
 logged_step() { sed -n 's/.*"step": *\([0-9]*\).*/\1/p' "$run/metrics.jsonl" 2>/dev/null | tail -n 1; }
 
-# Name, size and time of change of each file of the text.
+# Name, size and modification time of each file of the text.
 describe_text() { find -L "$text" -type f -printf '%P\t%s\t%T@\n' | LC_ALL=C sort; }
 if [ -f "$corpus" ] && [ -f "$text_record" ] && [ -e "$text" ] && [ "$(describe_text)" != "$(cat "$text_record")" ]; then
   echo "quickstart: $text has changed since $corpus was prepared from it. To begin anew with it as it is now, remove what was made:" >&2
@@ -56,7 +56,7 @@ fi
 on_ranks=(jobs/launch.sh --quiet -n "$ranks")
 train=("${on_ranks[@]}" "$rondo" train configs/quickstart.toml --set data.corpus="$corpus" --run "$run")
 
-# Trains to half of the steps, then asks the run to stop with SIGUSR1, as a batch system does before it takes the nodes.
+# Trains half of the steps, then stops the run with SIGUSR1, as a batch system does before it ends a job.
 train_and_interrupt() {
   local status=0 pid
   "${train[@]}" & pid=$!
@@ -111,7 +111,7 @@ jobs/setup.sh
 say "Building the program"
 mkdir -p build
 cmake --preset quickstart >build/configure.log || { cat build/configure.log >&2; exit 1; }
-cmake --build --preset quickstart --parallel "$(nproc)"  # more at once than there are cores takes longer
+cmake --build --preset quickstart --parallel "$(nproc)"  # more jobs than cores take longer
 
 if [ "$text" = data/perl-manual ] && ! [ -d "$text" ]; then
   say "Fetching the corpus"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing to build Rondo, and with --tests to test it. CMake says what is missing, so what comes from
-# modules, Spack or CMAKE_PREFIX_PATH is respected, and nothing is installed when everything is found. Compilers are CC and
-# CXX where these are set. Where CUDA and cuDNN are, it also fetches cuDNN's C++ headers into the user's cache; without them
+# Installs what is missing to build Rondo, and with --tests to test it. CMake determines what is missing, so libraries from
+# modules, Spack or CMAKE_PREFIX_PATH are used, and nothing is installed if everything is found. Compilers are CC and CXX if
+# these are set. If CUDA and cuDNN are installed, it also fetches cuDNN's C++ headers into the user's cache; without them
 # attention on GPUs uses our kernel alone.
 #
 # usage: jobs/setup.sh [--tests] [--list]      --list prints the packages, for a container or an administrator
@@ -27,7 +27,7 @@ whole_list() {
 }
 [ -z "$list" ] || { whole_list | xargs; exit 0; }
 
-# need_command KEY COMMAND...: any of the commands will do.
+# need_command KEY COMMAND...: requires any one of the commands.
 need_command() {
   local key=$1 command
   for command in "${@:2}"; do
@@ -37,7 +37,7 @@ need_command() {
   missing+=("${packages[@]}")
 }
 
-# need_compiler KEY VARIABLE COMMAND...: the one that the environment variable names, with its options, or any of the others.
+# need_compiler KEY VARIABLE COMMAND...: requires the compiler in the environment variable, which may have options, else any command.
 need_compiler() {
   local key=$1 variable=$2 words
   read -r -a words <<<"${!variable:-}"
@@ -57,7 +57,7 @@ need_new_cmake() {
   fi
 }
 
-# Fills `optional` with the packages of commands without which something is slower or left out.
+# Fills `optional` with the packages of missing commands without which something is slower or left out.
 find_optional() {
   optional=()
   [ $tests = ON ] || return 0
@@ -67,7 +67,7 @@ find_optional() {
   [ "$(id -u)" -ne 0 ] || ! command -v dpkg >/dev/null || command -v debootstrap >/dev/null || optional+=("$(packages_of debootstrap)")
 }
 
-# Fills `missing` with packages: those of commands if there are any, as CMake cannot be asked for libraries before.
+# Fills `missing` with packages: those of missing commands if any, as CMake can look for libraries only with them.
 probe() {
   missing=()
   find_optional
@@ -90,7 +90,7 @@ probe() {
   read -r -a missing -d '' <<<"$(sort -u build/probe/missing_packages.txt)" || true
 }
 
-# why_missing: a sentence for each library, where CMake could be asked.
+# why_missing: prints a sentence for each library, if CMake could look for them.
 why_missing() {
   if [ "$commands_missing" -gt 0 ]; then
     echo "Missing commands: ${missing[*]}"
@@ -100,7 +100,7 @@ why_missing() {
   fi
 }
 
-# The releases whose package names are those of packages.txt, and in which everything is new enough. Others are not touched.
+# Succeeds on releases that have the package names of packages.txt and new enough versions. On others nothing is installed.
 check_release() {
   local id=unknown version='' name='this system'
   if [ -r /etc/os-release ]; then
@@ -142,7 +142,7 @@ install() {
   echo "setup: installing $*"
   apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
   mkdir -p build
-  # Lists of some servers may be out of reach without harm, so only the installation decides.
+  # Package lists of some servers may be unreachable without harm, so only the result of the installation counts.
   if ! { [ -n "$installed" ] || "${apt[@]}" update; "${apt[@]}" install -y --no-install-recommends "$@"; } </dev/null >build/setup.log 2>&1; then
     if grep -q -E '^(W|E|Err).*(Could not (resolve|connect)|Temporary failure|Cannot initiate the connection|Connection (timed out|refused))' build/setup.log; then
       grep -m 2 -E '^(W|E|Err).* (Temporary|Could|Cannot|Connection) ?' build/setup.log >&2 || true
@@ -164,7 +164,7 @@ fetch_cudnn_frontend() {  # the headers inside a Python package that CMake asked
   for python in python3 /usr/bin/python3; do
     if "$python" -m pip download -q --no-deps --only-binary :all: -d build/probe/wheel "nvidia-cudnn-frontend==$version" \
       </dev/null >>build/probe/log.txt 2>&1; then
-      # Under another name first, so that a folder with the right name is complete.
+      # Unpacked under another name first, so that a folder with the final name is complete.
       if rm -rf "$folder.partial" && "$python" -c '
 import sys, zipfile
 wheel = zipfile.ZipFile(sys.argv[1])
@@ -194,7 +194,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   probe
   [ ${#missing[@]} -eq 0 ] || still_missing
 fi
-# Nothing is refused for want of these, so they are installed only where that needs no question, and may fail.
+# These are not required, so they are installed only if that needs no password, and may fail to install.
 if [ ${#optional[@]} -gt 0 ] && command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }; then
   for package in "${optional[@]}"; do
     if (install "$package"); then installed=yes; fi

@@ -4,10 +4,11 @@
 
 usage (as root): jobs/slow-link.py [--program build/release/bin/rondo] [--rounds 5]
 
-Two ranks in a network namespace of their own talk over TCP on its loopback, fast, and slowed by a token bucket (tc tbf) to
-a rate at which one transfer takes a chosen part of the arithmetic of a hop. For each ratio it prints, for the forward pass,
-  cost     (wall on the slow link - wall on the fast link) / transfer alone: 0 is all hidden, 1 nothing
-  exposed  what the program itself reports as exposed communication, beside that difference of walls
+Two ranks in a network namespace of their own communicate over TCP on its loopback, once unlimited and once limited by a token
+bucket (tc tbf) to a rate at which one transfer takes a chosen fraction of the arithmetic of a hop. For each ratio it prints, for
+the forward pass,
+  cost     (wall on the slow link - wall on the fast link) / transfer alone: 0 if all is hidden, 1 if nothing is
+  exposed  the exposed communication that the program itself reports, beside that difference of wall times
 Fast and slow runs alternate, and the figures are medians over the rounds."""
 import argparse
 import contextlib
@@ -49,10 +50,10 @@ def bench(program, runs):
 
 
 def measure(program, ratio, rounds, runs):
-    """ratio: arithmetic of a hop / transfer."""
+    """Prints one line. ratio: arithmetic of a hop / transfer."""
     first = bench(program, runs)
     hop_s = first["arithmetic_alone_ms"] / first["hops"] * 1e-3
-    # Both ranks send at once, and both messages pass the one loopback.
+    # Both ranks send at the same time, and both messages share the one loopback.
     bits_per_s = 2 * 8 * first["sent_bytes"] / (hop_s / ratio)
     fast, slow = [], []
     for _ in range(rounds):
@@ -86,7 +87,7 @@ def main():
         if shutil.which(command) is None:
             sys.exit(f"slow-link: {command} is missing: Debian package iproute2")
     with network_namespace():
-        for ratio in (1.5, 0.5):  # hidden, then more to send than arithmetic can hide
+        for ratio in (1.5, 0.5):  # first hidden, then more to send than arithmetic can hide
             measure(options.program, ratio, options.rounds, options.runs)
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What a merge must pass: installs what is missing, builds everything with warnings as errors, checks format and fences, runs
-# the tests but those on request (CONTRIBUTING.md), takes fresh systems through set-up, then the sanitizer subset. Ends with a
-# summary and the closing line of ctest; fails when anything failed.
+# all tests but those on request (CONTRIBUTING.md), tests set-up on fresh systems, then runs the sanitizer subset. Ends with a
+# summary and the closing line of ctest; fails if anything failed.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CLICOLOR_FORCE=0
@@ -11,7 +11,7 @@ summary=() failed=0
 main_log=build/ci/ctest.log
 on_request='^(mutants|long|fresh)$'  # labels; e.g. ctest --test-dir build/ci -L mutants
 
-# phase NAME COMMAND...: runs it, notes the time, remembers a failure and returns it.
+# phase NAME COMMAND...: runs the command, records its time and a failure, and returns its status.
 phase() {
   local name=$1 start=$SECONDS verdict=ok status=0
   shift
@@ -23,12 +23,12 @@ phase() {
 
 run_tests() {  # preset log ctest-argument...
   mkdir -p build/"$1"
-  # One more than there are cores: a third of the tests' time is waiting, for signals, time limits and file systems.
+  # One more job than cores: tests spend a third of their time waiting for signals, time limits and file systems.
   ctest --test-dir build/"$1" -j $((cores + 1)) --output-on-failure --no-tests=error "${@:3}" 2>&1 | tee build/"$1/$2"
 }
 
-# Some of the tests labelled `sanitize` (tests/support/rondo_add_test.cmake): those that fit in the time of a CI run. All of
-# them on request: cmake --build --preset debug --target rondo_sanitize_tests; ctest --test-dir build/debug -L sanitize
+# Runs some of the tests labelled `sanitize` (tests/support/rondo_add_test.cmake), those that fit in the time of a CI run. To run
+# all of them: cmake --build --preset debug --target rondo_sanitize_tests; ctest --test-dir build/debug -L sanitize
 sanitizer() {  # preset name test...
   local preset=$1 name=$2
   shift 2

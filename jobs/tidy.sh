@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs clang-tidy on the sources that differ from the branch main, or from BRANCH, or with --all on every one (about five
-# seconds a file and core).
+# Runs clang-tidy on the sources that differ from the branch main, or from BRANCH, or with --all on all sources (about five
+# seconds per file and core).
 # Needs clang-tidy 15 or newer, which knows std::source_location: Debian package clang-tidy-16.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
