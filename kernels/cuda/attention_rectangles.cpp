@@ -66,7 +66,7 @@ class Staircase {
   }
 
   // A causal query sees what is not behind its own position. Where queries and keys advance by the same stride, and the
-  // first key out of sight comes into sight with the next query, each further query sees one more, to the end of a run.
+  // first key that is not visible becomes so with the next query, each further query sees one more, to the end of a run.
   std::int64_t sure_steps(std::int64_t query) const {
     if (!mask_.causal && mask_.window == 0) return 0;
     const std::int64_t key = at(query).end;

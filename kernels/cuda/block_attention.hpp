@@ -33,7 +33,7 @@ class BlockAttention {
                    const std::optional<AttentionRectangles>& rectangles);
 
   /// Gives one rectangle to cuDNN. @returns whether it computed it; where it fails though it had planned the shape, the fused
-  /// kernel takes over, from then on for every block of that shape, unless cuDNN is asked for
+  /// kernel computes it, from then on for every block of that shape, unless cuDNN is asked for
   template <typename Compute> bool is_done_by_cudnn(const Compute& compute);
 
   BackendOptions options_;

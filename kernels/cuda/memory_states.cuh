@@ -60,7 +60,7 @@ template <typename Sum> struct GroupStates {
     find_decays(stream, memory, group.weights, group.decays);
     return group;
   }
-  /// @param m [G, D, D], before the steps in, behind them out
+  /// @param m [G, D, D], before the steps in, after them out
   template <typename E>
   static GroupStates of(Stream& stream, const MemoryTensors<E, Sum>& memory, Arena& scratch, double* m) {
     GroupStates group = without_states(stream, memory, scratch);

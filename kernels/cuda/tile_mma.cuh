@@ -116,7 +116,7 @@ template <int kDim, int kRows, int kThreads, typename Body> __device__ void for_
   }
 }
 
-/// Copies the first `count` rows of kDim elements, `row_elements` apart, to a tile of kRows rows; those behind them become zero.
+/// Copies the first `count` rows of kDim elements, `row_elements` apart, to a tile of kRows rows; those after them become zero.
 /// Done when the copies are waited for and the block has met a barrier.
 /// @pre count > 0; rows are aligned to 16 bytes; all kThreads threads call
 template <int kDim, int kRows, int kThreads>

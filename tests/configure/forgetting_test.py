@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configures one folder twice: first with something hidden, which must be named, then with it in sight, which must be found.
+"""Configures one folder twice: first with something hidden, which must be named, then with it visible, which must be found.
 A folder that remembers what was missing fails.
 
 usage: forgetting_test.py --source ROOT --cmake CMAKE --ninja NINJA --cc CC --cxx CXX

@@ -343,7 +343,7 @@ TEST(LongRangeTask, ChanceIsThatOfTheBestGuess) {
   EXPECT_DOUBLE_EQ(chance_of(options_of(LongRangeTask::Rewrite)).token, 1.0 / 64);
   EXPECT_DOUBLE_EQ(chance_of(options_of(LongRangeTask::Passkey)).exact, 1e-5);
   EXPECT_DOUBLE_EQ(chance_of(options_of(LongRangeTask::Passkey)).token, 0.1);
-  // counted over texts: for every beginning of a number the most frequent digit behind it
+  // counted over texts: for every beginning of a number the most frequent digit after it
   std::map<std::string, std::map<char, int>> next;
   int num_digits = 0, num_right = 0;
   for (int key = 1; key <= 50000; ++key) {

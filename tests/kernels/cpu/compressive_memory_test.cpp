@@ -178,7 +178,7 @@ TEST_P(CpuCompressiveMemory, ATokenThatIsNotANumberStaysInItsDocument) {
           expect_same(p.d_q, clean.d_q, "d_q", of_rows(kHeads));
           expect_same(p.d_k, clean.d_k, "d_k", of_rows(kKeyHeads));
           expect_same(p.d_v, clean.d_v, "d_v", of_rows(kKeyHeads));
-          // The state behind the run is the second document's, that before it the first one's.
+          // The state after the run is the second document's, that before it the first one's.
           const auto all = [](std::int64_t) { return true; };
           if (is_first) {
             expect_same(p.m, clean.m, "m", all);

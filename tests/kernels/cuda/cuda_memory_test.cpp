@@ -158,7 +158,7 @@ TEST_F(CudaMemory, MatchesTheReferenceWhereDocumentsStart) {
 }
 
 TEST_F(CudaMemory, MatchesTheReferenceBehindAWindow) {
-  // What is written went out of sight two segments ago; the first rank of a document has nothing to write at first.
+  // What is written left the window two segments ago; the first rank of a document has nothing to write at first.
   MemorySchedule schedule = whole_segments(10, 0, 75);
   for (std::size_t s = 2; s + 1 < schedule.steps.size(); ++s) {
     schedule.steps[s].first_key = static_cast<std::int64_t>(s - 2) * 10;
