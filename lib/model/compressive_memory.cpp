@@ -23,7 +23,7 @@ void CompressiveMemory::start(const MemoryState& initial, const MemoryState& aft
   if (has_decays(rule_)) normalisers_.finish();  // what equation (9) writes depends on z
   const ScanMap map = has_decays(rule_) ? ScanMap::Affine : ScanMap::Sum;
   scan_.emplace(execution_, tokens_.chain.scan_elements(), ScanDirection::Forward, map, shape_);
-  for (std::size_t own = 0; num_micro_batches() > 0 && own < scan_->num_own(); ++own) {
+  for (std::size_t own = 0; num_rounds() > 0 && own < scan_->num_own(); ++own) {
     // equation (8), M_s = M_(s-1) + sigma(K)^T V, and equation (9), which first removes from M_(s-1) what the keys retrieve,
     // over all segments of the run: M after = (1 - decay) M before + added
     const AffineMap& of_run = scan_->map(own);
@@ -77,7 +77,7 @@ void CompressiveMemory::start_backward(const MemoryRead& read, const TensorView&
   normalisers_.recompute();
   const ScanMap map = has_decays(rule_) ? ScanMap::Affine : ScanMap::Sum;
   scan_.emplace(execution_, tokens_.chain.scan_elements(), ScanDirection::Reverse, map, shape_);
-  for (std::size_t own = 0; num_micro_batches() > 0 && own < scan_->num_own(); ++own) {
+  for (std::size_t own = 0; num_rounds() > 0 && own < scan_->num_own(); ++own) {
     // dM before = (1 - decay)^T dM after + added, where added is the gradient from the run's own reads
     const AffineMap& of_run = scan_->map(own);
     execution_.device.fill_zero(execution_.compute, of_run.added.data, of_run.added.size_bytes());

@@ -50,7 +50,7 @@ class CompressiveMemory {
 
   /// Communication rounds between a start and its finish. Work before the first advance(), and between two advances, overlaps
   /// with one round each.
-  int num_micro_batches() const { return scan_->num_micro_batches(); }
+  int num_rounds() const { return scan_->num_rounds(); }
   void advance();
 
  private:

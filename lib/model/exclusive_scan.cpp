@@ -76,7 +76,7 @@ void ExclusiveScan::advance() {
   for (Own& own : own_) {
     if (next_round_ > 1 && arrived.receives[own.place]) combine(own, arrived.is_constant[own.place - arrived.distance]);
   }
-  if (next_round_ < num_micro_batches()) start_round(rounds_[static_cast<std::size_t>(next_round_)]);
+  if (next_round_ < num_rounds()) start_round(rounds_[static_cast<std::size_t>(next_round_)]);
   ++next_round_;
 }
 

@@ -51,8 +51,8 @@ class ExclusiveScan {
   /// Starts round 0. @param initial  the state before the first element, in the direction of the scan; empty: 0
   void start(const TensorView& initial);
   /// Communication rounds. Work between start() and the first advance(), and between two advances, overlaps with one each.
-  int num_micro_batches() const { return static_cast<int>(rounds_.size()); }
-  bool is_done() const { return next_round_ > num_micro_batches(); }
+  int num_rounds() const { return static_cast<int>(rounds_.size()); }
+  bool is_done() const { return next_round_ > num_rounds(); }
   /// Completes the round in flight and starts the next one; does nothing if there is none.
   void advance();
   void finish() {

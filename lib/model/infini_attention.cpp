@@ -140,7 +140,7 @@ void InfiniAttention::attend(const Span& span, CompressiveMemory& memory) {
   const TensorView& q = tape_.window.q_rotated;
   const AttentionMaskView window = mask(span);
   RingAttention::empty_carry(execution_, tape_.carry);
-  for (const KeyPiece& piece : pieces_of(chain_of(span).keys(), memory.num_micro_batches())) {
+  for (const KeyPiece& piece : pieces_of(chain_of(span).keys(), memory.num_rounds())) {
     const KeyRows keys = tape_.window.keys.rows(piece.first, piece.positions.num_tokens());
     execution_.backend.block_attention_forward(
         execution_.compute,
@@ -157,7 +157,7 @@ void InfiniAttention::attend_backward(const Span& span, const TensorView& d_loca
   const AttentionMaskView window = mask(span);
   const TensorView delta = scratch.take(lse.dtype, lse.shape);  // [N, T]
   backend.attention_delta(compute, {out, d_local, delta});
-  for (const KeyPiece& piece : pieces_of(chain_of(span).keys(), memory.num_micro_batches())) {
+  for (const KeyPiece& piece : pieces_of(chain_of(span).keys(), memory.num_rounds())) {
     const KeyRows keys = tape_.window.keys.rows(piece.first, piece.positions.num_tokens());
     const KeyRows d_keys = d.keys.rows(piece.first, piece.positions.num_tokens());
     backend.block_attention_backward(

@@ -28,7 +28,7 @@ void NormaliserScan::start(const TensorView& initial, const TensorView& after) {
   after_ = after;
   if (rule_ == MemoryRule::DeltaCorrected) return run_in_turn(initial);
   scan_.emplace(execution_, tokens_.chain.scan_elements(), ScanDirection::Forward, ScanMap::Sum, shape_);
-  for (std::size_t own = 0; scan_->num_micro_batches() > 0 && own < normalisers_.size(); ++own) {
+  for (std::size_t own = 0; scan_->num_rounds() > 0 && own < normalisers_.size(); ++own) {
     // z += sum_t sigma(k_t) (equation 8), from 0
     const TensorView& added = scan_->map(own).added;
     execution_.device.fill_zero(execution_.compute, added.data, added.size_bytes());
@@ -114,7 +114,7 @@ void NormaliserScan::backward(const std::vector<MemoryNormalisers>& d_normaliser
 void NormaliserScan::backward_of_sums(const TensorView& d_z) {
   auto& [device, backend, compute, scratch, ring] = execution_;
   ExclusiveScan scan(execution_, tokens_.chain.scan_elements(), ScanDirection::Reverse, ScanMap::Sum, shape_);
-  for (std::size_t own = 0; scan.num_micro_batches() > 0 && own < normalisers_.size(); ++own) {
+  for (std::size_t own = 0; scan.num_rounds() > 0 && own < normalisers_.size(); ++own) {
     const TensorView& added = scan.map(own).added;
     device.fill_zero(compute, added.data, added.size_bytes());
     run_backward(own, added, {});

@@ -172,7 +172,7 @@ TEST_P(ExclusiveScanRing, TakesMemoryOfItsOwnRunsAlone) {
       }
       scan.start({});
       scan.finish();
-      EXPECT_LE(scan.num_micro_batches(), 1 + std::bit_width(static_cast<unsigned>(group.size() - 1)));
+      EXPECT_LE(scan.num_rounds(), 1 + std::bit_width(static_cast<unsigned>(group.size() - 1)));
     }
     const auto bytes = static_cast<std::int64_t>(execution.device().memory().peak_bytes(MemoryUse::Workspace));
     EXPECT_EQ(bytes, 4 * matrix.count() * std::int64_t{sizeof(double)});
