@@ -9,7 +9,7 @@ export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CLICOLOR_FORCE=0
 cores=$(nproc)
 summary=() failed=0
 main_log=build/ci/ctest.log
-on_request='^(mutants|long|fresh)$'  # labels; e.g. ctest --test-dir build/ci -L mutants
+on_request='^(mutants|fresh)$'  # labels; e.g. ctest --test-dir build/ci -L mutants
 
 # phase NAME COMMAND...: runs the command, records its time and a failure, and returns its status.
 phase() {
