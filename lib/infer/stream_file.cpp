@@ -98,7 +98,7 @@ StreamFile::Record record_of(const Hdf5File& file, const std::string& model_dige
 OutputKind StreamFile::kind() { return hdf5_kind("the state of a text", kFormat); }
 
 std::int64_t StreamFile::num_bytes(const SequenceStream& stream) {
-  constexpr std::int64_t kPerFile = 1 << 16, kPerLayer = 1 << 16;  // headers, checksums, indices of chunks
+  constexpr std::int64_t kPerFile = 1 << 16, kPerLayer = 1 << 16;  // headers, checksums, chunk indices
   const auto num_layers = static_cast<std::int64_t>(stream.state_.num_layers());
   return stream.state_bytes() + static_cast<std::int64_t>(stream.logits_.size_bytes()) + kPerFile +
          num_layers * kPerLayer;
@@ -115,7 +115,7 @@ void StreamFile::write(OutputFile& output, const SequenceStream& stream, const s
   for (std::size_t layer = 0; layer < stream.state_.num_layers(); ++layer) {
     const LayerState& state = *stream.state_.of(layer);
     for (const StatePart& part : state.parts()) {
-      if (part.values.count() == 0) continue;  // nothing in sight
+      if (part.values.count() == 0) continue;  // the window holds no keys
       write_values(file, group_of(layer) + "/" + part.name, part.values, stream.execution_);
     }
     file.write_attribute(group_of(layer), "first_in_sight", state.key_range().begin);

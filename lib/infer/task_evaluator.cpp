@@ -81,7 +81,7 @@ TaskScore TaskEvaluator::score(std::int64_t num_samples, const Replies& mine) co
   const std::vector<std::string> all =
       world_.all_gather({reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(mine[0])});
   std::vector<Replies> replies;
-  std::vector<std::span<const std::int32_t>> rest;  // of each rank's
+  std::vector<std::span<const std::int32_t>> rest;  // per rank, the replies not yet scored
   for (const std::string& bytes : all) {
     replies.emplace_back(bytes.size() / sizeof(mine[0]));
     if (!bytes.empty()) std::memcpy(replies.back().data(), bytes.data(), bytes.size());

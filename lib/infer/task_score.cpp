@@ -34,7 +34,7 @@ ScoreBucket power_of_two_bucket(std::int64_t number, const AnswerScore& score) {
   return {first, 2 * first, score};
 }
 
-/// The wrong answer among the values of the sample. Only answers of one token have other values in their sample.
+/// Classifies a wrong answer by the values of the sample. @pre the answer has one token: only then has the sample other values
 WrongAnswers classify(const TaskOptions& options, const TaskSample& sample, const TaskAnswer& answer,
                       std::int32_t predicted) {
   const TaskStatement& asked = sample.statements[static_cast<std::size_t>(answer.statement)];
@@ -58,7 +58,7 @@ WrongAnswers classify(const TaskOptions& options, const TaskSample& sample, cons
           .expected_other = static_cast<double>(other.size()) / num_wrong_values};
 }
 
-/// Of the statements whose subject no earlier answer of the sample was about, those that say the right value.
+/// The fraction with the right value among the statements whose subject no earlier answer of the sample was about.
 double share_of_guessing(const TaskSample& sample, const TaskAnswer& answer) {
   std::set<std::int64_t> told;
   for (const TaskAnswer& earlier : sample.answers) {
