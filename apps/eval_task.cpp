@@ -19,11 +19,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// What was asked, and of whom.
+/// The model and the task that it is evaluated on.
 struct Subject {
   StoredModelInfo model;
   TaskOptions task;
-  double passkeys_seen = 0;  // in training
+  double passkeys_seen = 0;  // fraction that occurred in training
 };
 
 Subject open_subject(const Communicator& world, const CLI::App& command, EvalTaskOptions& options) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo generate`: continues a text with a checkpoint's model, shown as it comes. Several ranks take up the prompt together;
-// rank 0 goes on alone.
+// `rondo generate`: continues a text with a checkpoint's model and streams it to standard output. Several ranks share the
+// prefill; rank 0 decodes alone.
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -57,7 +57,7 @@ std::string prompt_of(const GenerateOptions& options) {
                     "give a text with --prompt or --prompt-file, or a state with --state-in");
 }
 
-// Empty only where a state is there to go on from.
+// Throws if there are no tokens, unless --state-in gives a state to continue from.
 std::vector<std::int32_t> tokens_of(const std::string& prompt, const Tokenizer& tokenizer,
                                     const GenerateOptions& options) {
   const std::string where = options.prompt_file ? "--prompt-file " + *options.prompt_file : "--prompt";
@@ -75,12 +75,12 @@ std::vector<std::int32_t> tokens_of(const std::string& prompt, const Tokenizer& 
                         ", which passes over all characters of this prompt");
 }
 
-// Shows text as it comes; where a reader has gone away, there is nobody to write for.
+// Writes text immediately. @returns false if the output's reader is gone
 bool show(const std::string& text) {
   return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
 }
 
-constexpr std::int64_t kPrefillTokens = 512;  // of a rank at once
+constexpr std::int64_t kPrefillTokens = 512;  // per rank, at a time
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -109,7 +109,7 @@ void print_json(const std::string& prompt, const std::string& text, const std::v
   std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
-// One rank out of the ring of a runtime, on the same device.
+// An execution for one rank of a runtime alone, on the same device.
 class RankAlone {
  public:
   explicit RankAlone(Execution& e)
@@ -122,7 +122,7 @@ class RankAlone {
   Execution execution_;
 };
 
-// Takes up the prompt, all but its last token over all ranks if there are several: the stream of rank 0 then stands behind it.
+// Prefill: feeds the prompt to rank 0's stream. Several ranks share all but the last token.
 void take_up(Runtime& runtime, StoredModel& model, std::span<const std::int32_t> prompt,
              const SequenceStreamOptions& options, SequenceStream& alone) {
   const int ranks = runtime.world().size();
@@ -136,7 +136,7 @@ void take_up(Runtime& runtime, StoredModel& model, std::span<const std::int32_t>
   if (runtime.world().rank() == 0) alone.feed(prompt);
 }
 
-// On rank 0, where --state-out is given.
+// The output for --state-out, on rank 0; otherwise nothing.
 std::optional<OutputFile> check_state_out(const Communicator& world, const GenerateOptions& options) {
   std::optional<OutputFile> output;
   agree_on(world, [&] {

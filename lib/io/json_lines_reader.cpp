@@ -85,8 +85,7 @@ class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
     if (const auto colon = problem.find(": ", problem.find("column")); colon != std::string::npos) {
       problem.erase(0, colon + 2);  // the parser's line and column count from this line
     }
-    if (problem.size() > kMaxProblemBytes)
-      problem = problem.substr(0, kMaxProblemBytes) + "...";  // the parser quotes the text
+    if (problem.size() > kMaxProblemBytes) problem = problem.substr(0, kMaxProblemBytes) + "...";  // it quotes the text
     problem = "broken JSON: " + problem;
     return false;
   }

@@ -98,8 +98,7 @@ class CorpusBuilder final : public DocumentSink {
       throw DataError("the input has no tokens", display_name(options_.inputs.front()),
                       result_.num_empty_documents > 0 ? "all its documents are empty" : "it is empty");
     }
-    if (tick_)
-      tick_();  // the last chance to stop: a signal that ends a pipe's writer may look like the end of the input
+    if (tick_) tick_();  // the last chance to stop: a signal to a pipe's writer looks like the end of the input
     if (spool_) split_each_document();
     result_.num_replaced = encoder_->num_replaced();
     result_.num_train_tokens = writer_.num_tokens(Split::Train);
