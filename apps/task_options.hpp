@@ -20,7 +20,7 @@ struct TaskArguments {
 
 /// @returns the option --task, which other options may require or exclude. @pre `arguments` outlives the command
 CLI::Option* add_task_options(CLI::App& command, TaskArguments& arguments);
-/// The requested task. Throws ConfigError for an option of another task, and what check() throws.
+/// The requested task's options. Throws ConfigError for an option of another task, and what check() throws.
 TaskOptions task_options_of(const CLI::App& command, const TaskArguments& arguments);
 
 }  // namespace rondo

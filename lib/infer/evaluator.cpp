@@ -82,7 +82,7 @@ void Evaluator::warm_up() {
 EvaluationResult Evaluator::run(const std::function<void(const TokenLosses&)>& per_token) {
   TraceScope trace("evaluator.run");
   Totals totals;
-  // Ring d of D takes the sequences d, d + D, ...; a ring that has none left still takes part in per_token.
+  // Ring d of D takes the sequences d, d + D, ...; a ring that has none left still calls per_token.
   for (std::int64_t first = 0; first < num_sequences_; first += grid_.data_size()) {
     const std::int64_t turn = first + grid_.data_index();
     const std::int64_t mine = turn < num_sequences_ ? num_spans_of(sequence_of(turn)) : 0;

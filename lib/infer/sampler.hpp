@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From logits to the next token: a pure function, so that a seed reproduces a text. Where the random number
-// comes from is the caller's business.
+// Samples the next token from logits: a pure function of logits, rule and a random number that the caller provides, so that a
+// seed reproduces a text.
 #pragma once
 
 #include <cstdint>

@@ -32,7 +32,7 @@ class TokenLossFile {
 
   /// Collective: every rank passes the losses of its shard of its ring's sequence, or none.
   void write(const TokenLosses& losses);
-  /// Gives the file its name. Collective.
+  /// Completes the file and renames it to its final name. Collective.
   void commit();
 
  private:

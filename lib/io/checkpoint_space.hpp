@@ -19,7 +19,7 @@ void demand_free_space(const std::filesystem::path& folder, std::int64_t needed_
 /// @throws CheckpointError when this process may not write files of that size (ulimit -f)
 void demand_file_size(const std::filesystem::path& folder, std::int64_t needed_bytes);
 
-/// Reserves the blocks of a file without changing its length. Where the file system cannot, writes and removes a file of
+/// Reserves the blocks of a file without changing its length. If the file system cannot, writes and removes a file of
 /// that size, which finds a full disk or quota but cannot keep others from filling it afterwards.
 /// @throws CheckpointError when the disk or the quota has no room
 void reserve_space(const std::filesystem::path& file, std::int64_t needed_bytes);

@@ -146,7 +146,7 @@ class FastaReader {
   std::int64_t line_ = 1, num_records_ = 0;
   std::size_t column_ = 0;  // bytes of this line that have been consumed
   bool in_record_ = false, after_return_ = false;
-  std::optional<std::string> ctrl_z_;  // where it was
+  std::optional<std::string> ctrl_z_;  // where one was found
 };
 
 }  // namespace

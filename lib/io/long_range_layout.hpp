@@ -41,7 +41,7 @@ inline std::int64_t question_tokens_of(const TaskOptions& options) {
   return options.question_tokens == 0 ? kPairTokens * options.num_queries() : options.question_tokens;
 }
 
-/// Tokens that are neither filler nor question, with the longest key and the most writes.
+/// Upper bound of the tokens that are neither filler nor question: longest key, most writes.
 inline std::int64_t statement_tokens_of(const TaskOptions& options) {
   if (options.is_text()) {
     return num_text_tokens(PasskeyText::kTaskLine) + num_text_tokens(PasskeyText::kKeyBegins) +

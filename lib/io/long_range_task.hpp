@@ -2,10 +2,10 @@
 // Long-range tasks: samples whose questions ask for what was stated long before. A sample is a pure function of options, split
 // and index, so it is the same on every machine and nothing needs to be stored. docs/how-to-long-range-tasks.md shows them.
 //
-//   passkey_text  the published passkey text in bytes: a number in repeated sentences, asked for at the end
-//   passkey       digits behind a mark among filler ids; the mark again at the end asks for them
+//   passkey_text  the published passkey text in bytes: a number in repeated sentences; the question at the end asks for it
+//   passkey       digits after a marker among filler ids; the marker again at the end asks for them
 //   recall        (key, value) pairs among filler; keys again at the end, each followed by its value
-//   rewrite       the same, but keys are written several times with different values, and the last one is asked for
+//   rewrite       the same, but keys are written several times with different values, and the question asks for the last
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,7 @@ struct TaskOptions {
   std::int64_t digits = 5;        ///< passkey
   // recall and rewrite
   std::int64_t pairs = 8;                          ///< different keys in a sample
-  std::int64_t queries = 0;                        ///< how many of them are asked for; 0: all
+  std::int64_t queries = 0;                        ///< how many keys the questions ask for; 0: all
   std::int64_t question_tokens = 0;                ///< over which the questions are spread; 0: 2 per question
   std::int64_t keys = 64, values = 64;             ///< numbers of ids for keys and for values
   std::int64_t least_writes = 1, most_writes = 4;  ///< rewrite: how often one key is written
@@ -63,11 +63,11 @@ struct TaskStatement {
   std::int64_t subject = 0;  ///< what the value belongs to: statements with the same key have the same subject
 };
 
-/// Tokens that are asked for, of which the first `num_value_tokens` repeat the value of a statement.
+/// The tokens of an answer, of which the first `num_value_tokens` repeat the value of a statement.
 struct TaskAnswer {
   std::int64_t first = 0, num_tokens = 0;
   std::int64_t num_value_tokens = 0;  ///< passkey_text has one more token, which ends the number
-  std::int64_t statement = 0;         ///< index of the statement asked for: the last of its subject
+  std::int64_t statement = 0;         ///< index of the statement with the right value: the last of its subject
   std::int64_t num_writes = 0;        ///< statements of that subject
 };
 
