@@ -48,7 +48,8 @@ class TaskEvaluator {
  private:
   /// The most likely token at each token of each answer, in order, given the right tokens before it.
   using Replies = std::vector<std::int32_t>;
-  /// Feeds `stream` up to and through the answers. @pre it has read a prefix of the sample, with no token of an answer
+  /// Feeds `stream` the sample up to each token of an answer, and appends the model's prediction of it to `replies`.
+  /// @pre `stream` has read a prefix of the sample that ends before the first answer
   static void answer(const TaskSample& sample, SequenceStream& stream, Replies& replies);
   /// Scores the replies of all ranks.
   TaskScore score(std::int64_t num_samples, const Replies& mine) const;

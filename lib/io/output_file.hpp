@@ -12,7 +12,7 @@
 
 namespace rondo {
 
-/// The files that an output may replace; it may always replace empty ones.
+/// The files that an output may replace, in addition to empty ones.
 struct OutputKind {
   std::string name;  ///< for messages, with its article: "a corpus of Rondo"
   /// Called for regular files that are not empty. The output is refused also if it throws.
