@@ -35,7 +35,7 @@ DType dtype_from(const std::string& word) {
   throw ConfigError("there is no type '" + word + "'", "--dtype", "use fp64, fp32 or bf16");
 }
 
-// fp64 runs on the reference backend, which is the one that has it.
+// fp64 runs on the reference backend, the only one that supports it.
 DeviceChoice device_for(const AttentionOptions& options) {
   const std::optional<DeviceChoice> choice = value_of<DeviceChoice>(options.device);
   if (!choice) {
@@ -64,7 +64,7 @@ constexpr std::int64_t kVersion = 1;
 
 OutputKind output_kind() { return hdf5_kind("an output of `rondo attention`", kFormat); }
 
-/// Owned tensors of one sequence on this rank.
+/// Owns the tensors of this rank's shard of one sequence.
 class Shard {
  public:
   Shard(Execution& execution, const AttentionProblem& p, std::int64_t T, DType type, bool backward)
@@ -123,7 +123,7 @@ struct Figures {
   std::int64_t sent_bytes = 0;
 };
 
-// Milliseconds that `work` takes on the slowest rank.
+// Milliseconds of `work` on the slowest rank.
 template <typename Work> double time_of(Runtime& runtime, Work&& work) {
   runtime.world().barrier();
   const auto begin = std::chrono::steady_clock::now();

@@ -89,12 +89,12 @@ AttentionProblem read_problem(const Hdf5File& input, const AttentionNeeds& needs
   return problem;
 }
 
-// At least one token; equal on all ranks, since all of them write piece by piece together.
+// At least one token; equal on all ranks, since they write each piece collectively.
 std::int64_t ShardIo::piece_tokens(const TensorView& rows) const {
   return std::max<std::int64_t>(1, kPieceBytes / (rows.shape.row_count() * static_cast<std::int64_t>(sizeof(double))));
 }
 
-// The part of the shard's runs that local tokens [first, first + count) are.
+// The part of the shard's runs that holds local tokens [first, first + count).
 std::vector<TokenRun> ShardIo::runs_between(std::int64_t first, std::int64_t count) const {
   std::vector<TokenRun> parts;
   for (const TokenRun& run : runs_) {
@@ -121,7 +121,7 @@ void ShardIo::read_tokens(const Hdf5Dataset& dataset, std::int64_t batch, const 
     dataset.read_boxes(boxes, host_.data(), staged.count(), wide ? Hdf5Type::Fp64 : Hdf5Type::Fp32);
     device.copy(stream, staged.data, host_.data(), staged.size_bytes());
     backend.convert(stream, {staged, rows});
-    device.synchronize(stream);  // the host memory is written again
+    device.synchronize(stream);  // the host buffer is reused
   }
 }
 
@@ -134,7 +134,7 @@ void ShardIo::write_piece(Hdf5Dataset& dataset, const std::vector<Hdf5Box>& boxe
 
 void ShardIo::write_tokens(Hdf5Dataset& dataset, std::int64_t batch, const TensorView& from) {
   const std::int64_t heads = from.shape[1], dim = from.shape[2], piece = piece_tokens(from);
-  // a rank with a smaller shard takes part in the last piece without rows
+  // a rank with a smaller shard joins the last collective write without rows
   for (std::int64_t next = 0; next < layout_.max_tokens(); next += piece) {
     const std::int64_t first = std::min(next, runs_.num_tokens());
     const std::int64_t count = std::min(piece, runs_.num_tokens() - first);

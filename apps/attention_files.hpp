@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of `rondo attention`: what an input must hold, and how a rank's shard moves between datasets in
-// global token order and tensors in local order, a few MiB at a time.
+// The files of `rondo attention`: what an input must hold, and how a rank's shard is copied between datasets in global token
+// order and tensors in local order, a few MiB at a time.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace rondo {
 
-/// The sizes that the datasets of an input agree on.
+/// The sizes of an input, consistent over its datasets.
 struct AttentionProblem {
   std::int64_t batch = 0;                      // B
   std::int64_t tokens = 0;                     // S
@@ -28,10 +28,10 @@ struct AttentionNeeds {
   int ranks = 1;
 };
 
-/// Throws DataError or ConfigError that names the dataset and what it should be.
+/// Throws DataError or ConfigError that names the dataset and the requirement that it violates.
 AttentionProblem read_problem(const Hdf5File& input, const AttentionNeeds& needs);
 
-/// Moves this rank's shard of one sequence of a batch.
+/// Reads and writes this rank's shard of one sequence of a batch.
 class ShardIo {
  public:
   ShardIo(Execution& execution, const SequenceLayout& layout)
@@ -40,9 +40,9 @@ class ShardIo {
   /// to [T, heads, D] = this rank's rows of sequence `batch` of a dataset [B, S, heads, D], rounded to the
   /// type of `to`.
   void read_tokens(const Hdf5Dataset& dataset, std::int64_t batch, const TensorView& to);
-  /// The other way; the dataset has the type of `from`. Collective over the ranks of the file.
+  /// The reverse of read_tokens(); the dataset has the type of `from`. Collective over the ranks of the file.
   void write_tokens(Hdf5Dataset& dataset, std::int64_t batch, const TensorView& from);
-  /// from [N, T] to a dataset [B, N, S]. Collective over the ranks of the file.
+  /// Writes `from` [N, T] to a dataset [B, N, S]. Collective over the ranks of the file.
   void write_heads(Hdf5Dataset& dataset, std::int64_t batch, const TensorView& from);
 
  private:

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo check`: says everything that is wrong with a configuration, or what it will cost, without MPI or a
-// GPU.
+// `rondo check`: reports everything that is wrong with a configuration, or what it will cost, without MPI or a GPU.
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -76,7 +75,7 @@ void print_json(const RunConfig& config, const CostEstimate& cost, const std::ve
   std::printf("%s\n", document.dump(2).c_str());
 }
 
-// Nothing where a configuration is checked before its corpus is prepared.
+// Null if the corpus does not exist yet, so that a configuration can be checked before it is prepared.
 std::unique_ptr<TokenCorpus> open_corpus(const DataConfig& data) {
   if (!std::filesystem::exists(data.corpus)) {
     std::fprintf(stderr, "note: there is no corpus %s yet, so its vocabulary and length are not checked\n",
@@ -88,14 +87,14 @@ std::unique_ptr<TokenCorpus> open_corpus(const DataConfig& data) {
   return corpus;
 }
 
-// What a run would say and go on all the same.
+// What a run would only warn about.
 std::vector<std::string> warnings_about(const RunConfig& config, const TokenCorpus& corpus) {
   const auto problem = validation_problem(corpus, config);
   if (!problem) return {};
   return {std::string("a run trains without validation: ") + problem->what()};
 }
 
-// The resolved configuration, itself a configuration file, with the figures as comments.
+// Prints the resolved configuration as a configuration file, with the figures as comments.
 void print_text(const RunConfig& config, const CostEstimate& cost, const TokenCorpus* corpus,
                 const CheckOptions& options) {
   const auto tokens = static_cast<double>(cost.tokens_per_step);
@@ -129,7 +128,7 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const TokenCo
   std::fputs(text.c_str(), stdout);
 }
 
-// What `rondo train` would refuse, it refuses here.
+// Throws what `rondo train` would throw.
 void print_cost(const ConfigDraft& draft, const CheckOptions& options) {
   const std::unique_ptr<TokenCorpus> corpus = open_corpus(draft.config.data);
   const RunConfig config = resolve(draft.config, {.world_size = options.ranks,
@@ -160,7 +159,7 @@ int check(const CheckOptions& options) {
   try {
     print_cost(draft, options);
     return 0;
-  } catch (const Error& error) {  // of the corpus or the machine
+  } catch (const Error& error) {  // an error of the corpus or the machine
     if (!options.json) throw;
     print_problems({{{}, error.message(), error.advice(), error.where()}}, true);
     return exit_code(error.kind());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo checkpoint info|verify`: what a checkpoint holds, and the proof that it is what was committed.
+// `rondo checkpoint info|verify`: shows what a checkpoint holds, and verifies that it is what was committed.
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -25,8 +25,8 @@ struct CheckpointCommandOptions {
   bool tensors = false;
 };
 
-/// The step folders that the user means by a step folder, a folder of them, a run folder, or that of a run in stages; oldest
-/// first.
+/// The step folders for a path that the user gave: a step folder, a folder of step folders, a run folder, or that of a run in
+/// stages. Oldest first.
 std::vector<fs::path> step_folders(const fs::path& given) {
   fs::path folder = given.has_filename() ? given : given.parent_path();
   std::error_code ignored;
@@ -71,7 +71,7 @@ void print_text(const fs::path& folder, const CheckpointRecord& record, const st
   const auto fields = Json::parse(metadata, nullptr, false);
   if (fields.is_object()) {
     for (const auto& [key, value] : fields.items()) {
-      if (key == "step") continue;  // said above, from the record
+      if (key == "step") continue;  // printed above, from the record
       const std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
       if (shown.size() <= 80 && shown.find('\n') == std::string::npos) text += fmt::format("  {:<15} {}\n", key, shown);
     }

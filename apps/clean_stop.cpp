@@ -14,7 +14,7 @@ namespace rondo {
 namespace {
 
 volatile std::sig_atomic_t stop_signal = 0;
-std::array<int, 2> stop_pipe{-1, -1};  // a wait for input ends when its first end becomes readable
+std::array<int, 2> stop_pipe{-1, -1};  // a wait for input ends when the read end becomes readable
 
 struct Stopped {};
 
@@ -25,7 +25,7 @@ void catch_signals() {
     const int interrupted = errno;
     stop_signal = signal;
     const char byte = 0;
-    [[maybe_unused]] const ::ssize_t written = ::write(stop_pipe[1], &byte, 1);  // it never blocks, and once is enough
+    [[maybe_unused]] const ::ssize_t written = ::write(stop_pipe[1], &byte, 1);  // never blocks, and one byte is enough
     errno = interrupted;
   };
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);

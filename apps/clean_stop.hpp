@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a command of one process ends on a signal: what is unfinished is removed first.
+// Ends a single-process command on a signal after removing unfinished output.
 #pragma once
 
 #include <functional>
@@ -9,12 +9,12 @@
 
 namespace rondo {
 
-/// Runs body. The first SIGINT, SIGTERM or SIGHUP leaves it through stop_if_asked(), so that destructors run, and then takes its
-/// course; a second one does at once. @returns what body returns
+/// Runs body. After the first SIGINT, SIGTERM or SIGHUP, stop_if_asked() unwinds body, so that destructors run, and the signal
+/// is raised again with its default action; a second one acts immediately. @returns what body returns
 int run_with_clean_stop(const std::string& command, const std::function<int()>& body);
-/// Inside body, often: does not return once a signal has come.
+/// To be called often inside body: throws once a signal has arrived.
 void stop_if_asked();
-/// Inside body, for what waits: the same, at once.
+/// For waits inside body: interrupts them when a signal arrives.
 StopRequest stop_request();
 
 }  // namespace rondo

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo config-reference`: the reference page of the configuration, for docs/.
+// `rondo config-reference`: prints the configuration's reference page for docs/.
 #include <cstdio>
 
 #include "apps/commands.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo corpus info|sample|verify`: looks into a corpus. Starts no MPI.
+// `rondo corpus info|sample|verify`: inspects a corpus. Does not start MPI.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -26,7 +26,7 @@ struct CorpusCommand {
   bool json = false;
   bool baselines = false;
   std::string split = "train";
-  std::int64_t document = -1;  // drawn
+  std::int64_t document = -1;  // -1: drawn at random
   std::int64_t offset = 0, num_tokens = 400;
   std::uint64_t seed = 0;
 };
@@ -48,14 +48,14 @@ DocumentLengths lengths_of(std::span<const std::int64_t> offsets) {
   return lengths;
 }
 
-/// Tokens that the corpus asks for. @pre it records targets
+/// The number of recorded targets. @pre the corpus records targets
 std::int64_t num_targets(const TokenCorpus& corpus, Split split) {
   std::int64_t count = 0;
   for (const TargetRange& range : corpus.target_ranges(split)) count += range.end - range.first;
   return count;
 }
 
-/// The targets among tokens [first, end) of the split, counted from `origin`.
+/// The targets among tokens [first, end) of the split, relative to `origin`.
 std::vector<std::int64_t> targets_between(const TokenCorpus& corpus, Split split, std::int64_t first, std::int64_t end,
                                           std::int64_t origin) {
   TargetLookup recorded(corpus.target_ranges(split));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo eval`: the loss of a checkpoint's model on a corpus, with what it is made of; or its answers to a long-range task.
+// `rondo eval`: the loss of a checkpoint's model on a corpus, in total and by position, or its answers to a long-range task.
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -22,14 +22,14 @@ namespace {
 struct EvalOptions {
   std::string checkpoint, corpus, split = "validation";
   std::optional<std::string> per_token;
-  std::int64_t sequence_length = 0, sequences = 0;  // 0: as trained, all
+  std::int64_t sequence_length = 0, sequences = 0;  // 0: as in training; 0: all
   std::string device = "auto", layout = "auto";
   int threads = 0, ring = 0;
   bool json = false;
   EvalTaskOptions task;
 };
 
-// Everything that is read before memory for the model is taken.
+// Everything that is read before the model is allocated.
 struct EvalInput {
   StoredModelInfo model;
   std::unique_ptr<TokenCorpus> corpus;

@@ -19,11 +19,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// What was asked, and of whom.
+/// The model and the task that it is evaluated on.
 struct Subject {
   StoredModelInfo model;
   TaskOptions task;
-  double passkeys_seen = 0;  // in training
+  double passkeys_seen = 0;  // fraction that occurred in training
 };
 
 Subject open_subject(const Communicator& world, const CLI::App& command, EvalTaskOptions& options) {
@@ -88,14 +88,14 @@ Json json_of(const TaskScore& score) {
 
 void print_json(const EvalTaskOptions& options, const Subject& subject, const TaskEvaluation& result, int num_ranks,
                 double seconds) {
-  const ModelSight sight = sight_of(subject.model.config.model);
+  const ModelWindow window = window_of(subject.model.config.model);
   Json document{{"checkpoint", subject.model.folder.string()},
                 {"step", subject.model.step},
                 {"tokens_seen", subject.model.tokens_seen},
                 {"task", Json::parse(to_json(subject.task))},
                 {"samples", result.num_samples},
-                {"segment_tokens", sight.segment_tokens},
-                {"window_segments", sight.window_segments},
+                {"segment_tokens", window.segment_tokens},
+                {"window_segments", window.window_segments},
                 {"chance", {{"exact", chance_of(subject.task).exact}, {"token", chance_of(subject.task).token}}},
                 {"model", json_of(result.model)}};
   if (result.knocked_out) document["memory_knocked_out"] = json_of(*result.knocked_out);
@@ -135,7 +135,7 @@ std::string heading(const std::string& first) {
 }
 
 void print_text(const EvalTaskOptions& options, const Subject& subject, const TaskEvaluation& result) {
-  const ModelSight sight = sight_of(subject.model.config.model);
+  const ModelWindow window = window_of(subject.model.config.model);
   const ChanceLevel chance = chance_of(subject.task);
   std::string text = fmt::format("task {}: {} of {} tokens\n", name_of(subject.task.task),
                                  counted(result.num_samples, "fresh sample"), subject.task.tokens);
@@ -151,7 +151,7 @@ void print_text(const EvalTaskOptions& options, const Subject& subject, const Ta
     const double share = result.model.expected_of_guessing / static_cast<double>(result.model.all.exact.num_all);
     text += guess("any value not asked yet", share, share);
   }
-  if (sight.segment_tokens > 0) {
+  if (window.segment_tokens > 0) {
     text += heading("compressions") + rows(result.model.by_compressions);
     if (result.model.num_in_reach > 0) {
       text += fmt::format("{} of {} answers are in reach of the exact attention of all layers, memory or not\n",
@@ -200,7 +200,7 @@ int evaluate_task(const Communicator& world, const CLI::App& command, EvalTaskOp
   LiveProgress progress;
   TaskEvaluator evaluator(runtime.execution(), world, model.transformer(), subject.task,
                           {.rule = subject.model.mask_rule(),
-                           .sight = sight_of(subject.model.config.model),
+                           .window = window_of(subject.model.config.model),
                            .close_gates = [&model] { model.close_gates(); }});
   const TaskEvaluation result = evaluator.run(options.samples, [&](std::int64_t done, std::int64_t all) {
     if (world.rank() != 0 || !progress.is_due()) return;

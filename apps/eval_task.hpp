@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo eval --task`: how well a checkpoint's model answers fresh samples of a long-range task.
+// `rondo eval --task`: how well a checkpoint's model answers test samples of a long-range task.
 #pragma once
 
 #include <string>
@@ -18,7 +18,7 @@ struct EvalTaskOptions {
   std::uint64_t seed = 0;
 };
 
-/// --task and what goes with it. @returns the option --task
+/// Adds --task and its options. @returns the option --task
 CLI::Option* add_eval_task_options(CLI::App& command, EvalTaskOptions& options);
 /// Collective. @returns the exit code
 int evaluate_task(const Communicator& world, const CLI::App& command, EvalTaskOptions options);

@@ -33,7 +33,7 @@ const RunFolder& ExitReporter::lock_folder(const MpiSession& session, const std:
   } catch (const std::exception&) {
     mine = error_at_hand();
   }
-  // Only now the first that ranks do together: a rank that is gone by then leaves the record of a run.
+  // The first collective comes only now: if a rank is gone by then, the run still has a record.
   agree(session.world(), mine);
   rank_ = session.world().rank();
   log::info("run folder {}", path.string());

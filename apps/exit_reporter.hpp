@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps the record of a run's end true, whatever ends it.
+// Keeps exit.json of a run correct, however the run ends.
 #pragma once
 
 #include <cstdint>
@@ -14,22 +14,22 @@
 
 namespace rondo {
 
-/// Holds the run's folder until the process ends. Its exit.json says "running" from lock_folder() on, and at the end how the run
+/// Locks the run's folder until the process ends. exit.json says "running" after lock_folder(), and at the end how the run
 /// ended.
 class ExitReporter {
  public:
-  /// The first thing that a run does, so that every way to end has a record. Collective; rank 0 locks the folder. A folder that
-  /// another process has, or that holds something else than a run, is refused (AgreedError).
+  /// Must be the first action of a run, so that every outcome is recorded. Collective; rank 0 locks the folder. Throws
+  /// AgreedError if another process has locked it, or if it holds something other than a run.
   const RunFolder& lock_folder(const MpiSession& session, const std::filesystem::path& path);
-  /// What an error from now on is recorded with.
+  /// Sets the phase and step that a later error is recorded with.
   void set_phase(std::string_view phase, std::int64_t step) {
     phase_ = phase;
     step_ = step;
   }
-  /// The run has done its last step, or was stopped before. @param message what went wrong all the same; may be empty
-  /// @returns the exit code: 0, or 75
+  /// Records that the run has done its last step, or was stopped before it. @param message  a problem to record; may be empty
+  /// @returns the exit code: 0, or 75 if stopped
   int report_end(bool is_finished, const std::string& message) const;
-  /// An error ends the run. @param rank_alone of this rank only; else rank 0 writes
+  /// Records that an error ends the run. @param rank_alone  only this rank has the error; otherwise rank 0 writes
   void report_error(const Error& error, bool rank_alone) const noexcept;
 
  private:

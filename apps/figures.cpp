@@ -8,7 +8,7 @@ namespace rondo {
 std::string figure_text(double value, std::string_view unit) {
   constexpr std::string_view kPrefixes = " kMGTPE";
   std::size_t power = 0;
-  // 999.95 would be printed as 1000
+  // 999.95 would be rounded to 1000
   for (; value >= 999.95 && power + 1 < kPrefixes.size(); ++power) value /= 1000;
   const std::string_view prefix = power == 0 ? "" : kPrefixes.substr(power, 1);
   const std::string_view gap = prefix.empty() && unit.empty() ? "" : " ";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo generate`: continues a text with a checkpoint's model, shown as it comes. Several ranks take up the prompt together;
-// rank 0 goes on alone.
+// `rondo generate`: continues a text with a checkpoint's model and streams it to standard output. Several ranks share the
+// prefill; rank 0 decodes alone.
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -57,7 +57,7 @@ std::string prompt_of(const GenerateOptions& options) {
                     "give a text with --prompt or --prompt-file, or a state with --state-in");
 }
 
-// Empty only where a state is there to go on from.
+// Throws if there are no tokens, unless --state-in gives a state to continue from.
 std::vector<std::int32_t> tokens_of(const std::string& prompt, const Tokenizer& tokenizer,
                                     const GenerateOptions& options) {
   const std::string where = options.prompt_file ? "--prompt-file " + *options.prompt_file : "--prompt";
@@ -75,12 +75,12 @@ std::vector<std::int32_t> tokens_of(const std::string& prompt, const Tokenizer& 
                         ", which passes over all characters of this prompt");
 }
 
-// Shows text as it comes; where a reader has gone away, there is nobody to write for.
+// Writes text immediately. @returns false if the output's reader is gone
 bool show(const std::string& text) {
   return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
 }
 
-constexpr std::int64_t kPrefillTokens = 512;  // of a rank at once
+constexpr std::int64_t kPrefillTokens = 512;  // per rank, at a time
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -109,7 +109,7 @@ void print_json(const std::string& prompt, const std::string& text, const std::v
   std::printf("%s\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
-// One rank out of the ring of a runtime, on the same device.
+// An execution for one rank of a runtime alone, on the same device.
 class RankAlone {
  public:
   explicit RankAlone(Execution& e)
@@ -122,8 +122,8 @@ class RankAlone {
   Execution execution_;
 };
 
-// Takes up the prompt, all but its last token over all ranks if there are several: the stream of rank 0 then stands behind it.
-void take_up(Runtime& runtime, StoredModel& model, std::span<const std::int32_t> prompt,
+// Prefill: feeds the prompt to rank 0's stream. Several ranks share all but the last token.
+void prefill(Runtime& runtime, StoredModel& model, std::span<const std::int32_t> prompt,
              const SequenceStreamOptions& options, SequenceStream& alone) {
   const int ranks = runtime.world().size();
   if (ranks > 1 && static_cast<std::int64_t>(prompt.size()) > ranks) {
@@ -136,7 +136,7 @@ void take_up(Runtime& runtime, StoredModel& model, std::span<const std::int32_t>
   if (runtime.world().rank() == 0) alone.feed(prompt);
 }
 
-// On rank 0, where --state-out is given.
+// The output for --state-out, on rank 0; otherwise nothing.
 std::optional<OutputFile> check_state_out(const Communicator& world, const GenerateOptions& options) {
   std::optional<OutputFile> output;
   agree_on(world, [&] {
@@ -161,7 +161,7 @@ int generate(const Communicator& world, const GenerateOptions& options) {
   prompt = world.broadcast(prompt);
   const StoredModelInfo info = read_model_info(find_checkpoint(world, options.checkpoint));
   if (world.size() > 1 && info.config.model.has_exact_layers()) {
-    agree(world, ConfigError("a model with exact attention takes up a text on one rank, but " +
+    agree(world, ConfigError("a model with exact attention processes a prompt on one rank, but " +
                                  std::to_string(world.size()) + " were started",
                              "", "start `rondo generate` without mpirun"));
   }
@@ -187,7 +187,7 @@ int generate(const Communicator& world, const GenerateOptions& options) {
     if (state_out) state_out->require_room(StreamFile::num_bytes(stream));
     if (options.state_in) StreamFile::read(*options.state_in, info.model_digest, stream);
   });
-  if (!prompt_tokens.empty()) take_up(runtime, model, prompt_tokens, stream_options, stream);
+  if (!prompt_tokens.empty()) prefill(runtime, model, prompt_tokens, stream_options, stream);
   const double prefill_s = seconds_since(start);
   if (world.rank() != 0) return 0;
 

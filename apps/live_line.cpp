@@ -18,7 +18,7 @@ void LiveLine::show(const std::string& text) const {
   if (!is_on_terminal_) return;
   winsize size{};
   const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  // The last column stays free: a character there would begin a new line on some terminals.
+  // The last column stays free: on some terminals a character there would start a new line.
   const int columns = (known ? size.ws_col : 80) - 1;
   std::fprintf(stderr, "\r%.*s\033[K", std::max(columns, 1), text.c_str());
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The line on a terminal that tells how far a long command is.
+// A progress line on a terminal.
 #pragma once
 
 #include <string>
 
 namespace rondo {
 
-/// One line on stderr that is rewritten in place, cut to the terminal's width, and gone in the end; nothing where stderr is
-/// no terminal. Log lines take its place (core/log.cpp).
+/// One line on stderr that is rewritten in place, cut to the terminal's width, and removed at the end; nothing if stderr is not
+/// a terminal. Log lines replace it (core/log.cpp).
 class LiveLine {
  public:
   LiveLine();

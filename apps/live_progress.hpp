@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How often a long command says how far it is: several times a second on a terminal, every few seconds elsewhere.
+// Progress of a long command: several times per second on a terminal, every few seconds elsewhere.
 #pragma once
 
 #include <chrono>
@@ -12,9 +12,9 @@ namespace rondo {
 class LiveProgress {
  public:
   double elapsed_s() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-  /// True when it is time for another line.
+  /// Whether it is time for another line.
   bool is_due();
-  /// Rewrites the line on a terminal, and adds one elsewhere.
+  /// Rewrites the line on a terminal; prints another line elsewhere.
   void show(const std::string& line) const;
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program: one subcommand a file. Only this file catches errors and turns them into exit codes.
+// The program: one file per subcommand. Errors become exit codes here, or in apps/ranks.cpp for commands that run over ranks.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -39,7 +39,7 @@ void add_commands(rondo::Program& program) {
   rondo::add_config_reference(program);
 }
 
-// CLI11 would only say that a subcommand is required.
+// CLI11 would only report that a subcommand is required.
 void refuse_unknown_command(const CLI::App& app, const std::string& word) {
   std::vector<std::string> known;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -51,9 +51,9 @@ void refuse_unknown_command(const CLI::App& app, const std::string& word) {
                            meant ? "did you mean '" + *meant + "'?" : "`rondo --help` lists the commands");
 }
 
-// Says in our words what CLI11 found, and where help is. A command that only lacks its second word gets its list of them.
+// Reports CLI11's error in our format, with a hint to --help. If only the second word of a command is missing, prints its help.
 int end_with_usage(const CLI::App& app, const CLI::ParseError& problem) {
-  if (rondo::rank_at_launch() != 0) return kUsageError;  // all ranks have the same command line, and one speaks
+  if (rondo::rank_at_launch() != 0) return kUsageError;  // all ranks have the same command line, and one reports
   const CLI::App* command = &app;
   std::string words = app.get_name();
   while (!command->get_subcommands().empty()) {
@@ -67,7 +67,7 @@ int end_with_usage(const CLI::App& app, const CLI::ParseError& problem) {
   throw rondo::ConfigError(problem.what(), words, "`" + words + " --help` explains it");
 }
 
-// For comparisons and tests: the kernels of a lesser processor than this one.
+// For comparisons and tests: selects the kernels of an older processor than this one.
 void limit_instruction_set() {
   const char* variable = "RONDO_MAX_CPU_ISA";
   const char* name = std::getenv(variable);
@@ -80,12 +80,12 @@ void limit_instruction_set() {
   rondo::cpu::limit_isa(*isa);
 }
 
-// A program started with one of these closed would open its files in their place, and print into them or read from them. What
-// takes their place here fails when it is used, as if it were closed.
+// If the program is started with one of these closed, a file that it opens would get that descriptor, and be printed to or read
+// from. Opens a descriptor in its place that fails when it is used, as a closed one would.
 void hold_standard_descriptors() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(descriptor, F_GETFD) != -1) continue;
-    ::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);  // the lowest that is free
+    ::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);  // gets the lowest free descriptor
   }
 }
 
@@ -105,7 +105,7 @@ int run_program(int argc, char** argv) {
   if (argc > 1) refuse_unknown_command(app, argv[1]);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& stop) {  // also --help and --version, which are no errors
+  } catch (const CLI::ParseError& stop) {  // also --help and --version, which are not errors
     return stop.get_exit_code() == 0 ? app.exit(stop) : end_with_usage(app, stop);
   }
   return program.action();
@@ -115,13 +115,13 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   hold_standard_descriptors();
-  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes shows as a write that fails
+  std::signal(SIGXFSZ, SIG_IGN);  // exceeding a limit on file sizes makes write() fail instead
   try {
     return run_program(argc, argv);
   } catch (const rondo::Error& error) {
     rondo::print_error(error);
     return rondo::exit_code(error.kind());
-  } catch (const std::filesystem::filesystem_error&) {  // of the environment, whichever call it was
+  } catch (const std::filesystem::filesystem_error&) {  // an error of the environment, from any call
     const rondo::Error error = rondo::error_at_hand();
     rondo::print_error(error);
     return rondo::exit_code(error.kind());

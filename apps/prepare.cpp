@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo prepare`: text, JSON lines or FASTA to a token corpus, with progress on stderr; or samples of a long-range task.
-// Starts no MPI.
+// `rondo prepare`: makes a token corpus from text, JSON lines or FASTA, or from samples of a long-range task, with progress on
+// stderr. Does not start MPI.
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -35,7 +35,7 @@ struct PrepareCommand {
 
 double megabytes(std::int64_t bytes) { return static_cast<double>(bytes) * 1e-6; }
 
-/// Shows how far the preparation is, now and then.
+/// Shows the progress of the preparation when it is due.
 void show(LiveProgress& progress, const PrepareProgress& now) {
   if (!progress.is_due()) return;
   const double rate = static_cast<double>(now.num_input_bytes) / progress.elapsed_s();

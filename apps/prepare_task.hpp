@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo prepare --task`: a corpus of a long-range task.
+// `rondo prepare --task`: makes a corpus of a long-range task.
 #pragma once
 
 #include "io/prepare_task_corpus.hpp"

@@ -12,7 +12,7 @@ namespace rondo {
 namespace {
 
 int end_with(MpiSession& session, const Error& error, bool agreed, const ErrorObserver& observe) {
-  session.set_watch({});  // what it looked at went with the body
+  session.set_watch({});  // it refers to objects of the body, which are destroyed
   const Communicator& world = session.world();
   const bool rank_alone = !agreed && world.size() > 1;
   if (observe) observe(error, rank_alone);
@@ -29,10 +29,10 @@ int end_with(MpiSession& session, const Error& error, bool agreed, const ErrorOb
 }  // namespace
 
 int run_on_ranks(const std::function<int(MpiSession&)>& body, const ErrorObserver& observe) {
-  const int rank_of_launch = rank_at_launch();  // asked before MPI, which sets the variables of a world of one rank
+  const int rank_of_launch = rank_at_launch();  // read before MPI_Init, which sets it even without a launcher
   MpiSession session(nullptr, nullptr);
   if (const auto problem = session.launch_problem()) {
-    if (rank_of_launch == 0) print_error(*problem);  // each task is rank 0 of its own world, and one speaks
+    if (rank_of_launch == 0) print_error(*problem);  // each task is rank 0 of its own world, and only one reports
     return exit_code(problem->kind());
   }
   try {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a command that runs over several ranks ends: alike on all ranks after an error that they agreed on, at once after an
+// How a command that runs over several ranks ends: in the same way on all ranks after an agreed error, immediately after an
 // error of one rank alone.
 #pragma once
 
@@ -10,11 +10,11 @@
 
 namespace rondo {
 
-/// Told of an error before the ranks end; `rank_alone`: the other ranks do not know of it.
+/// Called with an error before the ranks end; `rank_alone`: the other ranks do not know about it.
 using ErrorObserver = std::function<void(const Error& error, bool rank_alone)>;
 
-/// Starts MPI, runs body(session) and @returns its exit code, or that of its error. An error that all ranks share is
-/// printed by rank 0; an error of one rank is printed by that rank, and ends all others too.
+/// Starts MPI, runs body(session) and @returns its exit code, or that of its error. Rank 0 prints an error that all ranks agree
+/// on; an error of one rank is printed by that rank, and ends all other ranks too.
 int run_on_ranks(const std::function<int(MpiSession&)>& body, const ErrorObserver& observe = {});
 
 void print_error(const Error& error);

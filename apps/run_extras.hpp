@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a training run may do beside training: check the ring first.
+// What a training run may do before training: check Ring Attention.
 #pragma once
 
 #include "config/run_config.hpp"

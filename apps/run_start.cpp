@@ -61,7 +61,7 @@ void open_corpus(const Communicator& world, TrainingInput& input) {
   });
 }
 
-// Compares with the run's last start: what may not change, may not.
+// Logs changes since the run's last start, and throws ConfigError for those that are not allowed.
 void check_changes(const RunFolder& folder, const RunConfig& config, bool allow_change) {
   const auto before = folder.read_config();
   if (!before || std::filesystem::is_empty(folder.checkpoints())) return;
@@ -81,7 +81,7 @@ void check_changes(const RunFolder& folder, const RunConfig& config, bool allow_
   }
 }
 
-// Throws what would end the run when a later stage starts from the weights of the one before.
+// Throws early what would end the run when a later stage starts from the weights of the previous one.
 void require_stages(const Communicator& world, const TrainOptions& options, const TrainingInput& first) {
   RunConfig before = first.config;
   std::string path_before = options.config.path;
@@ -99,7 +99,7 @@ void require_stages(const Communicator& world, const TrainOptions& options, cons
   }
 }
 
-/// Throws DeviceError, agreed by all ranks, when the run does not fit in what is free of some rank's GPU. Collective.
+/// Throws DeviceError, agreed by all ranks, if the run does not fit in the free memory of some rank's GPU. Collective.
 void require_gpu_memory(Runtime& runtime, const TrainingInput& input) {
   const std::uint64_t available = runtime.gpu_memory_bytes();
   if (available == 0) return;
@@ -116,16 +116,16 @@ void require_gpu_memory(Runtime& runtime, const TrainingInput& input) {
   std::unique_ptr<void, decltype(free)> all(nullptr, free);
   agree_on(runtime.world(), [&] {
     if (needed >= available) refuse("and a rank has " + bytes_text(available));
-    // What it will take piece by piece, taken at once: other processes may have some, and ranks may share a GPU.
+    // Allocate at once what the run will need in pieces: other processes may use the GPU, and ranks may share one.
     try {
       all.reset(device.allocate(needed));
     } catch (const DeviceError& error) {
       refuse("which one of " + bytes_text(available) + " does not give: " + error.message());
     }
-  });  // the ranks of a GPU have all taken theirs
+  });  // all ranks of a GPU hold their allocations here
 }
 
-/// Whether two runs give the same bytes, and what that costs.
+/// A sentence for the log: whether two runs give the same bytes, and what that costs.
 std::string determinism_text(const RunConfig& config) {
   if (config.parallel.device != DeviceChoice::Cuda) {
     return "train.deterministic: true, the same ranks and threads give the same bytes";
@@ -177,7 +177,7 @@ TrainingInput open_run_input(const Communicator& world, const TrainOptions& opti
 
 void record_start(const RunFolder& folder, const RunConfig& config, const StartRecord& start, std::int64_t step) {
   folder.rewind_metrics(step);
-  // A finished run keeps the configuration that it was finished with.
+  // A finished run keeps the configuration with which it finished.
   if (step >= config.train.steps) return;
   const auto config_before = folder.read_config();
   if (config_before && step > 0) {

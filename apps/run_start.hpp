@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What comes before the first step: configuration, corpus and run folder, opened and compared over all ranks, and what
-// the run says when it starts and when it ends.
+// What happens before the first step: opens configuration, corpus and run folder, and compares them over all ranks; also what
+// the run logs when it starts and ends.
 #pragma once
 
 #include <filesystem>
@@ -20,39 +20,40 @@ namespace rondo {
 struct TrainOptions {
   ConfigOptions config;
   std::string run;         // the run folder; empty: runs/<name of the configuration>
-  std::string time_limit;  // as train.time_limit; empty: as configured
+  std::string time_limit;  // overrides train.time_limit; empty: as configured
   bool allow_change = false;
-  std::vector<std::string> later_stages;  // their configurations, which are checked before this stage trains
+  std::vector<std::string> later_stages;  // configurations, checked before this stage trains
 };
 
-/// What a model is trained with: all ranks agree on it.
+/// What a model is trained with; equal on all ranks.
 struct TrainingInput {
   RunConfig config;  // resolved
   std::unique_ptr<TokenCorpus> corpus;
-  std::string device_reason;  // why `auto` is the device that it is; empty if it was named
+  std::string device_reason;  // why `auto` chose this device; empty if it was named
 };
 
-/// Throws DataError when the corpus does not have the sequences that the configuration asks for.
+/// Throws DataError when the corpus does not have the sequences that the configuration requires.
 void require_training_data(const TokenCorpus& corpus, const DataConfig& data);
 /// Collective. Loads the configuration and opens the corpus; throws AgreedError for anything that is wrong with them.
 TrainingInput open_training_input(const Communicator& world, const ConfigOptions& options);
-/// The folder of the run that these options mean.
+/// The run folder for these options.
 std::filesystem::path run_path(const TrainOptions& options);
-/// As open_training_input(), for a run in this folder: also throws for what may not change between its starts, and for what is wrong
-/// with later stages.
+/// Like open_training_input(), for a run in this folder: also throws for settings that may not change between its starts, and
+/// for errors in later stages.
 TrainingInput open_run_input(const Communicator& world, const TrainOptions& options, const RunFolder& folder);
-/// What the ranks will compute with. Collective.
-/// @throws DeviceError, agreed by all ranks, when it does not fit in what is free of some rank's GPU; ConfigError when
-/// parallel.attention_kernel asks for a kernel that cannot serve this model
+/// Determines the devices and kernels that the ranks will use. Collective.
+/// @throws DeviceError, agreed by all ranks, if the run does not fit in the free memory of some rank's GPU; ConfigError if
+/// parallel.attention_kernel names a kernel that does not support this model
 StartRecord choose_kernels(Runtime& runtime, const TrainingInput& input);
 
-/// On rank 0: makes the folder that of a run which continues from this step, with this configuration and machine. Logs what differs
-/// from the last start: what is computed otherwise, and what the learning rate does.
+/// On rank 0: updates the folder for a run that continues from this step with this configuration and machine. Logs changes
+/// since the last start in the attention kernels and in the learning-rate schedule.
 void record_start(const RunFolder& folder, const RunConfig& config, const StartRecord& start, std::int64_t step);
-/// Did the last start of this run end between the checkpoint of this step and its evaluation? Alike on all ranks. Collective.
+/// Whether the last start of this run ended after the checkpoint of this step but before its evaluation. Equal on all ranks.
+/// Collective.
 bool lacks_validation(const Communicator& world, const RunFolder& folder, std::int64_t step);
 
-/// What the log says before the first step, and when all steps are done.
+/// Log what is known before the first step, and the next commands when all steps are done.
 void log_start(const TrainingInput& input, const RunFolder& folder, const Runtime& runtime, const Trainer& trainer);
 void log_what_next(const TrainingInput& input, const RunFolder& folder, std::int64_t step);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// --task and what describes its samples, as `prepare` and `eval` take them.
+// --task and the options that describe its samples, for `prepare` and `eval`.
 #pragma once
 
 #include <string>
@@ -18,9 +18,9 @@ struct TaskArguments {
   TaskOptions options;
 };
 
-/// @returns the option --task, for others to need or to exclude. @pre `arguments` outlives the command
+/// @returns the option --task, which other options may require or exclude. @pre `arguments` outlives the command
 CLI::Option* add_task_options(CLI::App& command, TaskArguments& arguments);
-/// What was asked for. Throws ConfigError for an option that goes with another task, and what check() finds.
+/// The requested task's options. Throws ConfigError for an option of another task, and what check() throws.
 TaskOptions task_options_of(const CLI::App& command, const TaskArguments& arguments);
 
 }  // namespace rondo

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long idle threads spin before they sleep. The OpenMP runtime lets them spin for milliseconds, which on a machine that
-// has other work to do, or more ranks than cores, takes the cores from those who work: a step was ten times slower. A short
-// spin costs nothing measurable on idle cores. The runtime reads its environment when it is loaded, before main and before
-// constructors of this program, so this runs first of all. OMP_WAIT_POLICY and GOMP_SPINCOUNT of the user are left alone.
+// How long idle threads spin before they sleep. By default the OpenMP runtime lets them spin for milliseconds, which on a
+// machine with other work, or with more ranks than cores, takes the cores from threads that work: a step was ten times slower.
+// A short spin costs nothing measurable on idle cores. The runtime reads its environment when it is loaded, before main and
+// before constructors of this program, so this runs first. OMP_WAIT_POLICY and GOMP_SPINCOUNT of the user are respected.
 #include <cstdlib>
 
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo train`: trains one stage or several; the same line starts a run and continues it.
+// `rondo train`: trains one stage or several; the same command line starts a run and resumes it.
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -24,7 +24,7 @@ namespace rondo {
 
 namespace {
 
-// One stage.
+// Trains one stage.
 int train(MpiSession& session, const TrainOptions& options, ExitReporter& reporter) {
   const RunFolder& folder = reporter.lock_folder(session, run_path(options));
   const Communicator& world = session.world();
@@ -57,15 +57,15 @@ int train(MpiSession& session, const TrainOptions& options, ExitReporter& report
   };
   if (lacks_validation(world, folder, first_step)) trainer.evaluate_if_due();
   const bool finished = first_step >= input.config.train.steps || trainer.run() == TrainOutcome::Finished;
-  trace.write();  // where the run ended before its last traced step
+  trace.write();  // if the run ended before its last traced step
   if (finished) log_what_next(input, folder, trainer.progress().step);
   log::debug("{}", trace_table());
   session.set_watch({});
   return reporter.report_end(finished, trainer.final_evaluation_error());
 }
 
-// Stage after stage, each in a folder of its own in the run's and with the weights that the one before has left. One that has
-// finished ends again at once.
+// Trains stage after stage, each in its own folder within the run's, initialised from the previous stage's weights. A stage
+// that has already finished returns at once.
 int train_stages(MpiSession& session, const TrainOptions& options, const std::vector<std::string>& configs,
                  ExitReporter& reporter) {
   TrainOptions stage = options;
@@ -79,7 +79,7 @@ int train_stages(MpiSession& session, const TrainOptions& options, const std::ve
     stage.config.path = configs[i];
     if (i > 0) stage.config.overrides.push_back("train.initialise_from=" + before.string());
     stage.later_stages.assign(configs.begin() + static_cast<std::ptrdiff_t>(i) + 1, configs.end());
-    if (const auto limit = parse_duration(options.time_limit)) {  // of all stages
+    if (const auto limit = parse_duration(options.time_limit)) {  // for all stages together
       const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begun;
       stage.time_limit = print_duration(std::max(1e-3, *limit - elapsed.count()));
     }

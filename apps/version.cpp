@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo --version`. The libraries are asked at run time, since the loaded one is what matters in a bug
-// report; they are looked up by name because their headers belong to other layers.
+// `rondo --version`. Library versions are queried at run time, since the loaded library matters in a bug report; the functions
+// are looked up by name because their headers belong to other layers.
 #include <dlfcn.h>
 #include <string>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo bench attention`: the fused attention kernels, forward and backward, one block of the whole sequence.
+// `rondo bench attention`: the fused attention kernels, forward and backward, with the whole sequence as one block.
 #include <algorithm>
 #include <memory>
 
@@ -48,7 +48,7 @@ struct Block {
   AttentionBlocks blocks;
 };
 
-/// On at most 512 tokens, since the reference is slow.
+/// Checks the kernels on at most 512 tokens, since the reference is slow.
 std::string check_attention(Execution& execution, DType dtype, AttentionShape shape) {
   shape.tokens = std::min<std::int64_t>(shape.tokens, 512);
   Runtime specification(Communicator::self(), reference_options());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tensors of attention over a sequence, whole or as the shards of a ring's ranks, and the operator on blocks of them.
+// Attention tensors of a sequence, whole or as the shards of a ring's ranks, and the attention operator on blocks of them.
 #pragma once
 
 #include <string>
@@ -22,7 +22,7 @@ struct AttentionShape {
 
 enum class AttentionPass { Forward, Backward };
 
-/// What is known of a pass before it is timed: parameters, formula and model FLOP.
+/// The result of a pass before it is timed: parameters, formula and model FLOP.
 Result attention_result(AttentionPass pass, const AttentionShape& shape, const Peak& peak, const RunOptions& options);
 
 /// --heads, --kv-heads and --full.
@@ -34,7 +34,7 @@ void add_head_options(CLI::App& command, HeadOptions& options);
 /// Throws ConfigError unless the key/value heads divide the heads.
 AttentionShape checked_shape(const HeadOptions& options, std::int64_t tokens, std::int64_t head_dim);
 
-/// What one rank has of a sequence: views of an AttentionSequence.
+/// One rank's shard of a sequence: views of an AttentionSequence.
 struct AttentionShard {
   TensorView q, d_out, out, d_q;  // [T, N, D]
   TensorView k, v, d_k, d_v;      // [T, G, D]
@@ -42,25 +42,25 @@ struct AttentionShard {
   TokenRuns runs;
 };
 
-/// Owns the tensors. The shards follow each other in memory, each in its own order of tokens.
+/// Owns the tensors. The shards are consecutive in memory, each in its own token order.
 class AttentionSequence {
  public:
   AttentionSequence(Execution& execution, DType dtype, const AttentionShape& shape, const SequenceLayout& layout);
 
-  /// Inputs are random and depend on the seed and the shape alone.
+  /// Fills the inputs with random numbers, which depend only on the seed and the shape.
   void fill(Execution& execution) const;
   const std::vector<AttentionShard>& shards() const { return shards_; }
-  /// The values of a tensor [T, ...] as they lie in memory, in the order of the sequence.
+  /// Reorders the values of a tensor [T, ...] from memory order to the order of the sequence.
   std::vector<double> in_order(const std::vector<double>& values) const;
 
   Buffer q, k, v, d_out, out, d_q, d_k, d_v;
 
  private:
-  Buffer lse_, delta_;  // one [N, T] after the other
+  Buffer lse_, delta_;  // [N, T] of each shard in turn
   std::vector<AttentionShard> shards_;
 };
 
-/// Attention of shards to each other, with the sums of the ring.
+/// Attention between shards, with the running sums of the ring.
 class AttentionBlocks {
  public:
   AttentionBlocks(Execution& execution, const AttentionMaskView& mask, std::int64_t head_dim);
@@ -68,9 +68,9 @@ class AttentionBlocks {
   void empty_carry(const AttentionShard& queries) const;
   void zero_gradients(const AttentionShard& shard) const;
   void forward(const AttentionShard& queries, const AttentionShard& keys) const;
-  /// What backward needs of a shard's queries beside the final carry.
+  /// Computes what backward needs for a shard's queries beside the final carry.
   void delta(const AttentionShard& queries) const;
-  /// Adds d_q of the queries, and the gradients of the keys to d_keys.
+  /// Adds to d_q of the queries, and the gradients of the keys and values to d_keys.
   void backward(const AttentionShard& queries, const AttentionShard& keys, const KeyValue& d_keys) const;
 
  private:

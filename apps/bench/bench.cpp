@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo bench`: the group of benchmarks; each case is a file beside this one.
+// `rondo bench`: the group of benchmarks; each case is a file in this folder.
 #include "apps/bench/cases.hpp"
 #include "apps/commands.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo bench feed_forward`: the blockwise feed-forward unit of a layer, forward and backward, with the scratch memory that
-// it takes whatever the number of tokens.
+// `rondo bench feed_forward`: the blockwise feed-forward unit of a layer, forward and backward, with its scratch memory, which
+// does not depend on the number of tokens.
 #include <algorithm>
 #include <memory>
 
@@ -29,7 +29,7 @@ TransformerShape shape_of(const FeedForwardOptions& options) {
   return shape;
 }
 
-/// The unit with its weights, its input, and scratch memory of its own.
+/// The unit with its weights, its input and its own scratch memory.
 class Unit {
  public:
   Unit(Execution& execution, DType dtype, const FeedForwardOptions& o, std::int64_t tokens)
@@ -56,14 +56,14 @@ class Unit {
   }
 
   void fill() {
-    constexpr double kDeviation = 0.02;  // of initial weights
+    constexpr double kDeviation = 0.02;  // standard deviation of the initial weights
     execution_.device.fill(execution_.compute, norm_.view(), 1);
     fill_random(execution_, gate_up_.view(), 1, kDeviation);
     fill_random(execution_, down_.view(), 2, kDeviation);
     fill_random(execution_, input_.view(), 3);
     fill_random(execution_, d_output_.view(), 4);
   }
-  /// All that fill() made, in another precision.
+  /// Copies everything that fill() sets, in another precision.
   void convert_from(const Unit& other) {
     for (const auto part : {&Unit::norm_, &Unit::gate_up_, &Unit::down_, &Unit::input_, &Unit::d_output_}) {
       execution_.backend.convert(execution_.compute, {.from = (other.*part).view(), .to = (this->*part).view()});
@@ -93,7 +93,7 @@ class Unit {
     }
     return values;
   }
-  /// Taken by the chunks since the first call, beyond weights, gradients and the inputs and outputs.
+  /// Scratch memory of the chunks since construction, beyond weights, gradients, inputs and outputs.
   std::size_t scratch_bytes() {
     return execution_.device.memory().current_bytes(MemoryUse::Workspace) - scratch_before_;
   }
@@ -107,12 +107,12 @@ class Unit {
   Execution execution_;
   BlockwiseFeedForward unit_;
   Buffer norm_, gate_up_, down_, d_norm_, d_gate_up_, d_down_;
-  Buffer input_, d_output_, x_, d_x_;  // the unit writes over its argument
+  Buffer input_, d_output_, x_, d_x_;  // the unit overwrites its argument
   LayerWeights weights_;
   std::size_t scratch_before_ = 0;
 };
 
-/// On at most 16 tokens, since the reference is slow.
+/// Checks the unit on at most 16 tokens, since the reference is slow.
 std::string check_unit(Execution& execution, DType dtype, const FeedForwardOptions& options) {
   const std::int64_t tokens = std::min<std::int64_t>(options.tokens, 16);
   Runtime specification(Communicator::self(), reference_options());
@@ -139,7 +139,7 @@ void add_results(Execution& execution, const FeedForwardOptions& options, const 
   const std::string checked = options.run.check ? check_unit(execution, peak.dtype, options) : "";
   const double weights_and_tokens = 3 * static_cast<double>(options.tokens) * static_cast<double>(options.d_model) *
                                     static_cast<double>(options.d_ff);
-  // Two for each weight and token forward, four backward, which also computes gate and up again.
+  // Two FLOP per weight and token in forward, four in backward, which also recomputes gate and up.
   const auto add = [&](const char* pass, double factor, double recomputed, const Contender& contender) {
     const double flop = factor * weights_and_tokens;
     Result result{.parameters = {{"dtype", name_of(peak.dtype)},

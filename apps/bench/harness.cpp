@@ -39,8 +39,8 @@ class Stopwatch {
 
   void run(const Contender& contender) {
     auto& [device, backend, compute, scratch, ring] = execution_;
-    // The device is still busy with the preparations when the first kernel of the body is launched: a run of many steps
-    // hides launches in the same way.
+    // The device is still busy with prepare() when the first kernel of the body is launched, so that launch latency is hidden
+    // as in a run of many steps.
     contender.prepare();
     device.record(*begin_, compute);
     const auto start = Clock::now();

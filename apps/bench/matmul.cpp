@@ -17,7 +17,7 @@ struct MatmulOptions {
   std::vector<std::int64_t> m{512, 2048}, n{512, 2048}, k{512, 2048};
 };
 
-/// c = a b of random matrices, c in fp32.
+/// c = a b for random matrices, c in fp32.
 struct Product {
   Product(Execution& where, DType dtype, std::int64_t m, std::int64_t n, std::int64_t k)
       : execution(where),

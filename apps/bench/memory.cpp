@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo bench memory`: the compressive memory of Infini-attention over a sequence of whole segments, forward and backward, with
-// its normaliser.
+// `rondo bench memory`: the compressive memory of Infini-attention over a sequence of whole segments, forward and backward,
+// with its normaliser.
 #include <algorithm>
 #include <memory>
 
@@ -31,7 +31,7 @@ MemoryRule rule_from(const std::string& name) {
   return name == "delta_corrected" ? MemoryRule::DeltaCorrected : MemoryRule::Linear;
 }
 
-/// Every segment is read for and, if it is whole, written.
+/// Every segment reads the memory, and every whole segment updates it.
 MemorySchedule schedule_of(const MemoryShape& shape) {
   const std::int64_t T = shape.tokens, L = shape.segment_tokens;
   MemorySchedule schedule{.segment_tokens = L, .steps = {}};
@@ -44,7 +44,7 @@ MemorySchedule schedule_of(const MemoryShape& shape) {
   return schedule;
 }
 
-/// A sequence with the memory empty before it.
+/// A sequence that starts with an empty memory.
 class Sequence {
  public:
   Sequence(Execution& execution, DType dtype, const MemoryShape& shape)
@@ -125,7 +125,7 @@ class Sequence {
   Buffer z_of_steps_, segments_, d_z_of_steps_, d_segments_, m_, m_before_, d_m_, z_, d_z_;
 };
 
-/// On at most four segments, the last of them ragged, and 512 tokens, since the reference is slow.
+/// Checks on at most four segments, the last one partial, and 512 tokens, since the reference is slow.
 std::string check_memory(Execution& execution, DType dtype, MemoryShape shape) {
   shape.segment_tokens = std::min<std::int64_t>(shape.segment_tokens, 146);
   shape.tokens = std::min<std::int64_t>({shape.tokens, 3 * shape.segment_tokens + 1, 512});
@@ -150,7 +150,7 @@ std::string check_memory(Execution& execution, DType dtype, MemoryShape shape) {
 }
 
 Result memory_result(const char* pass, const MemoryShape& shape, const Peak& peak) {
-  // A query is multiplied with M, a key with a value; the delta rules multiply a key with M, too.
+  // Each query is multiplied with M, each key with a value; the delta rules also multiply each key with M.
   const std::int64_t rows = shape.heads + (shape.rule == MemoryRule::Linear ? 1 : 2) * shape.kv_heads;
   const auto forward = 2.0 * static_cast<double>(shape.tokens * rows * shape.head_dim * shape.head_dim);
   const bool is_forward = std::string(pass) == "forward";

@@ -19,7 +19,7 @@ RunOptions runs_for(std::int64_t size) {
   return options;
 }
 
-/// @returns nothing where there is no such product
+/// @returns nothing if there is no such product
 std::optional<Timing> time_packed(Execution& execution, DType dtype, std::int64_t size, int threads,
                                   std::string& implementation) {
   const auto product = cpu::PackedSquareProduct::make(dtype, size, threads);

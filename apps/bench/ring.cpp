@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo bench ring`: Ring Attention over the ranks of this launch, beside its arithmetic alone and its transfers alone, so
-// that what the arithmetic did not hide can be told.
+// `rondo bench ring`: Ring Attention over the ranks of this launch, and separately its arithmetic and its transfers, which
+// shows how much communication is exposed.
 #include <cmath>
 #include <memory>
 
@@ -22,7 +22,7 @@ struct RingOptions {
   std::int64_t tokens = 8192, head_dim = 64, window = 0;
 };
 
-/// A transport that moves nothing: with it, a ring pass is its arithmetic alone.
+/// A transport that moves nothing: with it, a ring pass is only its arithmetic.
 class StillTransport final : public Transport {
  public:
   explicit StillTransport(const Transport& like) : rank_(like.rank()), size_(like.size()) {}
@@ -38,7 +38,7 @@ class StillTransport final : public Transport {
   int rank_, size_;
 };
 
-/// The messages of a pass and nothing else: every hop's exchange, waited for before the next begins.
+/// Only the messages of a pass: each hop's exchange completes before the next one begins.
 class Transfers {
  public:
   Transfers(Execution& execution, const Span& span, const AttentionShape& shape, DType dtype)
@@ -68,7 +68,7 @@ class Transfers {
     const Shape both{2 * span_.layout().max_tokens(), shape.kv_heads, shape.head_dim};
     return {execution_.device, dtype, both, MemoryUse::KeyValueSlots};
   }
-  // Keys and values as one message: bytes count here, not what they mean.
+  // Keys and values as one message, since only the number of bytes matters here.
   void list(std::vector<Message>& messages, int peer, const Buffer& slot, int shard) const {
     if (peer != Hop::kNobody) messages.push_back({peer, slot.view().rows(0, 2 * span_.layout().num_tokens(shard))});
   }
@@ -95,7 +95,7 @@ class Transfers {
   Buffer out_, in_, sum_out_, sum_in_, home_;
 };
 
-/// One pass in three ways: as it is, its arithmetic alone, its transfers alone.
+/// One pass, timed in three ways: complete, arithmetic only, transfers only.
 struct Pass {
   const char* name;
   double flop_factor;
@@ -112,7 +112,7 @@ Result time_pass(Runtime& runtime, const RingOptions& options, const AttentionSh
       execution.device, execution.backend, execution.compute, execution.scratch, {still, execution.compute}};
   const double scale = 1 / std::sqrt(static_cast<double>(shape.head_dim));
   RingAttention ring(execution, scale), arithmetic(alone, scale);
-  // Backward needs the carry of a forward pass; forward begins with an empty one.
+  // Backward needs the carry of a forward pass; forward starts with an empty one.
   const SoftmaxCarry carry{shard.out, shard.lse};
   RingAttention::empty_carry(execution, carry);
   ring.forward(span, shard.q, {shard.k, shard.v}, carry);
@@ -123,7 +123,7 @@ Result time_pass(Runtime& runtime, const RingOptions& options, const AttentionSh
   Transport& transport = execution.ring.transport;
   execution.device.synchronize(execution.compute);
   const std::uint64_t sent_before = transport.sent_bytes();
-  std::vector<double> waited;  // in all until before each pass
+  std::vector<double> waited;  // total exposed time before each pass
   const Timing wall = measure_on_ranks(runtime, options.run,
                                        {[&] {
                                           prepare();
@@ -183,7 +183,7 @@ int run(MpiSession& session, const RingOptions& options) {
   Execution& execution = runtime.execution();
   const SequenceLayout layout(options.tokens, world.size(), kind);
   const Span span(layout, {.causal = shape.causal, .window = options.window}, world.rank());
-  shape.tokens = span.num_tokens();  // from here on that of this rank's shard
+  shape.tokens = span.num_tokens();  // from here on, tokens of this rank's shard
   std::vector<Peak> peaks;
   std::vector<Result> results;
   for (const std::string& name : options.dtypes) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo bench split`: what it costs to cut attention into the blocks of a ring. All ranks of the ring are computed one after
-// the other on one device, hop by hop with the carry and the sums of gradients, in turns with one call over the same tokens.
-// Transfers are not part of it: `rondo bench ring` has them.
+// `rondo bench split`: the overhead of splitting attention into the blocks of a ring. All ranks of the ring are computed one
+// after the other on one device, hop by hop with the carry and the sums of gradients, alternating with one call over the same
+// tokens. Transfers are not included: see `rondo bench ring`.
 #include <algorithm>
 #include <memory>
 
@@ -23,7 +23,7 @@ struct SplitOptions {
   int hops = 4;
 };
 
-/// A sequence over the ranks of a ring that share one device; a ring of one rank is the whole in one call.
+/// A sequence over the ranks of a ring that share one device; with one rank, the whole sequence is one call.
 class VirtualRing {
  public:
   VirtualRing(Execution& execution, DType dtype, const AttentionShape& shape, int ring)
@@ -54,7 +54,7 @@ class VirtualRing {
     for (const AttentionShard& shard : sequence_.shards()) blocks_.delta(shard);
     for_each_hop([this](const AttentionShard& queries, const AttentionShard& keys, bool is_own) {
       if (is_own) return blocks_.backward(queries, keys, {keys.d_k, keys.d_v});
-      // As RingAttention does: the gradients of a hop, zeroed first, are added to the sum that goes round.
+      // As in RingAttention: the gradients of a hop start from zero and are added to the travelling sum.
       const KeyValue hop{d_k_.view().rows(0, keys.k.shape[0]), d_v_.view().rows(0, keys.k.shape[0])};
       for (const TensorView& sum : {hop.k, hop.v}) {
         execution_.device.fill_zero(execution_.compute, sum.data, sum.size_bytes());
@@ -90,7 +90,7 @@ class VirtualRing {
   Buffer d_k_, d_v_;  // gradients of one hop
 };
 
-/// The cut sequence on the device against the whole one on the reference backend, at most 64 tokens per hop.
+/// Compares the split sequence on the device with the whole one on the reference backend, at most 64 tokens per hop.
 std::string check_split(Execution& execution, DType dtype, AttentionShape shape, int hops) {
   shape.tokens = std::min<std::int64_t>(shape.tokens, 64L * hops);
   Runtime specification(Communicator::self(), reference_options());
@@ -98,7 +98,7 @@ std::string check_split(Execution& execution, DType dtype, AttentionShape shape,
   const VirtualRing result(execution, dtype, shape, hops);
   const VirtualRing plain(reference, dtype, shape, 1), exact(reference, DType::Fp64, shape, 1);
   result.sequence().fill(execution);
-  // The whole has the same tokens, in the order of the sequence.
+  // The whole sequence has the same tokens, in the order of the sequence.
   const auto hand_over = [&](Buffer AttentionSequence::*input) {
     const std::vector<double> values =
         result.sequence().in_order(values_of(execution, (result.sequence().*input).view()));
@@ -124,7 +124,7 @@ std::string check_split(Execution& execution, DType dtype, AttentionShape shape,
   return "right";
 }
 
-/// Median over the turns of cut / whole - 1.
+/// Median over the runs of split time / whole time - 1.
 double overhead(const Timing& cut, const Timing& whole) {
   std::vector<double> ratios;
   for (std::size_t i = 0; i < cut.seconds.size(); ++i) ratios.push_back(cut.seconds[i] / whole.seconds[i] - 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo bench step`: training steps of a configuration as `rondo train` takes them, without a run folder.
+// `rondo bench step`: training steps of a configuration as in `rondo train`, without a run folder.
 #include <memory>
 
 #include "apps/bench/cases.hpp"

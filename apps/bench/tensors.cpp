@@ -12,7 +12,7 @@ namespace rondo::bench {
 
 namespace {
 
-// How many numbers are drawn at most. A prime: where they are repeated, no two rows are alike.
+// The most numbers that are drawn. A prime, so that no two rows are equal where they are repeated.
 constexpr std::int64_t kMostDrawn = 1048583;
 
 template <typename T> void draw(std::byte* memory, std::int64_t count, std::uint64_t seed, double deviation) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device memory that an evaluation keeps: the tokens, targets and losses of a span, and the state between spans.
+// Device buffers of an evaluation: tokens, targets and losses of a span, and the recurrent state between spans.
 #pragma once
 
 #include <optional>
@@ -10,7 +10,7 @@
 namespace rondo {
 
 struct EvaluationBuffers {
-  /// @param longest_tokens  of any sequence  @param span_tokens  as of SequenceSpans
+  /// @param longest_tokens  tokens of the longest sequence  @param span_tokens  as in SequenceSpans
   EvaluationBuffers(Execution& execution, Transformer& model, std::int64_t longest_tokens, std::int64_t span_tokens,
                     LayoutKind layout)
       : capacity(capacity_of(longest_tokens, span_tokens, execution.ring.size(), layout)),

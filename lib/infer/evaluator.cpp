@@ -33,7 +33,7 @@ std::int64_t longest_sequence(const EvaluationData& data) {
 
 }  // namespace
 
-// Plain bytes: ranks send each other theirs as they lie in memory.
+// Trivially copyable: ranks all-gather the bytes.
 struct Evaluator::Totals {
   std::array<double, kMaxBuckets> loss{};  // sum, by bucket
   std::array<std::int64_t, kMaxBuckets> num_targets{};
@@ -74,7 +74,7 @@ void Evaluator::warm_up() {
   const std::int64_t last = num_sequences_ - 1;
   if (last % grid_.data_size() != grid_.data_index()) return;
   if (loader_.sequence_tokens(sequence_of(last)) == data_.sequence_length) return;
-  if (buffers_.state) return;  // the first sequence takes as much for its first span
+  if (buffers_.state) return;  // the first span of the first sequence needs as much
   Totals ignored;
   evaluate(sequence_of(last), 0, ignored);
 }
@@ -82,7 +82,7 @@ void Evaluator::warm_up() {
 EvaluationResult Evaluator::run(const std::function<void(const TokenLosses&)>& per_token) {
   TraceScope trace("evaluator.run");
   Totals totals;
-  // Ring d of D takes the sequences d, d + D, ...; a ring that has none left still takes part in per_token.
+  // Ring d of D takes the sequences d, d + D, ...; a ring that has none left still calls per_token.
   for (std::int64_t first = 0; first < num_sequences_; first += grid_.data_size()) {
     const std::int64_t turn = first + grid_.data_index();
     const std::int64_t mine = turn < num_sequences_ ? num_spans_of(sequence_of(turn)) : 0;
@@ -98,7 +98,7 @@ std::int64_t Evaluator::sequence_of(std::int64_t turn) const {
   return evaluated_sequence(turn, num_sequences_, loader_.sequences_per_epoch());
 }
 
-// At most as many as of the first: only the last sequence may be shorter.
+// At most as many as in the first sequence, since only the last one may be shorter.
 std::int64_t Evaluator::num_spans_of(std::int64_t sequence) const {
   const std::int64_t num_tokens = loader_.sequence_tokens(sequence);
   const int ring = execution_.ring.size();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loss of a model on one split of a corpus, over all ranks: in nats a target token, a unit of text, and
-// by position in the sequence. Knows neither checkpoints nor files of results.
+// The loss of a model on one split of a corpus, over all ranks: per target token, per unit of text, and by position in the
+// sequence. Knows neither checkpoints nor result files.
 #pragma once
 
 #include <cstdint>
@@ -25,30 +25,30 @@ struct EvaluationData {
 };
 
 struct EvaluationOptions {
-  /// 0: all; else so many, evenly spaced over the split.
+  /// 0: all; otherwise this many, evenly spaced over the split.
   std::int64_t max_sequences = 0;
   LayoutKind layout = LayoutKind::Zigzag;
   AttentionMask::Rule rule = {};
-  /// A sequence goes through the model so many tokens at a time; 0: all at once. @pre 0, or every layer has a memory
+  /// Tokens of a sequence that go through the model at a time; 0: all at once. @pre 0, or every layer has a memory
   std::int64_t span_tokens = 0;
 };
 
-/// Why these data cannot be evaluated on rings of so many ranks; nothing when they can. Reads until a target is found.
+/// Why these data cannot be evaluated on rings of `ring` ranks; nothing when they can. Reads until a target is found.
 std::optional<Error> evaluation_problem(const EvaluationData& data, const EvaluationOptions& options, int ring);
 
 /// Tokens at positions [first_position, end_position) of their sequence.
 struct LossBucket {
   std::int64_t first_position = 0, end_position = 0;
   std::int64_t num_targets = 0;
-  double loss = 0;  ///< nats a target; 0 when there is none
+  double loss = 0;  ///< nats per target; 0 when there is none
 };
 
 struct EvaluationResult {
-  double loss = 0;  ///< nats a target token
+  double loss = 0;  ///< nats per target token
   std::int64_t num_targets = 0;
   std::int64_t num_units = 0;  ///< bytes or bases that the targets stand for
   std::int64_t num_sequences = 0;
-  /// Of a last sequence with fewer tokens than the ring has ranks.
+  /// Tokens of a last sequence that has fewer tokens than the ring has ranks.
   std::int64_t num_tokens_left_out = 0;
   /// [0, 1), [1, 2), [2, 4), [4, 8), ... up to the sequence's length.
   std::vector<LossBucket> by_position;
@@ -57,7 +57,7 @@ struct EvaluationResult {
   double perplexity() const;
 };
 
-/// What one rank learned of one span of a sequence. A token's loss is that of predicting the one behind it.
+/// The losses of one rank's tokens in one span of a sequence. The loss of a token is that of predicting the next one.
 struct TokenLosses {
   std::int64_t sequence_first = 0;        ///< position in the split of the sequence's first token
   TokenRuns runs;                         ///< this rank's positions in the sequence
@@ -76,14 +76,14 @@ class Evaluator {
 
   std::int64_t num_sequences() const { return num_sequences_; }
 
-  /// Takes the memory that only an evaluation needs: the last sequence of a split may have a length, and so products, of
-  /// its own. What does not fit then fails at the start of a run. Collective over each ring.
+  /// Allocates what only an evaluation needs: the last sequence of a split may have its own length, and so its own matrix
+  /// products. What does not fit then fails at the start of a run. Collective over each ring.
   void warm_up();
 
-  /// Collective over the world; the same result on every rank. Sums are fp64 and folded in a fixed order, so
-  /// the number of ranks changes the result by rounding only. Throws evaluation_problem(), agreed by all ranks.
-  /// @param per_token  may be empty. Called equally often on every rank, so it may be collective: once for each span of
-  ///                   each sequence of the rank's ring, and with no tokens while only other rings still have one
+  /// Collective over the world; the same result on every rank. Sums are fp64 and combined in a fixed order, so the number of
+  /// ranks changes the result by rounding only. Throws evaluation_problem(), agreed by all ranks.
+  /// @param per_token  may be empty. Called equally often on every rank, so it may be collective: once per span of each
+  ///                   sequence of the rank's ring, and with no tokens while only other rings have spans left
   EvaluationResult run(const std::function<void(const TokenLosses&)>& per_token = {});
 
  private:
@@ -103,7 +103,7 @@ class Evaluator {
   DataLoader loader_;
   std::int64_t num_sequences_;
   EvaluationBuffers buffers_;
-  LoadedSequence sequence_;  // this rank's shard of the span at hand
+  LoadedSequence sequence_;  // this rank's shard of the current span
   HostValues host_losses_;   // [T]
 };
 

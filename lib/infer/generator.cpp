@@ -33,7 +33,7 @@ void Generator::generate(std::span<const std::int32_t> prompt, std::int64_t num_
     throw ConfigError("the prompt has no tokens", "--prompt", "give at least one character that the model knows");
   }
   if (num_tokens <= 0) return;
-  // the last token drawn is not given to the model
+  // the last token drawn is not fed to the model
   SequenceStream stream = make_stream(static_cast<std::int64_t>(prompt.size()) + num_tokens - 1);
   stream.feed(prompt);
   go_on(stream, 0, num_tokens, emit);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses and logits of the device, as doubles on the host.
+// Copies losses and logits from the device to doubles on the host.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@ class HostValues {
   }
 
   /// Waits for the compute stream. The values are valid until the next call.
-  /// @pre `from` is fp32 or fp64, as told to the constructor, and has at most `capacity` elements
+  /// @pre `from` has the constructor's type, fp32 or fp64, and at most `capacity` elements
   std::span<double> fetch(const Execution& execution, const TensorView& from) {
     const bool is_narrow = from.dtype == DType::Fp32;
     const auto count = static_cast<std::size_t>(from.count());

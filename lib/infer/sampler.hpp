@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From logits to the next token: a pure function, so that a seed reproduces a text. Where the random number
-// comes from is the caller's business.
+// Samples the next token from logits: a pure function of logits, rule and a random number that the caller provides, so that a
+// seed reproduces a text.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +18,11 @@ struct SamplingRule {
 void check(const SamplingRule& rule);
 
 /// The token that a uniform number in [0, 1) chooses:
-///   temperature  0 takes the largest logit, of equal ones the lowest id, and nothing else matters;
+///   temperature  0 takes the largest logit, the lowest id among equal ones, and ignores the rest;
 ///                otherwise p = softmax(logits / temperature);
-///   top_k        keeps the k most probable ids, of equally probable ones the lowest first, and normalises p
-///   again; top_p        of these in the same order keeps the shortest row of ids whose p sum to at least
-///   top_p, never none; then         the kept ids share [0, 1) in order of id, each as long as its p
-///   normalised once more, and the id whose
-///                part holds `uniform` is taken.
+///   top_k        keeps the k most probable ids, lower ids first among equally probable ones, and renormalises p;
+///   top_p        keeps the shortest prefix of these, in the same order, whose p sum to at least top_p: at least one id.
+/// The kept ids then divide [0, 1) in order of id, in proportion to p, and the id whose part holds `uniform` is taken.
 /// A logit of -inf is never taken. Throws NonFiniteError when a logit is NaN or +inf, or all are -inf.
 std::int32_t sample_token(std::span<const double> logits, const SamplingRule& rule, double uniform);
 

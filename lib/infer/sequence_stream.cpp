@@ -21,10 +21,10 @@ SequenceStream::SequenceStream(Execution& execution, Transformer& model, const S
   const int ring = execution.ring.size();
   if (ring > 1 && model.shape().has_exact_layers()) {
     throw ConfigError(
-        "a model with exact attention takes up a text on one rank, not on a ring of " + std::to_string(ring), "",
+        "a model with exact attention processes a prompt on one rank, not on a ring of " + std::to_string(ring), "",
         "start `rondo generate` without mpirun");
   }
-  // the last span of a piece may take up to a token per rank more
+  // the last span of a piece may have up to one more token per rank
   tokens_ = Buffer(execution.device, DType::Int32, {options.chunk_tokens / ring + 2}, MemoryUse::Workspace);
   reset();
 }
@@ -61,7 +61,7 @@ void SequenceStream::feed_span(const SequenceLayout& layout, std::span<const std
   } else {
     model_.advance(span, mine, {&state_, &state_});
   }
-  execution_.device.synchronize(execution_.compute);  // the tokens are the caller's
+  execution_.device.synchronize(execution_.compute);  // the caller may reuse the tokens
   num_tokens_ = layout.end_position();
 }
 

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Of the weights and of what is computed with them.
+/// Digest of the weights and of the [model] table.
 std::string model_digest_of(const CheckpointRecord& record, const RunConfig& config) {
   std::vector<Digest> parts{digest_of(nlohmann::json::parse(to_json(config)).at("model").dump())};
   for (const CheckpointDataset& dataset : record.datasets) {
@@ -65,7 +65,7 @@ StoredModelInfo read_model_info(const fs::path& step_folder) {
   try {
     info.config = load_config_text(metadata.config_toml, where + ":config");
     info.tokenizer = tokenizer_from_json(metadata.tokenizer_json, where + ":tokenizer");
-  } catch (const Error& error) {  // whatever is wrong there, it is the checkpoint that is wrong
+  } catch (const Error& error) {  // any error in these texts means that the checkpoint is bad
     throw CheckpointError(error.message(), error.where(), error.advice());
   }
   info.tokenizer_digest = info.tokenizer->digest();

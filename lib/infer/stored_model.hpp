@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model out of a checkpoint, with nothing but the checkpoint: configuration, tokenizer and weights. For use, not for
-// training on: moments stay on the disk.
+// A model loaded from a checkpoint and nothing else: configuration, tokenizer and weights. For inference only: the optimizer's
+// moments are not read.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace rondo {
 
-/// What a checkpoint says about its model.
+/// A checkpoint's description of its model.
 struct StoredModelInfo {
   std::filesystem::path folder;  // step-N
   RunConfig config;              // resolved
@@ -30,14 +30,14 @@ struct StoredModelInfo {
   AttentionMask::Rule mask_rule() const { return mask_rule_of(config.model); }
 };
 
-/// @param given  a step folder, a folder of them or a run folder: of several the newest valid one is taken.
+/// @param given  a step folder, a folder of step folders or a run folder; among several the newest valid one is chosen.
 /// Collective. Throws CheckpointError, alike on all ranks, when there is none.
 std::filesystem::path find_checkpoint(const Communicator& ranks, const std::filesystem::path& given);
 
 /// Reads no tensors; not collective. Throws CheckpointError.
 StoredModelInfo read_model_info(const std::filesystem::path& step_folder);
 
-/// parameters/NAME for every parameter, as a checkpoint holds them: what evaluation, generation and a new run need.
+/// parameters/NAME for every parameter, as in a checkpoint: what evaluation, generation and a new run need.
 std::vector<NamedTensor> stored_weights(ParameterSet& parameters);
 
 class StoredModel {
@@ -46,9 +46,9 @@ class StoredModel {
   StoredModel(Execution& execution, const Communicator& ranks, const StoredModelInfo& info);
 
   Transformer& transformer() { return transformer_; }
-  /// Shuts the gates of all memories: from now on every output is that of exact attention alone.
+  /// Closes the gates of all memories: from then on every output is that of exact attention alone.
   void close_gates();
-  /// The same weights in another execution of this process, on the same device: a rank alone, out of a ring.
+  /// The same weights in another execution of this process on the same device, such as one rank of a ring working alone.
   Transformer transformer_in(Execution& execution);
 
  private:

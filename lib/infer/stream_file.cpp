@@ -98,7 +98,7 @@ StreamFile::Record record_of(const Hdf5File& file, const std::string& model_dige
 OutputKind StreamFile::kind() { return hdf5_kind("the state of a text", kFormat); }
 
 std::int64_t StreamFile::num_bytes(const SequenceStream& stream) {
-  constexpr std::int64_t kPerFile = 1 << 16, kPerLayer = 1 << 16;  // headers, checksums, indices of chunks
+  constexpr std::int64_t kPerFile = 1 << 16, kPerLayer = 1 << 16;  // headers, checksums, chunk indices
   const auto num_layers = static_cast<std::int64_t>(stream.state_.num_layers());
   return stream.state_bytes() + static_cast<std::int64_t>(stream.logits_.size_bytes()) + kPerFile +
          num_layers * kPerLayer;
@@ -115,7 +115,7 @@ void StreamFile::write(OutputFile& output, const SequenceStream& stream, const s
   for (std::size_t layer = 0; layer < stream.state_.num_layers(); ++layer) {
     const LayerState& state = *stream.state_.of(layer);
     for (const StatePart& part : state.parts()) {
-      if (part.values.count() == 0) continue;  // nothing in sight
+      if (part.values.count() == 0) continue;  // the window holds no keys
       write_values(file, group_of(layer) + "/" + part.name, part.values, stream.execution_);
     }
     file.write_attribute(group_of(layer), "first_in_sight", state.key_range().begin);
@@ -133,15 +133,16 @@ StreamFile::Record StreamFile::read(const fs::path& path, const std::string& mod
   try {
     for (std::size_t layer = 0; layer < stream.state_.num_layers(); ++layer) {
       LayerState& state = *stream.state_.of(layer);
-      const KeyInterval sight{file.read_integer_attribute(group_of(layer), "first_in_sight"),
-                              file.read_integer_attribute(group_of(layer), "end_of_sight")};
-      if (sight.begin < 0 || sight.end < sight.begin || sight.end - sight.begin > state.capacity_tokens()) {
-        throw DataError("layer " + std::to_string(layer) + " has " + std::to_string(sight.end - sight.begin) +
-                            " tokens in sight, but the model's state holds at most " +
+      const KeyInterval key_range{file.read_integer_attribute(group_of(layer), "first_in_sight"),
+                                  file.read_integer_attribute(group_of(layer), "end_of_sight")};
+      if (key_range.begin < 0 || key_range.end < key_range.begin ||
+          key_range.end - key_range.begin > state.capacity_tokens()) {
+        throw DataError("layer " + std::to_string(layer) + " has " + std::to_string(key_range.end - key_range.begin) +
+                            " tokens in the window, but the model's state holds at most " +
                             std::to_string(state.capacity_tokens()),
                         path.string(), "the file belongs to a model of other segments, or is damaged");
       }
-      state.set_key_range(sight);
+      state.set_key_range(key_range);
       for (const StatePart& part : state.parts()) {
         if (part.values.count() == 0) continue;
         read_values(file, group_of(layer) + "/" + part.name, part.values, stream.execution_);

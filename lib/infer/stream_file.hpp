@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The state behind a text in an HDF5 file: whoever has the model goes on from there without the text.
+// The state after a text in an HDF5 file: the same model can resume generation from it without the text.
 #pragma once
 
 #include <cstdint>
@@ -13,22 +13,22 @@ namespace rondo {
 
 class StreamFile {
  public:
-  /// What stands in the file beside the state.
+  /// What the file holds beside the state.
   struct Record {
     std::string model_digest;     // StoredModelInfo::model_digest
     std::int64_t num_tokens = 0;  // of the text
-    std::int64_t num_drawn = 0;   // of those, drawn by a generator: it goes on with that number of its seed
+    std::int64_t num_drawn = 0;   // those drawn by a generator; its next draw uses this random number of the seed
   };
 
   static OutputKind kind();
   /// An upper bound of the bytes that write() takes.
   static std::int64_t num_bytes(const SequenceStream& stream);
-  /// Begins the output and commits it: the file is there in full or not at all. @pre stream.num_tokens() > 0. Throws DataError.
+  /// Writes the output and commits it: the file appears in full or not at all. @pre stream.num_tokens() > 0. Throws DataError.
   static void write(OutputFile& output, const SequenceStream& stream, const std::string& model_digest,
                     std::int64_t num_drawn);
   /// Throws DataError, and leaves the stream empty, for a file that is damaged, of another version or of another model.
   static Record read(const std::filesystem::path& path, const std::string& model_digest, SequenceStream& stream);
-  /// Without the state. Throws DataError as read() does.
+  /// The record without the state. Throws DataError as read() does.
   static Record read_record(const std::filesystem::path& path, const std::string& model_digest);
 };
 

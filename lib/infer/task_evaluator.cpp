@@ -8,7 +8,7 @@
 
 namespace rondo {
 
-ModelSight sight_of(const ModelConfig& model) {
+ModelWindow window_of(const ModelConfig& model) {
   if (!model.has_memory()) return {};
   return {.segment_tokens = model.segment_tokens,
           .window_segments = model.window_segments,
@@ -23,7 +23,7 @@ TaskEvaluator::TaskEvaluator(Execution& execution, const Communicator& world, Tr
       options_(options),
       stream_(execution, model, {.rule = options.rule, .capacity_tokens = task.tokens}) {
   ensure(execution.ring.size() == 1, "a rank reads its samples alone");
-  if (options.sight.segment_tokens > 0) forgetful_.emplace(stream_.fork());
+  if (options.window.segment_tokens > 0) forgetful_.emplace(stream_.fork());
 }
 
 TaskEvaluation TaskEvaluator::run(std::int64_t num_samples,
@@ -81,7 +81,7 @@ TaskScore TaskEvaluator::score(std::int64_t num_samples, const Replies& mine) co
   const std::vector<std::string> all =
       world_.all_gather({reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(mine[0])});
   std::vector<Replies> replies;
-  std::vector<std::span<const std::int32_t>> rest;  // of each rank's
+  std::vector<std::span<const std::int32_t>> rest;  // per rank, the replies not yet scored
   for (const std::string& bytes : all) {
     replies.emplace_back(bytes.size() / sizeof(mine[0]));
     if (!bytes.empty()) std::memcpy(replies.back().data(), bytes.data(), bytes.size());
@@ -92,7 +92,7 @@ TaskScore TaskEvaluator::score(std::int64_t num_samples, const Replies& mine) co
     std::span<const std::int32_t>& theirs = rest[static_cast<std::size_t>(index % world_.size())];
     const TaskSample sample = make_sample(task_, SampleSplit::Test, index);
     for (const TaskAnswer& answer : sample.answers) {
-      add_answer(task_, options_.sight, sample, answer, theirs.first(static_cast<std::size_t>(answer.num_tokens)),
+      add_answer(task_, options_.window, sample, answer, theirs.first(static_cast<std::size_t>(answer.num_tokens)),
                  total);
       theirs = theirs.subspan(static_cast<std::size_t>(answer.num_tokens));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks a model the fresh samples of a long-range task, and asks again with its memory knocked out and with its memory off: what
-// it knows then does not come from the memory.
+// Evaluates a model on the test samples of a long-range task: as it is, with its memory emptied before the question, and with
+// its memory gates closed. What it still answers then does not come from the memory.
 #pragma once
 
 #include <cstdint>
@@ -18,17 +18,17 @@ namespace rondo {
 struct TaskEvaluation {
   std::int64_t num_samples = 0;
   TaskScore model = {};
-  /// Only of models with a memory: emptied right before the question; with closed gates from the first token on.
+  /// Only for models with a memory: memory emptied right before the question; gates closed from the first token.
   std::optional<TaskScore> knocked_out = {}, off = {};
 };
 
-/// How far a model sees without its memory.
-ModelSight sight_of(const ModelConfig& model);
+/// How far a model can attend without its memory.
+ModelWindow window_of(const ModelConfig& model);
 
 struct TaskEvaluatorOptions {
   AttentionMask::Rule rule = {};
-  ModelSight sight = {};
-  /// Shuts the gates of the model's memories for good. Needed where there is a memory.
+  ModelWindow window = {};
+  /// Closes the gates of the model's memories permanently. Required if the model has a memory.
   std::function<void()> close_gates = {};
 };
 
@@ -39,25 +39,26 @@ class TaskEvaluator {
   TaskEvaluator(Execution& execution, const Communicator& world, Transformer& model, const TaskOptions& task,
                 const TaskEvaluatorOptions& options);
 
-  /// Asks the first samples of the test split, dealt out over the ranks. Collective; the same result on every rank. To be
-  /// called once, since it ends with closed gates.
-  /// @param progress called on every rank after each of its samples with how many of how many it has done; may be empty
+  /// Evaluates the first `num_samples` of the test split, distributed over the ranks. Collective; the same result on every
+  /// rank. May be called only once, since it ends with closed gates.
+  /// @param progress called on every rank after each of its samples with the number done and the total; may be empty
   TaskEvaluation run(std::int64_t num_samples,
                      const std::function<void(std::int64_t done, std::int64_t all)>& progress);
 
  private:
-  /// The most likely token at each token of each answer, in order, given the right ones before it.
+  /// The most likely token at each token of each answer, in order, given the right tokens before it.
   using Replies = std::vector<std::int32_t>;
-  /// Lets `stream` read on to the answers. @pre it has read the sample's first tokens, and none of an answer
+  /// Feeds `stream` the sample up to each token of an answer, and appends the model's prediction of it to `replies`.
+  /// @pre `stream` has read a prefix of the sample that ends before the first answer
   static void answer(const TaskSample& sample, SequenceStream& stream, Replies& replies);
-  /// What the replies of all ranks are worth.
+  /// Scores the replies of all ranks.
   TaskScore score(std::int64_t num_samples, const Replies& mine) const;
 
   const Communicator& world_;
   TaskOptions task_;
   TaskEvaluatorOptions options_;
   SequenceStream stream_;
-  std::optional<SequenceStream> forgetful_;  // where there is a memory to forget
+  std::optional<SequenceStream> forgetful_;  // if the model has a memory
 };
 
 }  // namespace rondo

@@ -34,7 +34,7 @@ ScoreBucket power_of_two_bucket(std::int64_t number, const AnswerScore& score) {
   return {first, 2 * first, score};
 }
 
-/// The wrong answer among the values of the sample. Only answers of one token have other values in their sample.
+/// Classifies a wrong answer by the values of the sample. @pre the answer has one token: only then has the sample other values
 WrongAnswers classify(const TaskOptions& options, const TaskSample& sample, const TaskAnswer& answer,
                       std::int32_t predicted) {
   const TaskStatement& asked = sample.statements[static_cast<std::size_t>(answer.statement)];
@@ -58,7 +58,7 @@ WrongAnswers classify(const TaskOptions& options, const TaskSample& sample, cons
           .expected_other = static_cast<double>(other.size()) / num_wrong_values};
 }
 
-/// Of the statements whose subject no earlier answer of the sample was about, those that say the right value.
+/// The fraction with the right value among the statements whose subject no earlier answer of the sample was about.
 double share_of_guessing(const TaskSample& sample, const TaskAnswer& answer) {
   std::set<std::int64_t> told;
   for (const TaskAnswer& earlier : sample.answers) {
@@ -110,17 +110,17 @@ void TaskScore::add(const TaskScore& other) {
   num_in_reach += other.num_in_reach;
 }
 
-std::int64_t ModelSight::compressions(const TaskStatement& statement, const TaskAnswer& answer) const {
+std::int64_t ModelWindow::compressions(const TaskStatement& statement, const TaskAnswer& answer) const {
   return segment_tokens == 0 ? 0 : compressions_between(statement, answer, segment_tokens, window_segments);
 }
 
-bool ModelSight::reaches(const TaskStatement& statement, const TaskAnswer& answer) const {
+bool ModelWindow::reaches(const TaskStatement& statement, const TaskAnswer& answer) const {
   if (segment_tokens == 0 || has_exact_layers) return true;
   return compressions_between(statement, answer, segment_tokens, window_segments * num_layers) == 0;
 }
 
-void add_answer(const TaskOptions& options, const ModelSight& sight, const TaskSample& sample, const TaskAnswer& answer,
-                std::span<const std::int32_t> predicted, TaskScore& score) {
+void add_answer(const TaskOptions& options, const ModelWindow& window, const TaskSample& sample,
+                const TaskAnswer& answer, std::span<const std::int32_t> predicted, TaskScore& score) {
   ensure(std::ssize(predicted) == answer.num_tokens, "every token of an answer is predicted");
   const TaskStatement& statement = sample.statements[static_cast<std::size_t>(answer.statement)];
   AnswerScore mine{.exact = {.num_right = 1, .num_all = 1},
@@ -132,8 +132,8 @@ void add_answer(const TaskOptions& options, const ModelSight& sight, const TaskS
     if (is_right && i < answer.num_value_tokens) ++mine.tokens.num_right;
   }
   TaskScore one{.all = mine,
-                .by_compressions = {power_of_two_bucket(sight.compressions(statement, answer), mine)},
-                .num_in_reach = sight.reaches(statement, answer) ? 1 : 0};
+                .by_compressions = {power_of_two_bucket(window.compressions(statement, answer), mine)},
+                .num_in_reach = window.reaches(statement, answer) ? 1 : 0};
   if (options.task == LongRangeTask::Rewrite) one.by_writes = {{answer.num_writes, answer.num_writes + 1, mine}};
   if (options.has_pairs()) {
     one.expected_of_guessing = share_of_guessing(sample, answer);

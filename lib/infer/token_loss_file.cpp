@@ -12,7 +12,7 @@ namespace rondo {
 
 namespace {
 
-// Positions of a sequence whose values travel to rank 0 at once.
+// Positions of a sequence whose values are sent to rank 0 at once.
 constexpr std::int64_t kPieceTokens = 16 * 1024;
 
 constexpr const char* kFormat = "rondo token losses";
@@ -81,7 +81,7 @@ void TokenLossFile::write(const TokenLosses& losses) {
   }
 }
 
-// What this rank knows of the positions, in entries_.
+// Fills entries_ with this rank's values at these positions.
 void TokenLossFile::collect(const TokenLosses& losses, KeyInterval positions) {
   entries_.clear();
   for (const TokenRun& run : losses.runs) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The log-probability of every token of a split, in document order, as an HDF5 file. Fed by an Evaluator, rank by rank and
-// layout by layout; written by rank 0 in bounded pieces.
+// The log-probability of every token of a split, in document order, as an HDF5 file. Every rank passes the losses of its shard,
+// in any layout; rank 0 writes them in bounded pieces.
 //
 //   /log_probability   float32 or float64 [tokens of the split], natural log of p(token | what came before in its sequence);
 //                      NaN where nothing was predicted: a document's first token, and what was not evaluated
@@ -23,16 +23,16 @@ class TokenLossFile {
  public:
   static OutputKind kind();
   /// Begins the file. Collective. Throws DataError, alike on all ranks.
-  /// @param output on rank 0. @pre world, corpus outlive this
+  /// @param output  on rank 0 only. @pre world and corpus outlive this
   TokenLossFile(const Communicator& world, std::optional<OutputFile> output, const EvaluationData& data, DType dtype);
-  /// Without commit(): removes the unfinished file.
+  /// Removes the unfinished file unless commit() was called.
   ~TokenLossFile();
   TokenLossFile(const TokenLossFile&) = delete;
   TokenLossFile& operator=(const TokenLossFile&) = delete;
 
-  /// Collective: every rank brings its shard of its ring's sequence, or none.
+  /// Collective: every rank passes the losses of its shard of its ring's sequence, or none.
   void write(const TokenLosses& losses);
-  /// Gives the file its name. Collective.
+  /// Completes the file and renames it to its final name. Collective.
   void commit();
 
  private:
@@ -49,7 +49,7 @@ class TokenLossFile {
   std::optional<OutputFile> output_;  // on rank 0
   std::int64_t sequence_length_;
   std::unique_ptr<File> file_;  // on rank 0, until commit
-  std::vector<Entry> entries_;  // of this rank, of one piece
+  std::vector<Entry> entries_;  // this rank's values in one piece
   std::vector<double> values_;  // consecutive tokens
 };
 

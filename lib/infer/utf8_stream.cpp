@@ -12,7 +12,7 @@ constexpr std::size_t kLongestCharacter = 4;
 
 bool is_continuation(unsigned char byte) { return (byte & 0xC0U) == 0x80U; }
 
-// Bytes of the character that this byte begins; 1 for a byte that begins none.
+// Bytes of the character that this byte begins; 1 for a byte that does not begin one.
 std::size_t character_bytes(unsigned char first) {
   if (first >= 0xC2 && first <= 0xDF) return 2;
   if (first >= 0xE0 && first <= 0xEF) return 3;

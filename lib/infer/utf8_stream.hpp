@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes that arrive one by one, passed on in pieces that do not end inside a UTF-8 character. Bytes that are
-// no UTF-8 pass unchanged: nothing is lost, replaced or reordered.
+// Splits a stream of bytes into pieces that do not end inside a UTF-8 character. Bytes that are not UTF-8 pass unchanged:
+// nothing is lost, replaced or reordered.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace rondo {
 
 class Utf8Stream {
  public:
-  /// @returns what can be shown now: all bytes so far but the begun character at the end, if there is one.
+  /// @returns what can be shown now: all bytes held so far except an incomplete character at the end.
   std::string push(std::string_view bytes);
   /// @returns the bytes held back, an incomplete character.
   std::string finish();

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A file descriptor that is closed whatever happens; close() also reports what the last write could not.
+/// An owned file descriptor; close() also reports write errors that appear only then.
 class OpenFile {
  public:
   OpenFile(const fs::path& path, int flags, ErrorKind kind) : path_(path), kind_(kind) {
@@ -43,7 +43,7 @@ class OpenFile {
   void cut_to(std::size_t bytes) const {
     if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) throw_errno(kind_, "ftruncate", path_, errno);
   }
-  /// On the disk, which may be more than the file's length.
+  /// Bytes allocated on the disk, which may exceed the file's length.
   std::size_t allocated_bytes() const {
     struct stat status {};
     if (::fstat(descriptor_, &status) != 0) throw_errno(kind_, "fstat", path_, errno);
@@ -65,7 +65,7 @@ class OpenFile {
   }
   void sync() const {
     while (::fsync(descriptor_) != 0) {
-      if (errno == EINVAL || errno == EROFS) return;  // a file system that has nothing to force
+      if (errno == EINVAL || errno == EROFS) return;  // this file system does not support fsync
       if (errno != EINTR) throw_errno(kind_, "fsync", path_, errno);
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small files that are there in full or not at all, and the calls that make files and folders survive a power loss.
+// Small files that exist in full or not at all, and the calls that make files and folders survive a power loss.
 #pragma once
 
 #include <cstddef>
@@ -11,18 +11,18 @@
 
 namespace rondo {
 
-/// Ends the name of a corpus or checkpoint that is still being written; nothing opens one.
+/// Suffix of a corpus or checkpoint that is still being written; such files are never opened for reading.
 inline constexpr std::string_view kPartialSuffix = ".partial";
 
 /// Throws DataError or CheckpointError with the path and the text of errno.
 [[noreturn]] void throw_errno(ErrorKind kind, std::string_view call, const std::filesystem::path& path, int code);
 
-/// Writes `text` to a new file and forces it to the disk. @pre the file does not exist
+/// Writes `text` to a new file and syncs it. @pre the file does not exist
 void write_new_file(const std::filesystem::path& path, std::string_view text, ErrorKind kind = ErrorKind::Data);
-/// Replaces `path`: readers find the old text or the new one, also after a crash.
+/// Replaces `path` atomically: readers find the old text or the new one, also after a crash.
 void replace_file(const std::filesystem::path& path, std::string_view text, ErrorKind kind = ErrorKind::Data);
-/// Writes `text` over the old text of a file, in the blocks that it has: for a full disk, which has no room for a new file.
-/// A crash may leave half of each. @throws when it does not fit there
+/// Overwrites a file in place, within its allocated blocks: for a full disk, which has no room for a new file. A crash may
+/// leave a mixture of both texts. @throws when `text` does not fit
 void overwrite_file(const std::filesystem::path& path, std::string_view text, ErrorKind kind = ErrorKind::Data);
 /// The whole file. @throws when it is longer than `most_bytes`
 std::string read_file(const std::filesystem::path& path, std::size_t most_bytes, ErrorKind kind = ErrorKind::Data);

@@ -17,7 +17,7 @@ namespace rondo {
 
 namespace {
 
-/// A named pipe is opened without waiting for its writer: read() waits, and can be stopped.
+/// Opens a named pipe without waiting for its writer: read() waits instead, and can be stopped.
 int open_input(const std::string& path) {
   return path == "-" ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 }
@@ -53,11 +53,11 @@ class FileSource final : public ByteSource {
   std::int64_t num_raw_bytes() const override { return num_raw_bytes_; }
 
  private:
-  /// Until there is something to read, the input ends, or the reader is to stop.
+  /// Waits until there is data to read or the input ends; stops when the stop descriptor becomes readable.
   void wait() const {
-    std::array<::pollfd, 2> waits{{{descriptor_, POLLIN, 0}, {stop_.descriptor, POLLIN, 0}}};  // -1 is passed over
+    std::array<::pollfd, 2> waits{{{descriptor_, POLLIN, 0}, {stop_.descriptor, POLLIN, 0}}};  // -1 is ignored
     while (::poll(waits.data(), waits.size(), -1) < 0) {
-      if (errno != EINTR) return;  // read() says what is wrong
+      if (errno != EINTR) return;  // read() reports the error
     }
     if (waits[1].revents != 0) stop_.stop();
   }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of one input, plain or gzip (any number of members), in blocks of fixed size: memory does not
-// grow with it.
+// The bytes of one input, plain or gzip (any number of members), in blocks of fixed size: memory does not grow with the input.
 #pragma once
 
 #include <cstddef>
@@ -13,22 +12,22 @@
 
 namespace rondo {
 
-/// Ends the wait for a pipe that says nothing. When `descriptor` becomes readable while an input is waited for, `stop` is
-/// called and throws. Without a descriptor a wait ends only with the input.
+/// Interrupts the wait for a silent pipe. When `descriptor` becomes readable during a wait for input, `stop` is called and
+/// throws. Without a descriptor a wait ends only with the input.
 struct StopRequest {
   int descriptor = -1;
   std::function<void()> stop = {};
 };
 
-/// Where raw bytes come from. Errors are DataErrors that name the input.
+/// A source of raw bytes. Errors are DataErrors that name the input.
 class ByteSource {
  public:
   virtual ~ByteSource() = default;
-  /// @returns the number of bytes put at `to`, 0 only at the end
+  /// @returns the number of bytes written to `to`; 0 only at the end
   virtual std::size_t read(char* to, std::size_t capacity) = 0;
-  /// Bytes taken from the file or pipe so far: what progress counts.
+  /// Bytes read from the file or pipe so far; progress is reported in these.
   virtual std::int64_t num_raw_bytes() const = 0;
-  /// What was wrong and could be passed over; empty for nothing. Complete at the end.
+  /// A problem that could be ignored; empty if there is none. Complete at the end of the input.
   virtual std::string warning() const { return {}; }
 };
 
@@ -38,16 +37,16 @@ std::unique_ptr<ByteSource> open_file_source(const std::string& path, StopReques
 /// compressed input. Zero bytes between and after members are padding; other bytes after the last one give a warning.
 std::unique_ptr<ByteSource> open_gzip_source(std::unique_ptr<ByteSource> compressed, std::string path);
 
-/// A block of the input at a time, with a look ahead of any length.
+/// Reads the input block by block, with lookahead of any length.
 class ByteStream {
  public:
   static constexpr std::size_t kBlockBytes = std::size_t{1} << 18;
 
-  /// Gzip is recognised by its first two bytes, not by the name. @param block_bytes what is read at a time
+  /// Gzip is recognised by its first two bytes, not by the name. @param block_bytes  bytes read at a time
   static ByteStream open(const std::string& path, const StopRequest& stop = {}, std::size_t block_bytes = kBlockBytes);
   ByteStream(std::unique_ptr<ByteSource> source, const std::string& path, std::size_t block_bytes = kBlockBytes);
 
-  /// What has been read and not yet consumed; reads a block when there is nothing. Empty only at the end.
+  /// Bytes that have been read but not consumed; reads a block if there are none. Empty only at the end.
   std::string_view block();
   void consume(std::size_t num_bytes);
   /// At least `num_bytes` unless the input is shorter; held in memory until they are consumed.

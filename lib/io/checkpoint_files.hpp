@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the writer and the reader of checkpoints must see alike: names of files and datasets, chunks and rows.
+// What the writer and the reader of checkpoints have in common: names of files and datasets, chunks and rows.
 #pragma once
 
 #include <algorithm>

@@ -25,7 +25,7 @@ constexpr const char* kAdvice = "Continue from another checkpoint of the run; re
 CheckpointRecord read_checkpoint_record(const fs::path& step_folder) {
   const fs::path path = step_folder / kCommitFile;
   std::error_code ignored;
-  if (!fs::is_regular_file(path, ignored)) {  // nor a pipe, which would be waited for
+  if (!fs::is_regular_file(path, ignored)) {  // opening a pipe would block
     throw CheckpointError("there is no commit record, so this is not a checkpoint", path.string(), kAdvice);
   }
   CheckpointRecord record =
@@ -112,7 +112,7 @@ void CheckpointReader::read_rows(const NamedTensor& into) const {
   const Hdf5Dataset dataset = open_checked(*expected);
   const std::size_t row_bytes = static_cast<std::size_t>(into.global_shape.row_count()) * size_of(into.dtype);
   auto* to = static_cast<std::byte*>(into.rows.data);
-  std::vector<std::byte> scratch;  // for chunks of which only a part is wanted
+  std::vector<std::byte> scratch;  // for chunks of which only a part is requested
   for (std::int64_t chunk = wanted.first / expected->chunk_rows();
        chunk * expected->chunk_rows() < wanted.first + wanted.count; ++chunk) {
     const RowRange rows = rows_of_chunk(*expected, chunk);

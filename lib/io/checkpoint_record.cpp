@@ -24,7 +24,7 @@ std::optional<DType> dtype_from(std::string_view name) {
   return std::nullopt;
 }
 
-/// Throws nlohmann's exception, or this one, for a record that is well-formed JSON but makes no sense.
+/// Thrown for a record that is well-formed JSON but not a valid record.
 struct BadRecord : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

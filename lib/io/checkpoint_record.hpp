@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commit record of a checkpoint, commit.json: what the files must hold for the checkpoint to exist. Knows JSON and
+// The commit record of a checkpoint, commit.json: what the files must hold for the checkpoint to be valid. Knows JSON and
 // digests, not HDF5.
 #pragma once
 
@@ -17,15 +17,15 @@ namespace rondo {
 inline constexpr const char* kStateFile = "state.h5";
 inline constexpr const char* kCommitFile = "commit.json";
 
-/// Rows of one chunk of a tensor's dataset: whole rows, about 1 MiB; depends on the tensor only. A rank that owns some rows
-/// of a tensor must own whole chunks.
+/// Rows per chunk of a tensor's dataset: whole rows, about 1 MiB; depends only on the tensor. A rank that owns part of a tensor
+/// must own whole chunks.
 std::int64_t checkpoint_chunk_rows(const Shape& shape, DType dtype);
 
 struct CheckpointDataset {
   std::string name;
   Shape shape;
   DType dtype = DType::Fp32;
-  std::vector<Digest> chunks;  // of the bytes in memory, in order
+  std::vector<Digest> chunks;  // digests of each chunk's bytes in memory, in order
 
   std::int64_t chunk_rows() const { return checkpoint_chunk_rows(shape, dtype); }
   std::int64_t num_chunks() const { return (shape[0] + chunk_rows() - 1) / chunk_rows(); }
@@ -35,7 +35,7 @@ struct CheckpointDataset {
 
 struct CheckpointRecord {
   std::int64_t step = 0;
-  std::int64_t file_bytes = 0;  // of state.h5
+  std::int64_t file_bytes = 0;  // size of state.h5
   std::int64_t metadata_bytes = 0;
   Digest metadata_digest;
   std::vector<CheckpointDataset> datasets;
@@ -46,11 +46,11 @@ struct CheckpointRecord {
   std::int64_t tensor_bytes() const;
 
   std::string to_json() const;
-  /// Checks its own digest and that all figures fit together. @throws CheckpointError that names `where`
+  /// Checks the record's own digest and that its contents are consistent. @throws CheckpointError that names `where`
   static CheckpointRecord from_json(const std::string& text, const std::string& where);
 };
 
-/// Names of tensors become names in the file: letters, digits and "_-./", no empty or dotted parts.
+/// Whether a tensor's name can be used in the file: letters, digits and "_-./", without empty parts, "." or "..".
 bool is_tensor_name(std::string_view name);
 
 }  // namespace rondo

@@ -34,7 +34,7 @@ std::int64_t free_bytes_of(const fs::path& folder) {
   return static_cast<std::int64_t>(info.f_bavail) * static_cast<std::int64_t>(info.f_frsize);
 }
 
-/// A descriptor for the length of one function.
+/// A descriptor that is closed at the end of its scope.
 struct Descriptor {
   int number;
   explicit Descriptor(int opened) : number(opened) {}
@@ -45,8 +45,8 @@ struct Descriptor {
   Descriptor& operator=(const Descriptor&) = delete;
 };
 
-/// Writes and removes a file of that size, where blocks cannot be reserved: asks a quota that statvfs does not know.
-/// @returns 0 or errno
+/// Writes and removes a file of that size, for file systems that cannot reserve blocks: finds quotas, which statvfs does not
+/// report. @returns 0 or errno
 int write_probe(const fs::path& file, std::int64_t num_bytes) {
   const std::vector<char> block(1 << 20);
   const Descriptor opened(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
@@ -65,8 +65,8 @@ int write_probe(const fs::path& file, std::int64_t num_bytes) {
 }  // namespace
 
 std::int64_t checkpoint_bytes_needed(std::span<const CheckpointDataset> datasets, std::int64_t metadata_bytes) {
-  // For a chunk: checksum and index entry in the file, and its line in the record. For a dataset: object header, chunk index
-  // pages, link and the record's other lines. The rest covers the superblock, groups and free-space rounding.
+  // Per chunk: checksum and index entry in the file, and its line in the record. Per dataset: object header, chunk index pages,
+  // link and the record's other lines. The rest covers the superblock, groups and free-space rounding.
   constexpr std::int64_t kPerChunk = 128, kPerDataset = 16 * 1024, kPerFile = 1 << 20;
   std::int64_t total = kPerFile + 2 * metadata_bytes;
   for (const CheckpointDataset& dataset : datasets) {
@@ -108,7 +108,7 @@ void release_reserved_space(const fs::path& file) {
   const Descriptor opened(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
   struct stat info {};
   if (opened.number < 0 || ::fstat(opened.number, &info) != 0) throw_errno(ErrorKind::Checkpoint, "open", file, errno);
-  // Only a file that shrinks is sure to give its blocks back, so it grows by one byte first.
+  // Only shrinking a file is certain to release its blocks, so grow it by one byte first.
   if (::ftruncate(opened.number, info.st_size + 1) != 0 || ::ftruncate(opened.number, info.st_size) != 0) {
     throw_errno(ErrorKind::Checkpoint, "ftruncate", file, errno);
   }

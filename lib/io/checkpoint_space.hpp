@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Room for a checkpoint: asked for and reserved before HDF5 writes, because HDF5 learns of a full disk too late, when it
-// closes the file, and then cannot be used any more.
+// Disk space for a checkpoint: checked and reserved before HDF5 writes, because HDF5 detects a full disk only when it closes
+// the file, and cannot be used after that.
 #pragma once
 
 #include <cstdint>
@@ -19,15 +19,15 @@ void demand_free_space(const std::filesystem::path& folder, std::int64_t needed_
 /// @throws CheckpointError when this process may not write files of that size (ulimit -f)
 void demand_file_size(const std::filesystem::path& folder, std::int64_t needed_bytes);
 
-/// Reserves the blocks of a file without changing its length. Where the file system cannot, writes and removes a file of
+/// Reserves the blocks of a file without changing its length. If the file system cannot, writes and removes a file of
 /// that size, which finds a full disk or quota but cannot keep others from filling it afterwards.
 /// @throws CheckpointError when the disk or the quota has no room
 void reserve_space(const std::filesystem::path& file, std::int64_t needed_bytes);
-/// Gives back what was reserved behind the file's end.
+/// Releases the blocks that are reserved past the end of the file.
 void release_reserved_space(const std::filesystem::path& file);
 
-/// Points this process' descriptors of `file` at memory, so that closing a file whose disk failed succeeds. What was not yet
-/// written is lost: for files that are removed next.
+/// Redirects this process' descriptors of `file` to memory, so that closing it succeeds after its disk failed. Unwritten data
+/// are lost: for files that are removed next.
 void divert_writes_to_memory(const std::filesystem::path& file);
 
 }  // namespace rondo

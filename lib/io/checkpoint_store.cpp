@@ -46,7 +46,7 @@ void remove_folder(const fs::path& folder) {
   if (problem) throw CheckpointError("cannot be removed: " + problem.message(), folder.string());
 }
 
-/// The record, or nothing where there is no valid one.
+/// The record, or nothing if there is no valid one.
 std::optional<CheckpointRecord> record_if_valid(const fs::path& step_folder) {
   try {
     return read_checkpoint_record(step_folder);
@@ -55,11 +55,11 @@ std::optional<CheckpointRecord> record_if_valid(const fs::path& step_folder) {
   }
 }
 
-/// Makes `partial` the checkpoint `final`: the moment from which it exists.
+/// Renames `partial` to `final`, which commits the checkpoint.
 void commit_folder(const fs::path& partial, const fs::path& final) {
   sync_folder(partial, ErrorKind::Checkpoint);
   if (fs::exists(final)) {
-    // Another state of the same step, or a broken one: the two change places, so that one of them is always there.
+    // Another state of this step, or a broken one, is in the way: exchange the two, so that one of them always exists.
     if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, final.c_str(), RENAME_EXCHANGE) == 0) {
       sync_folder(final.parent_path(), ErrorKind::Checkpoint);
       remove_folder(partial);
@@ -113,7 +113,7 @@ void CheckpointStore::require_room(const Communicator& ranks, std::span<const Na
     if (ranks.rank() != 0) return;
     make_folder(folder_);
     demand_free_space(folder_, needed_bytes);
-    // A name that remove_leftovers() knows, should the process be killed here.
+    // A name that remove_leftovers() removes if the process is killed here.
     const fs::path probe = step_folder(0).string() + std::string(kPartialSuffix);
     remove_folder(probe);
     make_folder(probe);
@@ -160,7 +160,7 @@ void CheckpointStore::write(const Communicator& ranks, std::int64_t step, std::s
     std::error_code ignored;
     if (ranks.rank() == 0) fs::remove_all(partial, ignored);
     throw;
-  } catch (const Error&) {  // of this rank alone: it ends all ranks next
+  } catch (const Error&) {  // an error of this rank alone, which will end all ranks
     std::error_code ignored;
     fs::remove_all(partial, ignored);
     throw;
@@ -216,7 +216,7 @@ void CheckpointStore::prune(const Communicator& ranks, int keep) const {
     if (ranks.rank() != 0) return;
     committed.resize(committed.size() - static_cast<std::size_t>(keep));
     for (std::int64_t step : committed) {
-      // Renamed first: a folder that is half removed must not look like a checkpoint that lost its files.
+      // Rename first: a partly removed folder must not look like a checkpoint that lost files.
       const fs::path old = step_folder(step), leftover = old.string() + std::string(kPartialSuffix);
       remove_folder(leftover);
       if (std::rename(old.c_str(), leftover.c_str()) != 0) throw_errno(ErrorKind::Checkpoint, "rename", old, errno);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folder of a run's checkpoints: step-N/ holds state.h5 and commit.json. Writes new ones, finds the newest valid one,
-// removes old ones. A checkpoint without a valid commit record does not exist; nothing is ever changed in place.
+// The folder of a run's checkpoints: step-N/ holds state.h5 and commit.json. Writes checkpoints, finds the newest valid one and
+// removes old ones. A folder without a valid commit record is not a checkpoint; nothing is ever changed in place.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +16,15 @@
 
 namespace rondo {
 
-/// Rows of one tensor: those this rank owns, or is to receive. All rows on every rank where states are
-/// replicated; ranges of whole chunks (checkpoint_chunk_rows) where they are sharded; none is allowed.
+/// The rows of one tensor that this rank owns or is to receive: all rows on every rank if the state is replicated, whole chunks
+/// (checkpoint_chunk_rows) if it is sharded; no rows are allowed.
 struct NamedTensor {
   std::string name;
   Shape global_shape;  // 1 to 4 dimensions, none 0
   DType dtype = DType::Fp32;
   std::int64_t first_row = 0;
   TensorView rows;               // [rows, global_shape[1], ...]
-  HostAccess* access = nullptr;  // how the host reaches the rows, which outlives this; null: they are in host memory
+  HostAccess* access = nullptr;  // gives the host access to the rows, and outlives this; null: they are in host memory
 };
 
 /// All rows on every rank.
@@ -37,35 +37,34 @@ inline NamedTensor replicated(const std::string& name, const TensorView& tensor,
           .access = access};
 }
 
-/// Does the folder hold one checkpoint? One that lost a file counts, so that it is named when it is refused.
+/// Whether the folder is that of one checkpoint. One that lost a file counts, so that the error names it.
 bool is_checkpoint_folder(const std::filesystem::path& folder);
 
-/// All calls with a communicator are collective: every rank brings the same step, names, shapes and metadata, and all
-/// ranks throw the same CheckpointError.
+/// All calls with a communicator are collective: every rank passes the same step, names, shapes and metadata, and all ranks
+/// throw the same CheckpointError.
 class CheckpointStore {
  public:
   explicit CheckpointStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
   const std::filesystem::path& folder() const { return folder_; }
   std::filesystem::path step_folder(std::int64_t step) const;
-  /// Steps that have a folder, ascending; whether they are valid is another question.
+  /// Steps that have a folder, ascending; they need not be valid.
   std::vector<std::int64_t> steps() const;
 
-  /// Throws what write() would throw for want of room or permission, now that little is lost. Nothing stays in the folder.
+  /// Throws early what write() would throw for lack of space or permission. Leaves nothing in the folder.
   void require_room(const Communicator& ranks, std::span<const NamedTensor> tensors, const std::string& metadata) const;
-  /// Writes and commits one checkpoint; on an error everything that was there before is still there.
-  /// Does nothing when the same state is already committed for this step.
+  /// Writes and commits one checkpoint; an error leaves existing checkpoints unchanged. Does nothing when the same state is
+  /// already committed for this step.
   void write(const Communicator& ranks, std::int64_t step, std::span<const NamedTensor> tensors,
              const std::string& metadata) const;
 
-  /// The newest checkpoint whose record, sizes and digests are all right, read in full by all ranks together. Those that are
-  /// not right are reported on the way. @throws when there are checkpoints but none is valid, or when the newest is not and
-  /// `fall_back` is false
+  /// The newest checkpoint whose record, sizes and digests are all valid; all ranks together read it in full. Newer invalid
+  /// ones are logged. @throws when there are checkpoints but none is valid, or when the newest is not and `fall_back` is false
   std::optional<std::int64_t> newest_valid(const Communicator& ranks, bool fall_back = true) const;
 
-  /// Removes all but the newest `keep` committed checkpoints, after the newest one was verified. @pre keep >= 1
+  /// Verifies the newest committed checkpoint, then removes all but the newest `keep`. @pre keep >= 1
   void prune(const Communicator& ranks, int keep) const;
-  /// Removes what an interrupted save left behind. To be called once at start.
+  /// Removes what an interrupted save left. Called once at start.
   void remove_leftovers(const Communicator& ranks) const;
 
  private:

@@ -16,13 +16,13 @@ namespace rondo {
 
 namespace {
 
-constexpr std::int64_t kChunksPerRun = 8;  // bounds the memory that HDF5 takes for checksummed chunks under way
+constexpr std::int64_t kChunksPerRun = 8;  // bounds HDF5's memory for checksummed chunks in flight
 
 std::string bytes_of(std::span<const std::int64_t> values) {
   return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
 }
 
-/// For each rank and tensor: first row and number of rows.
+/// The rows of each tensor that each rank holds, as [rank][tensor].
 std::vector<std::vector<RowRange>> gather_rows(const Communicator& ranks, std::span<const NamedTensor> tensors) {
   std::vector<std::int64_t> mine;
   for (const NamedTensor& tensor : tensors) {
@@ -71,14 +71,14 @@ std::vector<ChunkRun> share_out(const CheckpointDataset& dataset, const std::vec
   return runs;
 }
 
-/// Rows that this rank holds, in host memory until the next call. @pre not of none
+/// Rows that this rank holds, in host memory; valid until the next call. @pre rows.count > 0
 const std::byte* host_rows(const NamedTensor& tensor, const RowRange& rows) {
   const TensorView wanted = tensor.rows.rows(rows.first - tensor.first_row, rows.count);
   if (tensor.access != nullptr) return tensor.access->read(wanted.data, wanted.size_bytes());
   return static_cast<const std::byte*>(wanted.data);
 }
 
-/// Digests of the chunks that this rank writes, brought to all ranks in the order of the plan.
+/// Computes the digests of the chunks that this rank writes, and all-gathers them in the order of the plan.
 void fill_digests(const Communicator& ranks, std::span<const NamedTensor> tensors, CheckpointPlan& plan) {
   std::string mine;
   const auto for_each_chunk = [&](const std::function<void(std::size_t, std::int64_t, int)>& visit) {
@@ -113,9 +113,9 @@ struct SharedFile {
   const Communicator& ranks;
   const std::filesystem::path& path;
 
-  /// Runs one collective call of HDF5 and agrees about its outcome before anybody makes the next. After a failure what is
-  /// still to be closed finds memory instead of the disk that failed, since HDF5 does not survive failing to close. After an
-  /// error of this rank alone nothing is closed: the others would have to take part.
+  /// Runs one collective HDF5 call; all ranks agree on its outcome before the next call. After an agreed failure, writes go to
+  /// memory instead of the disk that failed, since HDF5 cannot recover from a failed close. After an error of this rank alone
+  /// nothing is closed, because closing is collective.
   void together(const std::function<void()>& call) const {
     std::optional<Error> mine;
     try {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes the tensors of a checkpoint to one HDF5 file, by all ranks together, each chunk by one rank that owns it. Knows
-// nothing of commits: checkpoint_store calls it for a folder that does not count yet.
+// Writes the tensors of a checkpoint to one HDF5 file: all ranks together, each chunk by one rank that owns it. Knows nothing
+// of commits: checkpoint_store calls it for a folder that is not committed yet.
 #pragma once
 
 #include <filesystem>
@@ -21,17 +21,17 @@ struct ChunkRun {
   int writer = 0;
 };
 
-/// Who writes what: the same on every rank.
+/// Which rank writes which chunks: the same on every rank.
 struct CheckpointPlan {
   std::vector<CheckpointDataset> datasets;  // with the digests of all chunks, from the memory of their writers
-  std::vector<std::vector<ChunkRun>> runs;  // for each dataset
+  std::vector<std::vector<ChunkRun>> runs;  // per dataset
 };
 
-/// Deals the chunks out over the ranks that own them, in turn, and computes their digests. Collective.
+/// Distributes the chunks round-robin over the ranks that own them, and computes their digests. Collective.
 CheckpointPlan plan_checkpoint(const Communicator& ranks, std::span<const NamedTensor> tensors);
 
-/// Writes `path`, reserving its space first, and forces it to the disk. Collective: all ranks throw alike, and after an
-/// error the file is closed, useless, and safe to remove.
+/// Reserves space for `path`, writes it and syncs it. Collective: all ranks throw alike, and after an agreed error the file is
+/// closed, invalid, and safe to remove.
 void write_checkpoint_file(const Communicator& ranks, const std::filesystem::path& path, const CheckpointPlan& plan,
                            std::span<const NamedTensor> tensors, const std::string& metadata);
 

@@ -19,16 +19,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A whole number of chunks is written at a time, so no chunk is written twice.
+// Whole chunks are written at a time, so no chunk is written twice.
 constexpr std::size_t kBytesPerWrite = 32 * kCorpusChunkBytes;
 
-/// The fewest digits that give the number back.
+/// The shortest text that reads back as the same number.
 std::string shortest(double value) {
   std::array<char, 32> digits{};
   return {digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr};
 }
 
-/// One dataset that grows at its end, with the digest of its content.
+/// An append-only dataset with the digest of its content.
 class Column {
  public:
   Column(Hdf5File& file, const std::string& name, Hdf5Type type)
@@ -138,12 +138,12 @@ class CorpusWriter::SplitWriter {
   std::int64_t num_documents() const { return num_documents_; }
 
  private:
-  // Ranges that touch are one; so the last is held back until the next one is known.
+  // Adjacent ranges are merged, so the last one is held back until the next is known.
   void write_open_range() {
     if (open_range_.end == open_range_.first) return;
     target_ranges_->append(open_range_.first);
     target_ranges_->append(open_range_.end);
-    open_range_.first = open_range_.end;  // written: empty
+    open_range_.first = open_range_.end;  // now empty
   }
 
   Split split_;
@@ -159,7 +159,7 @@ struct CorpusWriter::State {
       : file(Hdf5File::create(partial)),
         splits{SplitWriter(file, Split::Train, token_type, targets),
                SplitWriter(file, Split::Validation, token_type, targets)} {}
-  ~State() {  // not closed in order: HDF5 would try to write what is left, perhaps to a full disk
+  ~State() {  // without commit, nothing is closed: HDF5 would try to write the rest, perhaps to a full disk
     if (!is_open) return;
     for (SplitWriter& split : splits) split.abandon();
     file.abandon();

@@ -10,10 +10,10 @@ namespace rondo {
 
 namespace {
 
-// A run is read in pieces of this many consecutive tokens of the stream, of which a striped shard uses some.
+// A run is read in pieces of this many consecutive tokens of the stream, only some of which a striped shard uses.
 constexpr std::int64_t kPieceTokens = 8 * 1024;
 
-/// Local index of a position of the sequence, or -1 when another rank has it.
+/// Local index of a position of the sequence, or -1 if another rank owns it.
 std::int64_t local_index_of(const TokenRuns& runs, std::int64_t position) {
   for (const TokenRun& run : runs) {
     const std::int64_t distance = position - run.global_first;
@@ -78,7 +78,7 @@ DataLoader::DataLoader(const TokenCorpus& corpus, Split split, const DataLoaderO
 std::int64_t DataLoader::max_documents_of_sequence() const {
   const auto offsets = corpus_.document_offsets(split_);
   const std::int64_t documents = corpus_.num_documents(split_);
-  const auto begin_of = [&](std::int64_t document) {  // on the circle, gone round once
+  const auto begin_of = [&](std::int64_t document) {  // on the stream as a circle, for up to two passes
     return document < documents ? offsets[static_cast<std::size_t>(document)]
                                 : num_tokens_ + offsets[static_cast<std::size_t>(document - documents)];
   };
@@ -207,7 +207,7 @@ void DataLoader::drop_targets(std::int64_t length, const TokenRuns& runs, Loaded
     const std::int64_t document_end = offsets[static_cast<std::size_t>(piece.document + 1)];
     const std::int64_t document_tokens = document_end - offsets[static_cast<std::size_t>(piece.document)];
     const std::int64_t last_position = piece.first_position + document_tokens - piece.offset_in_document - 1;
-    // The stream ends behind its last document: the circle is closed for cutting, not for predicting.
+    // The last document's last token has no target: sequences wrap around the end of the stream, prediction does not.
     if (last_position >= length) continue;
     if (!options_.isolate_documents && document_end != num_tokens_) continue;
     if (const std::int64_t local = local_index_of(runs, last_position); local >= 0) {

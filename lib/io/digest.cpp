@@ -10,7 +10,7 @@ namespace rondo {
 
 namespace {
 
-constexpr XXH64_hash_t kSeed = 0x526f6e646f2d3031;  // fixed for ever: stored digests depend on it
+constexpr XXH64_hash_t kSeed = 0x526f6e646f2d3031;  // must never change: stored digests depend on it
 
 Digest digest_from(XXH128_hash_t hash) { return {.high = hash.high64, .low = hash.low64}; }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// 128-bit digests (XXH3, seeded, so that zeroed data does not look like an empty digest): finds damage, not forgery.
+// 128-bit digests (XXH3, seeded, so that zeroed data does not look like an empty digest): they detect damage, not forgery.
 #pragma once
 
 #include <cstddef>
@@ -26,10 +26,10 @@ struct Digest {
 
 Digest digest_of(const void* data, std::size_t num_bytes);
 inline Digest digest_of(std::string_view bytes) { return digest_of(bytes.data(), bytes.size()); }
-/// The digest of a whole from the digests of its parts in order, whoever computed them.
+/// The digest of a whole from the digests of its parts in order, on whichever rank they were computed.
 Digest digest_of_parts(std::span<const Digest> parts);
 
-/// The digest of everything given to `update`, in order, however it was cut into pieces; equal to digest_of() of the whole.
+/// The digest of everything passed to `update`, in order, however it was cut into pieces; equal to digest_of() of the whole.
 class StreamingDigest {
  public:
   StreamingDigest();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts an input into documents: a text is one, a line of JSON lines is one, a record of FASTA is one. Which of them an
-// input is, io/input_kind.hpp decides.
-// Streams: only a JSON line is ever held whole.
+// Splits an input into documents: a text, a line of JSON lines, or a record of FASTA is one document. io/input_kind.hpp decides
+// which of them an input is. Streaming: only a JSON line is ever held whole.
 #pragma once
 
 #include <cstdint>
@@ -19,15 +18,15 @@ std::string_view name_of(InputFormat format);
 /// "text", "jsonl", "fasta"; nothing for "auto". Throws ConfigError naming them.
 std::optional<InputFormat> input_format_from(std::string_view name);
 
-/// Takes documents one after the other. `text` may throw InvalidInput (io/tokenizer.hpp), which the reader
-/// locates.
+/// Receives documents one after the other. `text` may throw InvalidInput (io/tokenizer.hpp), to which the reader adds the
+/// place.
 class DocumentSink {
  public:
   virtual ~DocumentSink() = default;
   virtual void begin(const std::string& name) = 0;
   virtual void text(std::string_view piece) = 0;
   virtual void end() = 0;
-  /// May a text be a list of token ids, as decimal integers with spaces between?
+  /// Whether a text may be a list of token ids, as decimal integers separated by spaces.
   virtual bool takes_ids() const { return true; }
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FASTA: a header line `>name description`, then lines of sequence letters. Lines of any length are taken in
-// pieces. Blanks in sequences mean nothing, lines that begin with ';' are comments, and a line ends with \n, \r\n or \r.
+// FASTA: a header line `>name description`, then lines of sequence letters. Lines of any length are read in pieces. Blanks in
+// sequences are ignored, lines that begin with ';' are comments, and a line ends with \n, \r\n or \r.
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -50,9 +50,9 @@ class FastaReader {
   }
 
  private:
-  enum class Line { Empty, Header, Comment, Sequence };  // Empty: nothing of it was met
+  enum class Line { Empty, Header, Comment, Sequence };  // Empty: nothing of the line was read
 
-  /// Takes some bytes of one line, or what ends it. @returns how many
+  /// Consumes some bytes of one line, or of its end. @returns how many
   std::size_t take(std::string_view rest) {
     const Byte kind = kind_of(rest.front());
     if (kind == Byte::Newline || kind == Byte::Return) return end_line(kind);
@@ -73,7 +73,8 @@ class FastaReader {
     name_ends_ = line_kind_ == Line::Comment;
   }
 
-  /// Of a header or comment. The name ends at the first blank or control character; databases join headers by Ctrl-A.
+  /// Consumes words of a header or comment. The name ends at the first blank or control character; databases join headers by
+  /// Ctrl-A.
   std::size_t take_words(std::string_view rest) {
     const std::size_t end = std::min(rest.find_first_of("\r\n"), rest.size());
     for (std::size_t i = 0; i < end && !name_ends_; ++i) {
@@ -99,7 +100,7 @@ class FastaReader {
   }
 
   std::size_t end_line(Byte kind) {
-    const bool is_rest_of_line_end = kind == Byte::Newline && after_return_;  // \r\n is one
+    const bool is_rest_of_line_end = kind == Byte::Newline && after_return_;  // \r\n is one line end
     after_return_ = kind == Byte::Return;
     if (is_rest_of_line_end) return 1;
     if (line_kind_ == Line::Header) begin_record();
@@ -108,7 +109,7 @@ class FastaReader {
     return 1;
   }
 
-  /// Ctrl-Z ended files of CP/M and DOS: blanks may follow it, nothing else.
+  /// Ctrl-Z ended files of CP/M and DOS: only blanks may follow it.
   void expect_no_ctrl_z() const {
     if (ctrl_z_) throw DataError("a byte that is not a sequence letter: a Ctrl-Z, and more after it", *ctrl_z_);
   }
@@ -143,9 +144,9 @@ class FastaReader {
   std::string name_;        // of the header, with its '>'
   bool name_ends_ = false;  // the rest of the header is its description
   std::int64_t line_ = 1, num_records_ = 0;
-  std::size_t column_ = 0;  // bytes of this line that are done
+  std::size_t column_ = 0;  // bytes of this line that have been consumed
   bool in_record_ = false, after_return_ = false;
-  std::optional<std::string> ctrl_z_;  // where it was
+  std::optional<std::string> ctrl_z_;  // where one was found
 };
 
 }  // namespace

@@ -10,10 +10,10 @@ namespace {
 
 using std::literals::string_view_literals::operator""sv;
 
-// Each has a byte that no text begins with, or so many letters that no text begins so by chance. Where one begins as
-// another does, the longer one comes first.
+// Each contains a byte that does not occur there in text, or enough letters that no text begins with them by chance. If one is
+// a prefix of another, the longer one comes first.
 constexpr auto kKnownMagic = std::to_array<FileMagic>({
-    {0, "\x1f\x8b"sv, "gzip again", "gzip -d"},  // the outer one is looked through before this
+    {0, "\x1f\x8b"sv, "gzip again", "gzip -d"},  // the outer layer is already inflated here
     {0, "\x1f\x9d"sv, "compressed with compress", "gzip -d"},
     {0, "\x1f\xa0"sv, "compressed with compress -H", "gzip -d"},
     {4, "1AY&SY"sv, "compressed with bzip2", "bzip2 -d"},

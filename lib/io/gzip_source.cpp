@@ -48,7 +48,7 @@ class GzipSource final : public ByteSource {
 
   /// Starts the next member; false at the end of the input.
   bool begin_member() {
-    while (num_members_ > 0 && refill() && *inflater_.next_in == 0) drop(1);  // padding, as gzip itself has it
+    while (num_members_ > 0 && refill() && *inflater_.next_in == 0) drop(1);  // zero padding, as in gzip itself
     if (!refill()) {
       ended_ = true;
       return false;
@@ -64,7 +64,7 @@ class GzipSource final : public ByteSource {
 
   bool next_is_member() { return refill(2) && inflater_.next_in[0] == 0x1f && inflater_.next_in[1] == 0x8b; }
 
-  /// To the end, so that a program which writes into a pipe is not ended by it.
+  /// Reads to the end, so that a program that writes into a pipe does not get SIGPIPE.
   void pass_over_trailing_bytes() {
     const std::int64_t first = offset();
     while (refill()) drop(inflater_.avail_in);
@@ -78,7 +78,7 @@ class GzipSource final : public ByteSource {
     inflater_.avail_in -= count;
   }
 
-  /// Makes sure that there are `least` bytes of input for zlib; false when the input ends before.
+  /// Makes sure that zlib has at least `least` bytes of input; false when the input ends before that.
   bool refill(uInt least = 1) {
     while (inflater_.avail_in < least) {
       std::copy_n(inflater_.next_in, inflater_.avail_in, reinterpret_cast<Bytef*>(input_.data()));

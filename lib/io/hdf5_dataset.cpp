@@ -14,7 +14,7 @@ namespace {
 constexpr int kMaxAxes = 8;
 using Extents = std::array<hsize_t, kMaxAxes>;
 
-/// `count` elements one after the other, whatever the shape of the dataset.
+/// A one-dimensional dataspace of `count` elements, whatever the shape of the dataset.
 Hdf5Handle flat_space(std::int64_t count, ErrorKind kind, const std::string& where) {
   const hsize_t extent = static_cast<hsize_t>(count == 0 ? 1 : count);
   Hdf5Handle space(H5Screate_simple(1, &extent, nullptr), kind, "describing the memory", where);
@@ -96,7 +96,7 @@ Hdf5Handle Hdf5Dataset::select(std::span<const RowRange> ranges, std::int64_t co
 }
 
 Hdf5Handle Hdf5Dataset::memory_space(std::int64_t count) const {
-  // As many dimensions as the dataset: between equal shapes HDF5 copies blocks, otherwise single elements.
+  // As many dimensions as the dataset: HDF5 copies blocks between equal shapes, otherwise single elements.
   Extents extents{};
   for (std::size_t axis = 0; axis < extents_.size(); ++axis) extents[axis] = static_cast<hsize_t>(extents_[axis]);
   extents[0] = static_cast<hsize_t>(count == 0 ? 1 : count / row_count());
@@ -123,7 +123,7 @@ void Hdf5Dataset::write_rows(std::span<const RowRange> ranges, const void* memor
   const Hdf5Handle file_space = select(ranges, count);
   const Hdf5Handle space = memory_space(count);
   const Hdf5Handle transfer = transfer_list();
-  const std::int64_t nothing = 0;  // HDF5 wants an address even from a rank that writes no rows
+  const std::int64_t nothing = 0;  // HDF5 requires an address even from a rank that writes no rows
   check_hdf5(H5Dwrite(handle_.id(), hdf5_native_type(memory_type), space.id(), file_space.id(), transfer.id(),
                       count == 0 ? &nothing : memory),
              handle_.kind(), "writing", where());

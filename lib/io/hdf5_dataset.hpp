@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One dataset of an HDF5 file: its type, extents and chunks; whole rows of it read and written, alone or collectively.
+// One dataset of an HDF5 file: its type, extents and chunks; reads and writes whole rows, independently or collectively.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace rondo {
 
-/// Fp16 exists in files only: it is read as Fp32, which holds all its values.
+/// Fp16 exists only in files: it is read as Fp32, which represents all its values.
 enum class Hdf5Type : std::uint8_t { UInt8, UInt16, UInt32, UInt64, Int32, Int64, Fp16, Fp32, Fp64 };
 
 std::size_t size_of(Hdf5Type type);
@@ -36,28 +36,28 @@ struct RowRange {
   std::int64_t count = 0;
 };
 
-/// Along each axis of a dataset: `count` indices from `first` on, `stride` apart.
+/// Along each axis of a dataset: `count` indices from `first`, `stride` apart.
 struct Hdf5Box {
   std::vector<std::int64_t> first, stride, count;
 };
 
 class Hdf5Dataset {
  public:
-  /// Made by Hdf5File. @param collective reads and writes are made by all ranks of the file together
+  /// Called by Hdf5File. @param collective  all ranks of the file read and write together
   Hdf5Dataset(Hdf5Handle handle, bool collective);
 
   Hdf5Type type() const { return type_; }
   const std::vector<std::int64_t>& extents() const { return extents_; }
-  /// Rows of one chunk; 0 when the dataset is not chunked.
+  /// Rows per chunk; 0 when the dataset is not chunked.
   std::int64_t chunk_rows() const { return chunk_rows_; }
   std::int64_t num_rows() const { return extents_.empty() ? 1 : extents_.front(); }
-  /// Elements of one row.
+  /// Elements per row.
   std::int64_t row_count() const;
   const std::string& where() const { return handle_.where(); }
 
-  /// @pre made with unlimited rows
+  /// @pre created with unlimited rows
   void resize_rows(std::int64_t num_rows);
-  /// Adds whole rows at the end. @pre made with unlimited rows; not collective
+  /// Appends whole rows. @pre created with unlimited rows; not collective
   template <typename T> void append(std::span<const T> values) {
     append_bytes(values.data(), static_cast<std::int64_t>(values.size()), hdf5_type_of<T>);
   }
@@ -74,16 +74,16 @@ class Hdf5Dataset {
     return values;
   }
 
-  /// Several disjoint ascending row ranges in one call; `memory` holds them one after the other, `count` elements.
-  /// A collective dataset needs every rank here; a rank may bring no rows.
+  /// Several disjoint ascending row ranges in one call; `memory` holds them one after the other, `count` elements. Collective
+  /// if the dataset is; a rank may pass no rows.
   void write_rows(std::span<const RowRange> ranges, const void* memory, std::int64_t count, Hdf5Type memory_type);
   void read_rows(std::span<const RowRange> ranges, void* memory, std::int64_t count, Hdf5Type memory_type) const;
 
-  /// Several disjoint boxes in one call; `memory` holds their elements in the order of the file. Collective as write_rows.
+  /// Several disjoint boxes in one call; `memory` holds their elements in the order of the file. Collective as write_rows().
   void write_boxes(std::span<const Hdf5Box> boxes, const void* memory, std::int64_t count, Hdf5Type memory_type);
   void read_boxes(std::span<const Hdf5Box> boxes, void* memory, std::int64_t count, Hdf5Type memory_type) const;
 
-  /// Writes out what HDF5 keeps of this dataset in memory, so that close() has nothing left that can fail.
+  /// Writes what HDF5 still buffers of this dataset, so that close() has nothing left that can fail.
   void flush();
   void close();
   void abandon() noexcept { handle_.abandon(); }

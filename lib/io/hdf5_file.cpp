@@ -21,8 +21,8 @@ namespace {
 constexpr std::size_t kMaxAttributeBytes = 32 * 1024;
 
 struct OpenFailure {
-  bool is_locked = false;  // by another program
-  bool is_marked = false;  // as open for writing, in the file itself
+  bool is_locked = false;  // another program holds the lock
+  bool is_marked = false;  // the file itself is marked as open for writing
 };
 
 herr_t find_open_failure(unsigned, const H5E_error2_t* frame, void* data) {
@@ -33,7 +33,7 @@ herr_t find_open_failure(unsigned, const H5E_error2_t* frame, void* data) {
   return 0;
 }
 
-/// Throws FileInUse when HDF5's error stack says that the file could not be opened because a program writes to it.
+/// Throws FileInUse when HDF5's error stack shows that the file could not be opened because a program writes to it.
 void throw_if_in_use(const std::string& path) {
   OpenFailure failure;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, find_open_failure, &failure);
@@ -63,7 +63,7 @@ Hdf5Handle access_list(const Hdf5FileOptions& options, const std::string& path) 
   check_hdf5(H5Pset_libver_bounds(list.id(), H5F_LIBVER_V110, H5F_LIBVER_V110), options.error_kind,
              "choosing the file format", path);
 #if H5_VERSION_GE(1, 10, 7)
-  H5Pset_file_locking(list.id(), 1, 1);  // file systems without locks are used without
+  H5Pset_file_locking(list.id(), 1, 1);  // file systems without locking are used without it
 #endif
   if (options.ranks != nullptr && options.ranks->size() > 1) {
 #ifdef H5_HAVE_PARALLEL
@@ -78,7 +78,7 @@ Hdf5Handle access_list(const Hdf5FileOptions& options, const std::string& path) 
   return list;
 }
 
-// Before anything is opened: that would wait for a pipe's other end.
+// Called before anything is opened, since opening a pipe would wait for its other end.
 void require_regular(const std::filesystem::path& path, const Hdf5FileOptions& options) {
   std::error_code failure;
   const std::filesystem::file_status status = std::filesystem::status(path, failure);
@@ -93,7 +93,7 @@ void require_regular(const std::filesystem::path& path, const Hdf5FileOptions& o
                    options.advice);
 }
 
-// HDF5 would answer with its whole error stack.
+// Checked here because HDF5 would report its whole error stack.
 void require_openable(const std::filesystem::path& path, int flags, ErrorKind kind) {
   const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
   if (descriptor < 0) throw_errno(kind, "open", path, errno);
@@ -115,7 +115,7 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, const Hdf5FileOptio
   const Hdf5Handle access = access_list(options, path.string());
   if (!file.is_collective()) require_openable(path, O_WRONLY | O_CREAT, options.error_kind);
   H5Pset_fclose_degree(access.id(),
-                       H5F_CLOSE_SEMI);  // closing fails while a dataset is open, instead of putting it off
+                       H5F_CLOSE_SEMI);  // closing fails while a dataset is open, instead of being deferred
   file.handle_ = Hdf5Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.id()), options.error_kind,
                             "creating the file", path.string());
   return file;
@@ -154,7 +154,7 @@ Hdf5Dataset Hdf5File::create_dataset(const std::string& name, Hdf5Type type, con
   if (options.unlimited_rows || (now[0] == 0 && !options.contiguous)) {
     most[0] = H5S_UNLIMITED;
   } else {
-    chunk[0] = std::min(chunk[0], now[0]);  // HDF5 refuses a chunk that is longer than a dataset of fixed extents
+    chunk[0] = std::min(chunk[0], now[0]);  // HDF5 rejects a chunk that is longer than a dataset of fixed extents
   }
   const int axes = static_cast<int>(extents.size());
   const std::string at = where(name);
@@ -165,7 +165,7 @@ Hdf5Dataset Hdf5File::create_dataset(const std::string& name, Hdf5Type type, con
     check_hdf5(H5Pset_chunk(properties.id(), axes, chunk.data()), kind_, "choosing the chunk shape", at);
   }
   check_hdf5(H5Pset_fill_time(properties.id(), H5D_FILL_TIME_NEVER), kind_, "switching fill values off", at);
-  H5Pset_obj_track_times(properties.id(), 0);  // equal content gives equal bytes
+  H5Pset_obj_track_times(properties.id(), 0);  // so that equal content gives equal bytes
   if (options.deflate_level > 0) {
     check_hdf5(H5Pset_shuffle(properties.id()), kind_, "adding the shuffle filter", at);
     check_hdf5(H5Pset_deflate(properties.id(), static_cast<unsigned>(options.deflate_level)), kind_,
@@ -192,7 +192,7 @@ Hdf5Dataset Hdf5File::open_dataset(const std::string& name) const {
 }
 
 bool Hdf5File::has(const std::string& name) const {
-  // H5Lexists fails when a group on the way is missing, so each part is asked for in turn
+  // H5Lexists fails when an intermediate group is missing, so each part is checked in turn
   for (std::size_t end = name.find('/', 1);; end = name.find('/', end + 1)) {
     if (H5Lexists(handle_.id(), name.substr(0, end).c_str(), H5P_DEFAULT) <= 0) {
       H5Eclear2(H5E_DEFAULT);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An HDF5 file: opened only when nothing in it reaches outside of it, written in one format whatever the library's version.
-// Serial without MPI, or by all ranks of a communicator together.
+// An HDF5 file: opened only if nothing in it refers to other files, written in one format whatever the library's version.
+// Serial without MPI, or collective over the ranks of a communicator.
 #pragma once
 
 #include <cstdint>
@@ -18,43 +18,44 @@
 namespace rondo {
 
 struct Hdf5FileOptions {
-  /// Decides between DataError and CheckpointError.
+  /// Selects DataError or CheckpointError.
   ErrorKind error_kind = ErrorKind::Data;
-  /// More than one rank: the file is opened by all ranks through MPI-IO, and every call on it is collective.
+  /// With more than one rank, all ranks open the file through MPI-IO, and every call on it is collective.
   const Communicator* ranks = nullptr;
-  /// What to do with a file that is no HDF5 file.
+  /// Advice in the error for a file that is not HDF5.
   std::string advice = {};
 };
 
 struct Hdf5DatasetOptions {
-  /// Rows of one chunk; a dataset is chunked unless `contiguous`, since checksums exist for chunks only. @pre > 0
+  /// Rows per chunk; a dataset is chunked unless `contiguous`, since HDF5 has checksums only for chunks. @pre > 0
   std::int64_t chunk_rows = 1;
-  /// One plain array without checksum, which ranks can write in pieces of any shape.
+  /// One plain array without checksums, which ranks can write in pieces of any shape.
   bool contiguous = false;
   bool unlimited_rows = false;
-  /// 0 stores plainly; 1 to 9 shuffles and deflates.
+  /// 0: not compressed; 1 to 9: shuffle and deflate.
   int deflate_level = 0;
   /// Bytes of chunks kept in memory for partial writes; 0 leaves HDF5's default of 1 MiB.
   std::size_t chunk_cache_bytes = 0;
 };
 
-/// A file that cannot be read now because a program has it open for writing. It says nothing about the file itself, so also a
-/// checkpoint's is a DataError: no reader may take it for a damaged one.
+/// The file cannot be read now because a program has it open for writing. A DataError even for a checkpoint's file, which must
+/// not be mistaken for a damaged one.
 struct FileInUse : DataError {
   using DataError::DataError;
 };
 
 class Hdf5File {
  public:
-  /// Makes a new file; an existing one is replaced.
+  /// Creates a new file; an existing one is replaced.
   static Hdf5File create(const std::filesystem::path& path, const Hdf5FileOptions& options = {});
-  /// Opens for reading; throws FileInUse where a program writes. Refuses external and soft links, external storage, virtual datasets, stored types, element types and
-  /// filters other than shuffle, deflate and Fletcher32, before anything is read from a dataset.
+  /// Opens for reading; throws FileInUse while a program writes to the file. Before it reads any dataset, it refuses external
+  /// and soft links, external storage, virtual datasets, stored types, element types that Rondo does not read, and filters
+  /// other than shuffle, deflate and Fletcher32.
   static Hdf5File open(const std::filesystem::path& path, const Hdf5FileOptions& options = {});
 
   const std::filesystem::path& path() const { return path_; }
 
-  /// @param name e.g. "train/tokens"; groups on the way are made. Fletcher32 is always on.
+  /// @param name  e.g. "train/tokens"; intermediate groups are created. Chunked datasets always have Fletcher32 checksums.
   Hdf5Dataset create_dataset(const std::string& name, Hdf5Type type, const std::vector<std::int64_t>& extents,
                              const Hdf5DatasetOptions& options);
   Hdf5Dataset open_dataset(const std::string& name) const;
@@ -62,22 +63,22 @@ class Hdf5File {
   /// Full names without the leading slash, in name order.
   std::vector<std::string> dataset_names() const;
 
-  /// Text as a dataset of bytes, with a checksum and of any length, unlike an attribute. Collective: rank 0 writes.
+  /// Writes text of any length as a dataset of bytes with a checksum, unlike an attribute. Collective: rank 0 writes.
   void write_text(const std::string& name, std::string_view text);
   std::string read_text(const std::string& name) const;
 
-  /// @param object a dataset or group, "/" for the file itself; text of up to 32 KiB
+  /// @param object  a dataset or group, "/" for the file itself. Text of up to 32 KiB
   void write_attribute(const std::string& object, const std::string& name, const std::string& text);
   void write_attribute(const std::string& object, const std::string& name, std::int64_t value);
-  /// Fixed or variable length, up to 32 KiB.
+  /// Text of fixed or variable length, up to 32 KiB.
   std::string read_text_attribute(const std::string& object, const std::string& name) const;
   std::int64_t read_integer_attribute(const std::string& object, const std::string& name) const;
   bool has_attribute(const std::string& object, const std::string& name) const;
 
   void flush();
-  /// Flushes and closes, and reports what failed. @pre its datasets are closed
+  /// Flushes and closes; throws what failed. @pre its datasets are closed
   void close();
-  /// Gives the file up without closing it. @pre so have all its datasets
+  /// Abandons the file without closing it. @pre all its datasets are abandoned
   void abandon() noexcept { handle_.abandon(); }
 
  private:
@@ -95,7 +96,7 @@ class Hdf5File {
   Hdf5Handle handle_;
 };
 
-/// Is it an HDF5 file whose attribute `format` says `format`, as every kind of file that Rondo writes has one? Throws FileInUse.
+/// Whether it is an HDF5 file whose attribute `format`, which Rondo writes to all its files, is `format`. Throws FileInUse.
 bool has_hdf5_format(const std::filesystem::path& path, std::string_view format);
 
 }  // namespace rondo

@@ -28,7 +28,7 @@ herr_t append_frame(unsigned depth, const H5E_error2_t* frame, void* text) {
 
 void prepare_hdf5() {
   static const bool prepared = [] {
-    // The exit handler of HDF5 dies of SIGSEGV when a file could not be closed on a full disk; we close explicitly.
+    // HDF5's exit handler crashes when a file could not be closed on a full disk, so files are closed explicitly.
     H5dont_atexit();
     H5open();
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
@@ -65,7 +65,7 @@ bool is_hdf5_left_open() noexcept { return all_stays_open; }
 Hdf5Handle::~Hdf5Handle() {
   if (id_ < 0 || all_stays_open || release(id_) >= 0) return;
   log::error("{}: closing failed", where_);
-  leave_hdf5_open();  // HDF5 does not survive a second try
+  leave_hdf5_open();  // HDF5 does not survive a second attempt
 }
 
 Hdf5Handle::Hdf5Handle(Hdf5Handle&& other) noexcept

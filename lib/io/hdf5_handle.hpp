@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One owned HDF5 identifier and the checks of HDF5's return values. Does not include hdf5.h, which drags mpi.h in.
+// An owned HDF5 identifier and checks of HDF5's return values. Does not include hdf5.h, which includes mpi.h.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +14,13 @@ namespace rondo {
 /// HDF5's hid_t.
 using Hdf5Id = std::int64_t;
 
-/// Switches off HDF5's own printing, plugins and exit handler. Called by whoever makes the first identifier.
+/// Disables HDF5's own printing, plugins and exit handler. Must be called before the first identifier is created.
 void prepare_hdf5();
 
-/// From now on no handle closes what it owns: for a process that ends because its peers do not come any more, since closing
-/// a file of several ranks waits for them.
+/// From then on no handle closes what it owns: for a process that ends because a peer failed, since closing a file of several
+/// ranks waits for all of them.
 void leave_hdf5_open() noexcept;
-/// Then MPI must not be finalised: HDF5 would close what is open, wait for ever, or die of it.
+/// Whether leave_hdf5_open() was called. MPI must not be finalised then: HDF5 would close open files, and hang or crash.
 bool is_hdf5_left_open() noexcept;
 
 /// Throws DataError or CheckpointError with HDF5's error stack.
@@ -31,11 +31,11 @@ Hdf5Id check_hdf5(Hdf5Id value, ErrorKind kind, std::string_view what, std::stri
 [[noreturn]] void throw_file_error(ErrorKind kind, std::string message, std::string where, std::string advice = {});
 
 /// Owns one identifier of any kind: file, group, dataset, space, type, property list, attribute. Move-only.
-/// close() reports a failure; the destructor can only log it, so whatever was written to must be closed explicitly.
+/// close() throws on failure; the destructor can only log it, so anything that was written to must be closed explicitly.
 class Hdf5Handle {
  public:
   Hdf5Handle() = default;
-  /// @pre `id` is valid, or negative after a call that failed: that throws
+  /// Takes ownership of `id`. @throws when it is negative, which means that the call failed
   Hdf5Handle(Hdf5Id id, ErrorKind kind, std::string_view what, std::string where);
   ~Hdf5Handle();
   Hdf5Handle(Hdf5Handle&& other) noexcept;
@@ -47,7 +47,7 @@ class Hdf5Handle {
   /// The file, or file and dataset, in messages.
   const std::string& where() const { return where_; }
   void close();
-  /// Gives the identifier up without closing it: for a file whose close is known to fail.
+  /// Abandons the identifier without closing it: for a file whose close is known to fail.
   void abandon() noexcept { id_ = -1; }
 
  private:

@@ -13,7 +13,7 @@ constexpr std::size_t kMaxObjects = 1'000'000;
 constexpr std::size_t kMaxNameBytes = 1024;
 
 struct Visit {
-  std::vector<std::string> names;  // of every hard link met
+  std::vector<std::string> names;  // of every hard link found
   std::string refusal;             // why the file is refused; exceptions must not cross HDF5's C frames
 };
 

@@ -5,8 +5,7 @@ namespace rondo {
 
 namespace {
 
-/// Half precision of IEEE 754, little-endian: HDF5 has no name for it, and converts it like any other float. Never closed: HDF5
-/// does that when the program ends.
+/// IEEE 754 half precision, little-endian: HDF5 does not predefine it, but converts it like any other float. Never closed.
 hid_t ieee_half() {
   static const hid_t type = [] {
     const hid_t half = H5Tcopy(H5T_IEEE_F32LE);

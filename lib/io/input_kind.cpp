@@ -14,15 +14,15 @@ namespace rondo {
 
 namespace {
 
-constexpr std::size_t kMostLineBytes = std::size_t{1} << 30;  // as the reader of JSON lines has it
-constexpr std::size_t kSequenceSample = 4096;                 // of the first line of sequence
-constexpr std::size_t kNulSample = 8000;                      // as git and grep have it
+constexpr std::size_t kMostLineBytes = std::size_t{1} << 30;  // as in the reader of JSON lines
+constexpr std::size_t kSequenceSample = 4096;                 // bytes of the first line of sequence
+constexpr std::size_t kNulSample = 8000;                      // as in git and grep
 
-constexpr int kCtrlZ = 0x1a;  // ended files of CP/M and DOS
+constexpr int kCtrlZ = 0x1a;  // ends files of CP/M and DOS
 
 bool is_blank(int c) { return c == ' ' || c == '\t' || c == '\r'; }
 
-/// The bytes of a stream one after the other, consuming none.
+/// Reads the bytes of a stream one by one without consuming them.
 class Peek {
  public:
   static constexpr int kEnd = -1;
@@ -58,11 +58,11 @@ class Peek {
   std::size_t at_;
 };
 
-// --- JSON lines: strict about the outermost object's keys, which decide, and only roughly about values, which do not.
+// --- JSON lines: strict about the outermost object's keys, which decide, and lenient about values, which do not.
 
 enum class JsonLine { Other, Object, ObjectWithText };
 
-/// What follows an opening quotation mark, up to the closing one; `text` gets the first few bytes.
+/// Skips what follows an opening quotation mark, up to the closing one; `text` gets the first few bytes.
 bool skip_string(Peek& bytes, std::string& text) {
   text.clear();
   for (int c = bytes.next(); c != '"'; c = bytes.next()) {
@@ -73,7 +73,7 @@ bool skip_string(Peek& bytes, std::string& text) {
   return true;
 }
 
-/// @returns the ',' or '}' of the outermost object that ends the value; anything else when it is none
+/// @returns the ',' or '}' of the outermost object that ends the value; kEnd if this is not a value
 int skip_value(Peek& bytes) {
   constexpr std::string_view kBareWords = "0123456789+-.eEtrufalsnNIiy:[]{}, \t\r";  // with NaN and Infinity
   std::string ignored;
@@ -95,7 +95,7 @@ bool line_ends(Peek& bytes) {
   return c == '\n' || c == Peek::kEnd;
 }
 
-/// The next line with something in it. That it has the member is known before its end.
+/// Classifies the next line that is not blank. Stops at the member "text" without reading the rest of the line.
 JsonLine look_at_json_line(Peek& bytes) {
   int c = bytes.next_not_blank();
   while (c == '\n') c = bytes.next_not_blank();
@@ -128,14 +128,14 @@ bool is_nucleotide(int c) {
   return kCodes.find(static_cast<char>(c)) != std::string_view::npos;
 }
 
-/// Passes over comments, headers and lines of blanks. @returns the number of headers; then comes a line of something else
+/// Skips comments, headers and blank lines up to the first other line. @returns the number of headers
 int skip_fasta_headers(Peek& bytes) {
   for (int num_headers = 0;;) {
     bool has_blank = false;
     for (; bytes.peek() == ' ' || bytes.peek() == '\t'; bytes.next()) has_blank = true;
     const int c = bytes.peek();
     const bool is_header_or_comment = c == '>' || c == ';';
-    if (is_header_or_comment && has_blank) return 0;  // these stand in the first column
+    if (is_header_or_comment && has_blank) return 0;  // headers and comments begin in the first column
     if (is_header_or_comment) {
       num_headers += c == '>' ? 1 : 0;
       bytes.skip_to_end_of("\r\n");
@@ -162,7 +162,7 @@ std::optional<std::string> why_fasta(Peek bytes) {
     }
     ends_with_blank = is_blank(c);
   }
-  // Prose after a line of quotation is letters and blanks, too, but hardly of these few letters.
+  // Prose after a quoted line also consists of letters and blanks, but hardly of these few letters.
   const bool is_sequence = num_headers == 1 && !has_blank ? only_letters : only_nucleotides;
   if (count == 0 || !is_sequence) return std::nullopt;
   return "the first line begins with '>', and sequence letters follow";

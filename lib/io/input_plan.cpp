@@ -28,7 +28,7 @@ bool is_same_file(const fs::path& path, const std::string& other) {
   return !other.empty() && fs::equivalent(path, other, missing);
 }
 
-/// Why an entry of a folder is passed over by what it is called or is; nothing for a regular file or a folder.
+/// Why an entry of a folder is skipped because of its name or type; empty for a regular file or a folder.
 std::string why_left_out(const fs::directory_entry& entry) {
   std::error_code failure;
   const fs::file_status target = entry.status(failure);
@@ -41,7 +41,7 @@ std::string why_left_out(const fs::directory_entry& entry) {
   return fs::is_regular_file(target) || fs::is_directory(target) ? "" : "it is no file";
 }
 
-/// Adds what is in the folder and below it, in any order.
+/// Adds the entries of the folder, recursively and in any order.
 void list_folder(const fs::path& folder, const InputRequest& request, std::vector<PlannedInput>& found) {
   std::error_code failure;
   fs::directory_iterator at(folder, failure);
@@ -61,7 +61,7 @@ void list_folder(const fs::path& folder, const InputRequest& request, std::vecto
   if (failure) found.push_back(refused(folder.string(), "cannot be listed: " + failure.message()));
 }
 
-/// What is at a path that the user named.
+/// Adds the inputs at a path that the user named.
 void list_input(const std::string& path, const InputRequest& request, std::vector<PlannedInput>& found) {
   std::error_code failure;
   const fs::file_status status = fs::status(path, failure);
@@ -86,7 +86,7 @@ void list_input(const std::string& path, const InputRequest& request, std::vecto
   }
 }
 
-/// Opens what can be opened twice, so that a refusal comes before hours of reading.
+/// Opens inputs that can be opened twice, so that bad ones are refused before hours of reading.
 void look_into(PlannedInput& input, const InputRequest& request) {
   std::error_code failure;
   input.is_pipe = input.path == "-" || !fs::is_regular_file(input.path, failure);
@@ -94,7 +94,7 @@ void look_into(PlannedInput& input, const InputRequest& request) {
   input.format = request.format;
   if (input.is_pipe && request.pipes == PipePolicy::Later) return;
   try {
-    constexpr std::size_t kSmallBlock = 8192;  // mostly the first few bytes decide
+    constexpr std::size_t kSmallBlock = 8192;  // usually the first few bytes decide
     ByteStream stream = ByteStream::open(input.path, request.stop, kSmallBlock);
     input.is_gzip = stream.is_gzip();
     if (request.format) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON lines: one object a line, whose member `text` is the document. One line is held in memory, nothing
-// else.
+// JSON lines: one object per line, whose member `text` is the document. Only one line is held in memory.
 #include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -18,8 +17,8 @@ constexpr std::size_t kMaxLineBytes = std::size_t{1} << 30;
 constexpr std::size_t kMaxProblemBytes = 200;
 constexpr std::string_view kBlanks = " \t\r";
 
-/// Picks the member `text` of the outermost object out of the parser's events: a string, or an array of
-/// integers, which becomes the same integers with spaces between. Everything else is parsed and dropped.
+/// Picks the member `text` of the outermost object out of the parser's events: a string, or an array of integers, which becomes
+/// the same integers separated by spaces. Everything else is parsed and dropped.
 class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
  public:
   std::string text, problem;
@@ -84,7 +83,7 @@ class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
     error_column = position;
     problem = failure.what();
     if (const auto colon = problem.find(": ", problem.find("column")); colon != std::string::npos) {
-      problem.erase(0, colon + 2);  // the parser's own line and column are of this line only
+      problem.erase(0, colon + 2);  // the parser's line and column count from this line
     }
     if (problem.size() > kMaxProblemBytes) problem = problem.substr(0, kMaxProblemBytes) + "...";  // it quotes the text
     problem = "broken JSON: " + problem;
@@ -114,8 +113,8 @@ class TextPicker final : public nlohmann::json_sax<nlohmann::json> {
   bool in_text_ = false, in_list_ = false;
 };
 
-/// Python and others write NaN, Infinity and -Infinity, which are no JSON. Replaces them, outside of strings, by fractions of the
-/// same length, which the member "text" cannot be.
+/// Python and others write NaN, Infinity and -Infinity, which are not JSON. Replaces them outside strings by fractions of the
+/// same length, which are not valid in the member "text" either.
 std::string without_non_finite(std::string line) {
   constexpr std::array<std::string_view, 2> kWords{"NaN", "Infinity"};
   bool in_string = false;

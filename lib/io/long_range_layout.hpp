@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long the parts of a long-range sample are, and the published passkey text: shared by the checks of the options and the
-// making of samples, and by nothing else.
+// How long the parts of a long-range sample are, and the published passkey text: used only by the checks of the options and by
+// the generation of samples.
 #pragma once
 
 #include <algorithm>
@@ -26,9 +26,9 @@ struct PasskeyText {
   static constexpr std::string_view kKeyEnds = " is the pass key.";
   static constexpr std::string_view kQuestionLine = "What is the pass key? The pass key is";
   static constexpr std::int64_t kLargestKey = 50000, kMostDigits = 5;
-  // What we add, for a model that predicts bytes: the space before the number and the stop behind it, as in the statement.
+  // Added for a model that predicts bytes: the space before the number and the full stop after it, as in the statement.
   static constexpr std::string_view kBeforeAnswer = " ", kAfterAnswer = ".";
-  // Three newlines: behind the first filler, the statement and the second filler.
+  // Three newlines: after the first filler, the statement and the second filler.
   static constexpr std::int64_t kEndsOfLines = 3;
 };
 
@@ -41,7 +41,7 @@ inline std::int64_t question_tokens_of(const TaskOptions& options) {
   return options.question_tokens == 0 ? kPairTokens * options.num_queries() : options.question_tokens;
 }
 
-/// Tokens that are neither filler nor question, with the longest key and the most writes.
+/// Upper bound of the tokens that are neither filler nor question: longest key, most writes.
 inline std::int64_t statement_tokens_of(const TaskOptions& options) {
   if (options.is_text()) {
     return num_text_tokens(PasskeyText::kTaskLine) + num_text_tokens(PasskeyText::kKeyBegins) +

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes the samples of long-range tasks: what is drawn, and where it is put.
+// Generates the samples of long-range tasks: what is drawn, and where it is put.
 #include <array>
 #include <cmath>
 #include <unordered_set>
@@ -40,10 +40,10 @@ std::uint64_t seed_of_sample(const TaskOptions& options, SampleSplit split, std:
   return CounterRandom(options.seed, stream).bits(static_cast<std::uint64_t>(index));
 }
 
-/// How many filler tokens lie before each of `count` things, ascending: uniform over all ways from `first` to `last`.
+/// How many filler tokens lie before each of `count` things: ascending, and uniform over all choices from `first` to `last`.
 std::vector<std::int64_t> draw_places(std::int64_t first, std::int64_t last, std::int64_t count,
                                       std::uint64_t sample_seed, std::string_view purpose) {
-  // Places may be equal, so they are a subset of `count` more places, drawn without repetition and pushed together.
+  // Places may be equal: draw distinct ones from a range that is larger by count - 1, and subtract i from the i-th.
   const RandomPermutation order(static_cast<std::uint64_t>(last - first + count), sample_seed, stream_of(purpose));
   std::vector<std::int64_t> places;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -54,7 +54,7 @@ std::vector<std::int64_t> draw_places(std::int64_t first, std::int64_t last, std
   return places;
 }
 
-/// The same for statements among `num_filler` tokens before the question, at the depths asked for.
+/// The same for statements among `num_filler` tokens before the question, at the requested depths.
 std::vector<std::int64_t> places_of_statements(const TaskOptions& options, std::int64_t num_filler, std::int64_t count,
                                                std::uint64_t sample_seed) {
   const auto room = static_cast<double>(num_filler - least_filler_behind(options));
@@ -74,7 +74,7 @@ void fill(const TaskOptions& options, std::uint64_t sample_seed, std::int64_t fi
       token = static_cast<std::int32_t>((i - first) % options.filler_ids);
       continue;
     }
-    if (i == first || i % 4 == 0) block = random.block(static_cast<std::uint64_t>(i / 4));  // four tokens a block
+    if (i == first || i % 4 == 0) block = random.block(static_cast<std::uint64_t>(i / 4));  // four tokens per block
     token = static_cast<std::int32_t>(block[static_cast<std::size_t>(i % 4)] * ids >> 32);
   }
 }
@@ -169,7 +169,7 @@ class PairSampler {
   }
 
  private:
-  /// The subject of every statement: each as often as it is written, in random order.
+  /// The subject of every statement: each as often as its key is written, in random order.
   std::vector<std::int64_t> order_of_subjects() {
     Draws draws(seed_, "task.writes");
     const bool rewrites = options_.task == LongRangeTask::Rewrite;
@@ -212,9 +212,9 @@ class PairSampler {
     }
   }
 
-  /// The subject's key with the value of its n-th write, and the filler before it.
+  /// Writes the subject's key with the value of its n-th write, and the filler before it.
   void put_pair(std::int64_t first, std::int64_t subject, std::int64_t write) {
-    // The values of one key differ; those of different keys are independent, so none tells anything of another.
+    // The values of one key differ; those of different keys are independent, so none gives information about another.
     const RandomPermutation values(static_cast<std::uint64_t>(options_.values), seed_,
                                    stream_of("task.values") + static_cast<std::uint64_t>(subject));
     fill(options_, seed_, done_, first, sample_.tokens);

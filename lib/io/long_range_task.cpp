@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What long-range tasks are, and which of their options make sense together.
+// The long-range tasks, and which of their options are valid together.
 #include "io/long_range_task.hpp"
 
 #include <algorithm>
@@ -80,7 +80,7 @@ void check_room(const TaskOptions& options, const std::string& tokens_option) {
   }
 }
 
-/// Per token of a passkey text's number: the most frequent digit behind the right digits before it.
+/// Accuracy per token of a passkey text's number when guessing the most frequent digit after the right digits before it.
 double text_token_chance() {
   std::vector<std::int64_t> count(static_cast<std::size_t>(PasskeyText::kLargestKey) +
                                   1);  // keys that begin with this number

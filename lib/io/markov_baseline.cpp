@@ -14,14 +14,14 @@ constexpr std::int64_t kMaxCounters = std::int64_t{1} << 24;
 constexpr double kSmoothing = 0.1;
 constexpr int kMaxOrder = 8;
 
-/// Counters [context, next] for every context of one length.
+/// Counts of [context, next] for every context of one length.
 struct Counts {
   std::vector<std::uint64_t> next;     // [V^order, V]
   std::vector<std::uint64_t> context;  // [V^order]
 };
 
-/// Calls visit(order, context, target) for every target of the split: `order` is how many tokens of its
-/// document lie before it, at most max_order, and `context` is those tokens as one number in base V.
+/// Calls visit(order, context, target) for every target of the split: `order` is the number of tokens before it in its
+/// document, at most max_order, and `context` is the last `order` tokens as one number in base V.
 template <typename Visit> void for_each_target(const TokenCorpus& corpus, Split split, int max_order, Visit visit) {
   const std::int64_t vocabulary = corpus.vocabulary_size();
   std::int64_t keep = 1;  // V^max_order: older tokens fall out of the context

@@ -10,7 +10,7 @@ namespace rondo {
 namespace {
 
 constexpr RecordFormat kMetricsFormat{"rondo-metrics", 1};
-constexpr const char* kValidationLoss = "validation_loss";  // in lines of a ValidationRecord alone
+constexpr const char* kValidationLoss = "validation_loss";  // only in lines of a ValidationRecord
 
 using Json = nlohmann::ordered_json;
 

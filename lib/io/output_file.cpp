@@ -30,7 +30,7 @@ namespace fs = std::filesystem;
   throw DataError(why, path.string(), advice.empty() ? "give another " + request.option : advice);
 }
 
-/// What has this name, or nothing. Throws DataError where that cannot be known.
+/// The status of the file with this name, or nothing if there is none. Throws DataError if that cannot be determined.
 std::optional<struct ::stat> facts_of(const OutputRequest& request, const fs::path& path) {
   struct ::stat facts {};
   if (::stat(path.c_str(), &facts) == 0) return facts;
@@ -41,7 +41,7 @@ std::optional<struct ::stat> facts_of(const OutputRequest& request, const fs::pa
   refuse(request, std::strerror(errno), path);
 }
 
-/// Why this cannot be replaced whatever it holds, or nothing.
+/// Why a file of this type is never replaced; empty for a regular file.
 std::string_view special_kind(::mode_t mode) {
   if (S_ISREG(mode)) return {};
   if (S_ISDIR(mode)) return "is a folder, not a file to write";
@@ -50,7 +50,7 @@ std::string_view special_kind(::mode_t mode) {
   return "is a device, which an output never replaces";
 }
 
-/// Through links, so that the file that they lead to is written and the links stay. @pre the links end
+/// Follows links, so that their target is written and the links stay. @pre the links do not form a cycle
 fs::path resolve_links(fs::path path) {
   std::error_code ignored;
   while (fs::is_symlink(path, ignored)) path = path.parent_path() / fs::read_symlink(path, ignored);
@@ -72,7 +72,8 @@ void refuse_inputs(const OutputRequest& request, const fs::path& path, const str
   }
 }
 
-/// An unfinished HDF5 file of a killed program: its first bytes are HDF5's, or were never written.
+/// Whether this is an unfinished HDF5 file of a killed program: it begins with HDF5's signature, or its start was never
+/// written.
 bool is_unfinished_file(const fs::path& path) {
   constexpr std::string_view kHdf5Signature("\x89HDF\r\n\x1a\n", 8);
   std::array<char, kHdf5Signature.size()> head{};
@@ -183,7 +184,7 @@ void OutputFile::require_room(std::int64_t num_bytes) const {
     refuse_size("the limit on file sizes (ulimit -f) is too small", limit.rlim_cur);
   }
   struct ::statvfs info {};
-  if (::statvfs(folder().c_str(), &info) != 0) return;  // then only writing tells
+  if (::statvfs(folder().c_str(), &info) != 0) return;  // then only writing shows whether there is room
   const std::uint64_t free_bytes = std::uint64_t{info.f_bavail} * info.f_frsize;
   if (free_bytes < static_cast<std::uint64_t>(num_bytes)) refuse_size("there is not enough room", free_bytes);
 }
@@ -204,7 +205,7 @@ void OutputFile::commit() {
   sync_file(partial_);
   try {
     check_replaceable();
-  } catch (const Error& error) {  // came since the check before the work
+  } catch (const Error& error) {  // another file appeared after the check in the constructor
     close();
     throw DataError(error.message(), error.where(),
                     "what was to be written is whole, and is kept as " + partial_.string());

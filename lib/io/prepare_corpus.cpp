@@ -19,9 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Says of one document after the other whether it is for validation: one, drawn by the seed, of each run of
-/// 1/fraction documents, so the share is right however few there are. The first run ends at
-/// kMinDocumentsToDraw at the latest.
+/// Decides for one document after the other whether it is for validation: one, drawn by the seed, of each run of 1/fraction
+/// documents, so the fraction is right however few there are. The first run ends at kMinDocumentsToDraw at the latest.
 class DocumentDraw {
  public:
   DocumentDraw(double fraction, std::uint64_t seed)
@@ -49,9 +48,8 @@ class DocumentDraw {
   std::int64_t run_ = 0, index_ = 0, end_ = 0, drawn_ = 0;
 };
 
-/// Takes documents from the readers. Which rule splits them depends on how many there are, so the tokens of
-/// the first 99 go to a spool; with the hundredth the rule is known, and from then on tokens go where they
-/// belong at once.
+/// Receives documents from the readers. The rule that splits them depends on how many there are, so the tokens of the first 99
+/// go to a spool; at the hundredth the rule is known, and tokens go directly to their split from then on.
 class CorpusBuilder final : public DocumentSink {
  public:
   CorpusBuilder(const PrepareOptions& options, const Tokenizer& tokenizer, const std::vector<std::string>& files,
@@ -100,7 +98,7 @@ class CorpusBuilder final : public DocumentSink {
       throw DataError("the input has no tokens", display_name(options_.inputs.front()),
                       result_.num_empty_documents > 0 ? "all its documents are empty" : "it is empty");
     }
-    if (tick_) tick_();  // the last chance to stop: behind a pipe, a signal may look like the end of the input
+    if (tick_) tick_();  // the last chance to stop: a signal to a pipe's writer looks like the end of the input
     if (spool_) split_each_document();
     result_.num_replaced = encoder_->num_replaced();
     result_.num_train_tokens = writer_.num_tokens(Split::Train);
@@ -134,10 +132,10 @@ class CorpusBuilder final : public DocumentSink {
     }
   }
 
-  /// The first token of a document is here.
+  /// Called at the first token of a document.
   void start_document() {
     ++num_documents_;
-    if (options_.validation == 0) return;  // all of it is for training
+    if (options_.validation == 0) return;  // all documents are for training
     if (num_documents_ == kMinDocumentsToDraw) draw_spooled_documents();
     if (!spool_) split_ = draw_.next() ? Split::Validation : Split::Train;
   }
@@ -191,7 +189,7 @@ class CorpusBuilder final : public DocumentSink {
   PrepareResult result_;
 };
 
-/// 0 when one of them is a pipe.
+/// Bytes of all inputs; 0 when one of them is a pipe.
 std::int64_t total_bytes(const std::vector<PlannedInput>& plan) {
   std::int64_t total = 0;
   for (const PlannedInput& input : plan) {
@@ -215,7 +213,7 @@ std::string_view name_of(SplitRule rule) {
 
 PrepareResult prepare_corpus(const PrepareOptions& options, const Tokenizer& tokenizer,
                              const std::function<void(const PrepareProgress&)>& progress) {
-  const bool is_share = options.validation >= 0 && options.validation <= 0.5;  // and no NaN
+  const bool is_share = options.validation >= 0 && options.validation <= 0.5;  // false for NaN
   if (!is_share) {
     throw ConfigError("must be from 0 to 0.5, not " + std::to_string(options.validation), "--validation");
   }

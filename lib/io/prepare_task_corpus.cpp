@@ -21,7 +21,7 @@ void require_samples(std::int64_t samples, std::int64_t least, const char* optio
                     "a corpus of a task needs samples to train on, as in --samples 20000 --validation-samples 200");
 }
 
-/// Throws ConfigError unless `shortest` is the samples' tokens, halved several times, and there are such samples.
+/// Throws ConfigError unless `shortest` is task.tokens halved any number of times, and there are samples of that length.
 void check_shortest(const TaskOptions& task, std::int64_t shortest) {
   const bool divides = shortest > 0 && task.tokens % shortest == 0;
   if (!divides || !std::has_single_bit(static_cast<std::uint64_t>(task.tokens / shortest))) {
@@ -34,8 +34,8 @@ void check_shortest(const TaskOptions& task, std::int64_t shortest) {
   check(of_shortest, "--shortest");
 }
 
-/// The tokens of a sample at this place of a split. A length is as likely as it is long, and as many times more samples of
-/// it as it is shorter fit in.
+/// The tokens per sample at this place of a split. A length is drawn with a probability proportional to it, and the number of
+/// samples in a place is inversely proportional to it.
 std::int64_t sample_tokens_at(const TaskCorpusOptions& options, Split split, std::int64_t place) {
   if (options.shortest_tokens == 0) return options.task.tokens;
   const CounterRandom random(options.task.seed,

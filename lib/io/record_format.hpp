@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all records have in common as JSON: a format name with a version, figures that may not be finite, and errors that name the
-// file. For the sources of records alone; what they declare knows no JSON.
+// The JSON that all records have in common: a format name with a version, figures that may not be finite, and errors that name
+// the file. Included only by the sources of records; their headers do not depend on JSON.
 #pragma once
 
 #include <cmath>
@@ -16,7 +16,7 @@ namespace rondo {
 
 struct RecordFormat {
   std::string_view name;
-  std::int64_t version;  // the newest that is read, and the one that is written
+  std::int64_t version;  // the newest version that can be read, and the one that is written
 };
 
 /// The first members of every record.
@@ -33,13 +33,13 @@ inline double figure_of(const nlohmann::json& value) {
   return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
 }
 
-/// Text of a record; bytes that are no UTF-8 are replaced. @param indent -1 for one line
+/// Text of a record; bytes that are not UTF-8 are replaced. @param indent  -1 for one line
 inline std::string text_of_record(const nlohmann::ordered_json& json, int indent) {
   return json.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-/// Parses a record and gives the object to `read`. A record without a format is one of before records had versions.
-/// @throws Failure, naming `where`, for text that is no such record, and for one of a newer version
+/// Parses a record and passes the object to `read`. A record without a format is from before records had versions.
+/// @throws Failure, naming `where`, for text that is not such a record, and for a newer version
 template <typename Failure, typename Read>
 auto read_record(const std::string& text, const RecordFormat& format, const std::string& where, const Read& read) {
   const std::string what = "this is not a record of format " + std::string(format.name);

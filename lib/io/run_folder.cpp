@@ -26,13 +26,13 @@ std::int64_t unix_time_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-/// Is it a line of a step up to `last_step`? One that a crash cut short is not. @throws DataError for a line of a newer version
+/// Whether the line is of a step up to `last_step`; not one that a crash cut short. @throws DataError for a newer version
 bool is_of_steps_until(std::int64_t last_step, const std::string& line, const std::string& where) {
   const auto step = step_of_line(line, where);
   return step && *step <= last_step;
 }
 
-/// stem.jsonl, or stem.2.jsonl and so on where that exists.
+/// stem.jsonl, or if that exists stem.2.jsonl and so on.
 std::filesystem::path unused_name(const std::filesystem::path& folder, const std::string& stem) {
   std::filesystem::path name = folder / (stem + ".jsonl");
   for (int number = 2; std::filesystem::exists(name); ++number) {
@@ -52,7 +52,7 @@ std::string first_of(const std::filesystem::path& file, const std::string& mine)
   return is_first || code != EEXIST ? mine : read_file(file, kMostConfigBytes);
 }
 
-/// An open file for the length of one function.
+/// A descriptor that is closed at the end of its scope.
 struct Descriptor {
   explicit Descriptor(int opened) : number(opened) {}
   ~Descriptor() {
@@ -64,12 +64,12 @@ struct Descriptor {
   const int number;
 };
 
-/// @returns 0 or errno; of a line that does not fit nothing stays behind
+/// @returns 0 or errno; nothing remains of a line that does not fit
 int append_line(const std::filesystem::path& file, const std::string& line) {
   const Descriptor opened(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   struct stat before {};
   if (opened.number < 0 || ::fstat(opened.number, &before) != 0) return errno;
-  // A limit may lie inside the line: the write after the short one says which.
+  // A limit may cut the line: the write after the short one then sets errno.
   for (std::size_t done = 0; done < line.size();) {
     const ssize_t written = ::write(opened.number, line.data() + done, line.size() - done);
     if (written > 0) {
@@ -82,7 +82,7 @@ int append_line(const std::filesystem::path& file, const std::string& line) {
   return 0;
 }
 
-/// 0: it is not the name of a stage's folder.
+/// The number of a stage's folder; 0 if it is not one.
 int stage_number(std::string_view name) {
   int number = 0;
   const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), number);
@@ -173,7 +173,7 @@ std::optional<StartRecord> RunFolder::read_start() const {
   try {
     return StartRecord::from_json(read_file(file, kMostConfigBytes), file.string());
   } catch (const DataError&) {
-    return std::nullopt;  // it is only compared with
+    return std::nullopt;  // it serves only for comparison
   }
 }
 
@@ -188,12 +188,12 @@ void RunFolder::rewind_metrics(std::int64_t step) const {
   if (!lines) return;
   std::string kept, aside;
   for (std::string line; std::getline(lines, line);) {
-    const bool is_whole = !lines.eof();  // it ended with a line break
+    const bool is_whole = !lines.eof();  // the line ended with a line break
     (is_whole && is_of_steps_until(step, line, file.string()) ? kept : aside) += line + "\n";
   }
   lines.close();
   if (aside.empty()) return;
-  // The copy first: a crash between the two leaves lines twice in the folder, but loses none.
+  // Copy first: a crash between the two writes leaves lines twice in the folder, but loses none.
   write_new_file(unused_name(path_, "metrics.after-step-" + std::to_string(step)), aside);
   replace_file(file, kept);
 }
@@ -213,7 +213,7 @@ bool RunFolder::has_validation(std::int64_t step) const {
 
 void RunFolder::write_heartbeat(std::int64_t step) const {
   const HeartbeatRecord record{.step = step, .process = ::getpid(), .time_unix_s = unix_time_s()};
-  // Renamed, so that nobody reads half of it, but not forced to the disk: after a power loss nobody asks for it.
+  // Renamed, so that no reader sees half of it, but not synced, since it is not needed after a power loss.
   std::ofstream(path_ / "heartbeat.new", std::ios::trunc) << record.to_json();
   std::error_code ignored;
   std::filesystem::rename(path_ / "heartbeat.new", path_ / "heartbeat", ignored);
@@ -227,7 +227,7 @@ void RunFolder::write_exit(ExitRecord record) const noexcept {
       if (record.exit_code != 0) text = first_of(path_ / "exit.first", text);
       replace_file(path_ / "exit.json", text);
     } catch (const DataError&) {
-      // A full disk has no room for a new file; the record of the start has a place. What names a cause stays there.
+      // A full disk has no room for a new file, so overwrite the record of the start; keep one that already names a cause.
       const std::filesystem::path file = path_ / "exit.json";
       const ExitRecord there = ExitRecord::from_json(read_file(file, kMostConfigBytes), file.string());
       if (there.cause == "running") overwrite_file(path_ / "exit.json", text);

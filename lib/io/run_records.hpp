@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small records of a run folder: how a run ended (exit.json), what its last start computes with (start.json), and the step
-// that it is at (heartbeat). Each is written and read here alone.
+// The small records of a run folder: how a run ended (exit.json), what its last start computes with (start.json), and its
+// current step (heartbeat). Only this file writes and reads them.
 #pragma once
 
 #include <cstdint>
@@ -15,23 +15,23 @@ struct ExitRecord {
   int exit_code = 0;
   int rank = 0;
   std::string host;
-  std::int64_t step = 0;  ///< the last one done
+  std::int64_t step = 0;  ///< the last completed step
   std::string phase;      ///< "start", "training", "evaluation", "save"
   std::string message, advice;
-  bool retry = false;  ///< would the same command line go on?
+  bool retry = false;  ///< whether the same command line would resume the run
   std::int64_t time_unix_s = 0;
 
   std::string to_json() const;
-  /// @throws DataError that names `where`; for a record of a newer version too
+  /// @throws DataError that names `where`, also for a newer version
   static ExitRecord from_json(const std::string& text, const std::string& where);
 };
 
 /// What a start computes with, as written to start.json.
 struct StartRecord {
-  std::string machine;                 ///< device, transport, ranks and threads, a line
-  bool deterministic = true;           ///< train.deterministic, as it was chosen
-  std::vector<std::string> gpus;       ///< which rank computes on which, a line per host
-  std::vector<std::string> attention;  ///< kernels with the reason of the choice, a line each
+  std::string machine;                 ///< device, transport, ranks and threads in one line
+  bool deterministic = true;           ///< the resolved train.deterministic
+  std::vector<std::string> gpus;       ///< which rank computes on which GPU, one line per host
+  std::vector<std::string> attention;  ///< kernels with the reason for the choice, one line each
   std::int64_t time_unix_s = 0;
 
   std::string to_json() const;
@@ -39,10 +39,10 @@ struct StartRecord {
   static StartRecord from_json(const std::string& text, const std::string& where);
 };
 
-/// Where a run is, as written to heartbeat after every step.
+/// The progress of a run, as written to heartbeat after every step.
 struct HeartbeatRecord {
   std::int64_t step = 0;
-  std::int64_t process = 0;  ///< its id on rank 0's host
+  std::int64_t process = 0;  ///< rank 0's process id on its host
   std::int64_t time_unix_s = 0;
 
   std::string to_json() const;

@@ -10,7 +10,7 @@ namespace rondo {
 
 namespace {
 
-constexpr std::int64_t kSearchTokens = std::int64_t{1} << 16;  // bounds the memory of a look at a long sequence
+constexpr std::int64_t kSearchTokens = std::int64_t{1} << 16;  // bounds the memory for searching a long sequence
 
 std::string counted(std::int64_t count, const std::string& thing) {
   return std::to_string(count) + " " + thing + (count == 1 ? "" : "s");
@@ -26,7 +26,7 @@ bool has_target(const DataLoader& loader, std::int64_t sequence) {
   return false;
 }
 
-// Whether one of the sequences of at least `ring` tokens has a target: of all, or of those that are evaluated.
+// Whether one of `num_taken` evenly spaced sequences has a target; sequences of fewer than `ring` tokens do not count.
 bool any_target(const DataLoader& loader, std::int64_t num_taken, int ring) {
   const std::int64_t num_sequences = loader.sequences_per_epoch();
   for (std::int64_t i = 0; i < num_taken; ++i) {
@@ -36,7 +36,7 @@ bool any_target(const DataLoader& loader, std::int64_t num_taken, int ring) {
   return false;
 }
 
-// Why no token of sequences that are long enough is a target.
+// Why the sequences that are long enough have no targets.
 std::string why_no_targets(const TokenCorpus& corpus, Split split, const SplitEvaluation& evaluation) {
   const auto offsets = corpus.document_offsets(split);
   const bool all_have_one_token = corpus.num_documents(split) == corpus.num_tokens(split);

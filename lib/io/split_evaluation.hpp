@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which sequences of a split an evaluation reads, and whether they hold anything to predict: asked before a run starts, because
-// an evaluation is what it ends with.
+// Which sequences of a split an evaluation reads, and whether they hold anything to predict: checked before a run starts,
+// because it ends with an evaluation.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace rondo {
 struct SplitEvaluation {
   std::int64_t sequence_length = 0;
   bool isolate_documents = true;
-  std::int64_t max_sequences = 0;  ///< 0: all; else this many, evenly spaced over the split
+  std::int64_t max_sequences = 0;  ///< 0: all; otherwise this many, evenly spaced over the split
   int ring = 1;                    ///< ranks that share one sequence; a sequence of fewer tokens is left out
 };
 
@@ -27,8 +27,8 @@ inline std::int64_t evaluated_sequence(std::int64_t i, std::int64_t num_evaluate
   return i * num_sequences / num_evaluated;
 }
 
-/// Reads the corpus until it finds a token that an evaluation would predict. @returns a DataError that says what the split
-/// holds, why nothing of it can be predicted and what to do; nothing when the split can be evaluated
+/// Reads the corpus until it finds a token that an evaluation would predict. @returns a DataError that states what the split
+/// holds, why nothing in it can be predicted and what to do; nothing when the split can be evaluated
 std::optional<Error> evaluation_problem(const TokenCorpus& corpus, Split split, const SplitEvaluation& evaluation);
 /// Whether a split can be evaluated at all: in sequences of any length, by one rank, with isolated documents.
 std::optional<Error> evaluation_problem(const TokenCorpus& corpus, Split split);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which tokens of a stream are asked for, where not all of them are: ascending ranges of positions.
+// The recorded targets of a token stream: ascending ranges of positions.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ struct TargetRange {
   bool operator==(const TargetRange&) const = default;
 };
 
-/// Answers for one position after the other, fast when they ascend.
+/// Looks up whether a position is a target; fast for ascending positions.
 class TargetLookup {
  public:
   /// @pre `ranges` ascend, do not touch, and outlive this
@@ -27,10 +27,10 @@ class TargetLookup {
   }
 
  private:
-  /// Finds the widest interval around the position for which the answer is the same.
+  /// Finds the widest interval around the position with the same result.
   void seek(std::int64_t position) {
     const auto next =
-        std::ranges::upper_bound(ranges_, position, {}, &TargetRange::end);  // the first that ends behind it
+        std::ranges::upper_bound(ranges_, position, {}, &TargetRange::end);  // the first that ends after it
     inside_ = next != ranges_.end() && next->first <= position;
     if (inside_) {
       known_ = *next;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A finished corpus, opened for reading without MPI and checked before use. Tokens are read in ranges,
-// document offsets are held in memory: 8 bytes per document, and 16 per range of targets where the corpus records them.
+// A finished corpus, opened for reading without MPI and checked before use. Tokens are read in ranges; document offsets are
+// held in memory, 8 bytes per document, and so are target ranges, 16 bytes each, if the corpus records them.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@
 
 namespace rondo {
 
-/// One thread at a time.
+/// Not thread-safe.
 class TokenCorpus {
  public:
   /// Throws DataError when the file is missing, is not a corpus, or contradicts itself.
@@ -28,27 +28,27 @@ class TokenCorpus {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const std::string& tokenizer_digest() const { return tokenizer_digest_; }
   std::int64_t vocabulary_size() const { return tokenizer_->vocabulary_size(); }
-  /// How the validation part was chosen, in words.
+  /// How the validation split was chosen, in words.
   const std::string& split_rule() const { return split_rule_; }
   /// The options of the long-range task that made it, as JSON; empty: made from text.
   const std::string& task() const { return task_; }
 
   std::int64_t num_tokens(Split split) const { return part(split).offsets.back(); }
   std::int64_t num_documents(Split split) const { return static_cast<std::int64_t>(part(split).offsets.size()) - 1; }
-  /// First 0, ascending, last num_tokens(split).
+  /// Ascending, from 0 to num_tokens(split).
   std::span<const std::int64_t> document_offsets(Split split) const { return part(split).offsets; }
-  /// Whether the corpus says which tokens are targets; where it does not, all are.
+  /// Whether the corpus records which tokens are targets; if it does not, all are.
   bool records_targets(Split split) const { return part(split).records_targets; }
-  /// Ascending and apart, within the split's tokens; none where nothing is recorded.
+  /// Ascending, not touching, within the split's tokens; empty if none are recorded.
   std::span<const TargetRange> target_ranges(Split split) const { return part(split).target_ranges; }
   /// The document that holds the token, by bisection. @pre 0 <= token < num_tokens(split)
   std::int64_t document_of(Split split, std::int64_t token) const;
   std::string document_name(Split split, std::int64_t document) const;
-  /// The recorded digest of the split's tokens: equal on all ranks of a run, equal on continuation.
+  /// The recorded digest of the split's tokens; must be equal on all ranks of a run, and when it is resumed.
   const std::string& tokens_digest(Split split) const { return part(split).tokens_digest; }
 
-  /// The tokens [first, first + to.size()). Throws DataError for ranges outside, checksum failures, ids not
-  /// in the vocabulary. Allocates nothing of its own beyond a fixed buffer.
+  /// Reads the tokens [first, first + to.size()). Throws DataError for ranges outside the split, checksum failures, and ids not
+  /// in the vocabulary. Allocates nothing beyond a fixed buffer.
   void read_tokens(Split split, std::int64_t first, std::span<std::int32_t> to) const;
 
  private:
@@ -73,12 +73,11 @@ class TokenCorpus {
   mutable std::vector<std::byte> buffer_;
 };
 
-/// Corpora of whatever version, as outputs may replace them.
+/// Corpora of any version, which an output may replace.
 OutputKind corpus_kind();
 
-/// Reads every dataset and compares it with its recorded digest. Throws DataError that names each dataset
-/// which differs.
-/// @returns the bytes read
+/// Reads every dataset and compares it with its recorded digest. Throws DataError that names each dataset that differs.
+/// @returns the number of bytes read
 std::int64_t verify_corpus(const std::string& path);
 
 }  // namespace rondo

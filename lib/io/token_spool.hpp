@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes set aside on disk, in the folder of the output, until it is known where they belong. The file has no
-// name, so nothing of it outlives the process.
+// Spools bytes to disk, in the folder of the output, until it is known where they belong. The file has no name, so it does not
+// outlive the process.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ class TokenSpool {
 
   void append(std::span<const std::byte> bytes);
   std::int64_t num_bytes() const { return written_ + static_cast<std::int64_t>(buffer_.size()); }
-  /// Gives the bytes [first, first + count) in pieces.
+  /// Passes the bytes [first, first + count) to `take` in pieces.
   void read(std::int64_t first, std::int64_t count, const std::function<void(std::span<const std::byte>)>& take);
 
  private:

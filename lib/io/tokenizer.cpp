@@ -41,7 +41,7 @@ std::unique_ptr<Tokenizer> tokenizer_from(const nlohmann::json& json, const std:
     tokenizer = std::make_unique<IdsTokenizer>(size);
   }
   if (!tokenizer) throw DataError("unknown kind of tokenizer \"" + kind + "\"", where, std::string(kKnown));
-  // The fields that describe a built-in tokenizer for other readers must say what this program does.
+  // The fields that describe a built-in tokenizer to other readers must match what this program does.
   if (nlohmann::json::parse(tokenizer->to_json()) != json) {
     throw DataError("the tokenizer's fields are not those of kind \"" + kind + "\"", where);
   }

@@ -13,7 +13,7 @@ namespace {
 
 bool is_space(unsigned char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-/// A byte as a message shows it: 'x' or 0xNN.
+/// A byte as shown in messages: 'x' or 0xNN.
 std::string shown(unsigned char byte) {
   if (byte > 0x20 && byte < 0x7f) return std::string("'") + static_cast<char>(byte) + "'";
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -34,7 +34,7 @@ class ByteEncoder final : public TokenEncoder {
   void finish(std::vector<std::uint32_t>&) override {}
 };
 
-// What a byte of DNA input is: an id 0 to 4, or one of these.
+// The class of a byte of DNA input: an id 0 to 4, or one of these.
 constexpr std::uint8_t kAmbiguous = 5, kSkip = 6, kInvalid = 7;
 
 constexpr std::array<std::uint8_t, 256> make_dna_table() {
@@ -47,7 +47,7 @@ constexpr std::array<std::uint8_t, 256> make_dna_table() {
   };
   for (std::size_t id = 0; id < kLetters.size(); ++id) put(kLetters[id], static_cast<std::uint8_t>(id));
   for (char code : kOtherCodes) put(code, kAmbiguous);
-  put('U', static_cast<std::uint8_t>(kLetters.find('T')));  // of RNA
+  put('U', static_cast<std::uint8_t>(kLetters.find('T')));  // in RNA
   for (char space : std::string_view(" \t\n\v\f\r")) table[static_cast<unsigned char>(space)] = kSkip;
   return table;
 }

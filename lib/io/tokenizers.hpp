@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three tokenizers that need no training: bytes, DNA letters, and integers that another program has made.
+// The three tokenizers that need no training: bytes, DNA letters, and token ids from another program.
 #pragma once
 
 #include "io/tokenizer.hpp"
@@ -20,8 +20,8 @@ class ByteTokenizer final : public Tokenizer {
   std::string to_json() const override;
 };
 
-/// A C G T N are 0 to 4, U of RNA is T, lower case folded, white space skipped. The other IUPAC codes become N and are
-/// counted. N marks what the sequencer could not read: the model sees it and is never asked to predict it.
+/// A C G T N are 0 to 4; U of RNA becomes T, lower case is folded, white space is skipped. The other IUPAC codes become N and
+/// are counted. N marks what the sequencer could not read: it is input to the model, never a target.
 class DnaTokenizer final : public Tokenizer {
  public:
   static constexpr std::int32_t kUnknown = 4;
@@ -37,8 +37,8 @@ class DnaTokenizer final : public Tokenizer {
   std::string to_json() const override;
 };
 
-/// Decimal integers below `vocabulary_size`, separated by white space or commas. Decoding gives the integers
-/// again, each followed by a space.
+/// Decimal integers below `vocabulary_size`, separated by white space or commas. Decoding gives the integers, each followed by
+/// a space.
 class IdsTokenizer final : public Tokenizer {
  public:
   /// @pre 1 <= vocabulary_size <= 2^31 - 1

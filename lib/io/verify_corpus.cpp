@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `rondo corpus verify`: every byte of a corpus against the digests it was committed with.
+// `rondo corpus verify`: compares every byte of a corpus with the digests that were recorded at commit.
 #include <algorithm>
 
 #include "core/error.hpp"
@@ -28,7 +28,7 @@ std::string digest_of_dataset(const Hdf5Dataset& dataset) {
 }  // namespace
 
 std::int64_t verify_corpus(const std::string& path) {
-  const TokenCorpus corpus(path);  // the structure
+  const TokenCorpus corpus(path);  // checks the structure
   const Hdf5File file = Hdf5File::open(path);
   std::int64_t num_bytes = 0;
   std::string damaged, reason;
@@ -41,7 +41,7 @@ std::int64_t verify_corpus(const std::string& path) {
         const Hdf5Dataset dataset = file.open_dataset(full_name);
         num_bytes += dataset.num_rows() * static_cast<std::int64_t>(size_of(dataset.type()));
         const std::string digest = std::string(name) + "_digest";
-        // Ranges that another program has added need no digest. That they ascend in the split was checked above.
+        // Ranges that another program added need no digest. TokenCorpus has checked that they ascend within the split.
         if (is_targets && !file.has_attribute(std::string(name_of(split)), digest)) continue;
         const auto recorded = file.read_text_attribute(std::string(name_of(split)), digest);
         if (const std::string found = digest_of_dataset(dataset); found != recorded) {
@@ -52,7 +52,7 @@ std::int64_t verify_corpus(const std::string& path) {
         if (reason.empty()) reason = error.message();
       }
     }
-    std::vector<std::int32_t> tokens(std::size_t{1} << 16);  // the ids
+    std::vector<std::int32_t> tokens(std::size_t{1} << 16);  // reading checks the ids
     for (std::int64_t first = 0; damaged.empty() && first < corpus.num_tokens(split);) {
       const auto count = std::min(static_cast<std::int64_t>(tokens.size()), corpus.num_tokens(split) - first);
       corpus.read_tokens(split, first, std::span(tokens).first(static_cast<std::size_t>(count)));

@@ -34,14 +34,14 @@ class Questioned {
     if (!has_memory) return;
     rule_.segment_tokens = kSegment;
     rule_.window_segments = window_segments;
-    sight_ = {.segment_tokens = kSegment, .window_segments = window_segments, .num_layers = shape_.layers};
+    window_ = {.segment_tokens = kSegment, .window_segments = window_segments, .num_layers = shape_.layers};
   }
 
   const TaskOptions& task() const { return task_; }
-  const ModelSight& sight() const { return sight_; }
+  const ModelWindow& window() const { return window_; }
   TaskEvaluation evaluate(const Communicator& world, std::int64_t num_samples) {
     TaskEvaluator evaluator(execution_.get(), world, model_.transformer, task_,
-                            {.rule = rule_, .sight = sight_, .close_gates = [this] { close_gates(); }});
+                            {.rule = rule_, .window = window_, .close_gates = [this] { close_gates(); }});
     return evaluator.run(num_samples, {});
   }
   SequenceStream stream() {
@@ -61,7 +61,7 @@ class Questioned {
   TestExecution execution_{Communicator::self()};
   SmallModel model_;
   AttentionMask::Rule rule_;
-  ModelSight sight_;
+  ModelWindow window_;
 };
 
 /// The same, one token at a time: `before(position, stream)` may do something to the memory before a token is read.
@@ -79,7 +79,7 @@ template <typename Before> TaskScore one_by_one(Questioned& questioned, std::int
       most_likely.push_back(static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin()));
     }
     for (const TaskAnswer& answer : sample.answers) {
-      add_answer(questioned.task(), questioned.sight(), sample, answer,
+      add_answer(questioned.task(), questioned.window(), sample, answer,
                  std::span(most_likely)
                      .subspan(static_cast<std::size_t>(answer.first), static_cast<std::size_t>(answer.num_tokens)),
                  score);

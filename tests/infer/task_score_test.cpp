@@ -24,7 +24,7 @@ TEST(TaskScore, IntervalsAreThoseOfWilson) {
 
 TEST(TaskScore, PutsAnswersIntoBucketsOfPowersOfTwo) {
   const TaskOptions options{.task = LongRangeTask::Recall, .tokens = 4096, .seed = 1, .pairs = 16};
-  const ModelSight sight{.segment_tokens = 64, .window_segments = 1, .num_layers = 2};
+  const ModelWindow window{.segment_tokens = 64, .window_segments = 1, .num_layers = 2};
   TaskScore score;
   std::map<std::int64_t, Proportion> by_count;
   for (std::int64_t index = 0; index < 40; ++index) {
@@ -34,7 +34,7 @@ TEST(TaskScore, PutsAnswersIntoBucketsOfPowersOfTwo) {
       const std::int32_t right = sample.tokens[static_cast<std::size_t>(answer.first)];
       const bool is_right = i % 3 == 0;
       const std::int32_t said = is_right ? right : 0;
-      add_answer(options, sight, sample, answer, std::span(&said, 1), score);
+      add_answer(options, window, sample, answer, std::span(&said, 1), score);
       Proportion& mine =
           by_count[compressions_between(sample.statements[static_cast<std::size_t>(answer.statement)], answer, 64, 1)];
       ++mine.num_all;
@@ -61,13 +61,13 @@ TEST(TaskScore, PutsAnswersIntoBucketsOfPowersOfTwo) {
 
 TEST(TaskScore, CountsAnswersThatLayersOfLocalAttentionReach) {
   const TaskStatement said{.first = 8, .end = 10};
-  const auto reaches = [&](const ModelSight& sight, std::int64_t answer) {
-    return sight.reaches(said, {.first = answer});
+  const auto reaches = [&](const ModelWindow& window, std::int64_t answer) {
+    return window.reaches(said, {.first = answer});
   };
-  const ModelSight plain{.segment_tokens = 10, .window_segments = 0, .num_layers = 4};
+  const ModelWindow plain{.segment_tokens = 10, .window_segments = 0, .num_layers = 4};
   EXPECT_TRUE(reaches(plain, 10));
   EXPECT_FALSE(reaches(plain, 11));
-  const ModelSight wide{.segment_tokens = 10, .window_segments = 2, .num_layers = 4};
+  const ModelWindow wide{.segment_tokens = 10, .window_segments = 2, .num_layers = 4};
   EXPECT_TRUE(reaches(wide, 90));
   EXPECT_FALSE(reaches(wide, 91));
   EXPECT_TRUE(reaches({.segment_tokens = 10, .num_layers = 4, .has_exact_layers = true}, 1000));
@@ -102,7 +102,7 @@ TEST(TaskScore, TellsWhoseValueAWrongAnswerIs) {
   EXPECT_EQ(wrong(9).num_all, 1);
   EXPECT_EQ(wrong(9).num_older + wrong(9).num_other, 0);
   EXPECT_DOUBLE_EQ(wrong(9).expected_older, 0.1);
-  EXPECT_DOUBLE_EQ(wrong(9).expected_other, 0.1);  // 4 is the right answer, whoever else has it
+  EXPECT_DOUBLE_EQ(wrong(9).expected_other, 0.1);  // 4 is the right answer, whatever else has it
 }
 
 // Where all keys are asked for, the last answer is what is left, and keys need not be looked up at all.
@@ -147,14 +147,14 @@ TEST(TaskScore, AsksForTheEndOfANumberButCountsItsDigits) {
 
 TEST(TaskScore, AddsUpAsIfItWereOne) {
   const TaskOptions options{.task = LongRangeTask::Rewrite, .tokens = 512, .seed = 1};
-  const ModelSight sight{.segment_tokens = 16, .window_segments = 0, .num_layers = 2};
+  const ModelWindow window{.segment_tokens = 16, .window_segments = 0, .num_layers = 2};
   TaskScore whole, parts[2];
   for (std::int64_t index = 0; index < 10; ++index) {
     const TaskSample sample = make_sample(options, SampleSplit::Test, index);
     for (const TaskAnswer& answer : sample.answers) {
       const std::int32_t said = sample.tokens[static_cast<std::size_t>(sample.statements[0].value_first)];
-      add_answer(options, sight, sample, answer, std::span(&said, 1), whole);
-      add_answer(options, sight, sample, answer, std::span(&said, 1), parts[index % 2]);
+      add_answer(options, window, sample, answer, std::span(&said, 1), whole);
+      add_answer(options, window, sample, answer, std::span(&said, 1), parts[index % 2]);
     }
   }
   parts[0].add(parts[1]);
