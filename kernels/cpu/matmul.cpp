@@ -5,6 +5,7 @@
 #include <cstring>
 #include <dnnl.hpp>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "kernels/cpu/operations.hpp"
@@ -57,6 +58,8 @@ class Matmul::Primitives {
 
   /// Takes what run() of such a product works in.
   void reserve(const Product& product) { grow(scratchpad_, describe(product).scratchpad_desc().get_size()); }
+  /// Is it asked about for the first time? Describing a product takes a millisecond, and a plan has the same ones a thousand times.
+  bool is_new(const Product& product) { return reserved_.insert(product).second; }
 
   /// At least that many floats for widened operands; never given back.
   float* workspace(std::size_t floats) {
@@ -107,6 +110,7 @@ class Matmul::Primitives {
   dnnl::engine engine_;
   dnnl::stream stream_;
   std::map<Product, Entry> entries_;
+  std::set<Product> reserved_;
   Buffer scratchpad_, workspace_;
 };
 
@@ -220,6 +224,7 @@ void Matmul::reserve(const Context& context, const MatmulArgs& args) {
   const MatmulSizes sizes = check(args);
   if (sizes.m == 0 || sizes.n == 0 || sizes.k == 0) return;
   const int threads = threads_of(context, sizes), threads_before = omp_get_max_threads();
+  if (!primitives_->is_new(product_of(args, sizes, threads))) return;
   omp_set_num_threads(threads);  // what a product works in depends on it
   if (is_widened(context, args)) {
     const Widening widening(args, sizes);

@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kPieceTokens = 16 * 1024;
 
 constexpr const char* kFormat = "rondo token losses";
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kLossesVersion = 1;
 
 void fill_with_nan(Hdf5Dataset& dataset) {
   const std::vector<double> nans(kPieceTokens, std::numeric_limits<double>::quiet_NaN());
@@ -52,7 +52,7 @@ void TokenLossFile::begin(const EvaluationData& data, DType dtype) {
   const auto num_offsets = static_cast<std::int64_t>(offsets.size());
   Hdf5File hdf5 = Hdf5File::create(output_->begin());
   hdf5.write_attribute("/", "format", std::string(kFormat));
-  hdf5.write_attribute("/", "format_version", kVersion);
+  hdf5.write_attribute("/", "format_version", kLossesVersion);
   hdf5.write_attribute("/", "split", std::string(name_of(data.split)));
   hdf5.write_attribute("/", "tokens_digest", data.corpus.tokens_digest(data.split));
   hdf5.write_attribute("/", "sequence_length", data.sequence_length);

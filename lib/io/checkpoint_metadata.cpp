@@ -7,12 +7,12 @@ namespace rondo {
 
 namespace {
 
-constexpr RecordFormat kFormat{"rondo-checkpoint-metadata", 1};
+constexpr RecordFormat kMetadataFormat{"rondo-checkpoint-metadata", 1};
 
 }  // namespace
 
 std::string CheckpointMetadata::to_json() const {
-  nlohmann::ordered_json json = versioned(kFormat);
+  nlohmann::ordered_json json = versioned(kMetadataFormat);
   json.update({{"config", config_toml},
                {"step", step},
                {"tokens_seen", tokens_seen},
@@ -25,7 +25,7 @@ std::string CheckpointMetadata::to_json() const {
 }
 
 CheckpointMetadata CheckpointMetadata::from_json(const std::string& text, const std::string& where) {
-  return read_record<CheckpointError>(text, kFormat, where, [](const nlohmann::json& json) {
+  return read_record<CheckpointError>(text, kMetadataFormat, where, [](const nlohmann::json& json) {
     return CheckpointMetadata{.config_toml = json.at("config"),
                               .step = json.at("step"),
                               .tokens_seen = json.at("tokens_seen"),

@@ -14,8 +14,8 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::int64_t kChunkBytes = 1 << 20;
-constexpr std::string_view kFormat = "rondo-checkpoint";
-constexpr int kVersion = 1;
+constexpr std::string_view kRecordFormat = "rondo-checkpoint";
+constexpr int kRecordVersion = 1;
 
 std::optional<DType> dtype_from(std::string_view name) {
   for (DType dtype : {DType::Fp64, DType::Fp32, DType::Int32, DType::Int64}) {
@@ -72,10 +72,10 @@ CheckpointDataset dataset_from(const Json& entry) {
 }
 
 CheckpointRecord record_from(Json json) {
-  demand(json.at("format").get<std::string>() == kFormat, "this is not a checkpoint's record");
+  demand(json.at("format").get<std::string>() == kRecordFormat, "this is not a checkpoint's record");
   const auto version = json.at("version").get<std::int64_t>();
-  demand(version == kVersion, "the record has format version " + std::to_string(version) + ", this program reads " +
-                                  std::to_string(kVersion));
+  demand(version == kRecordVersion, "the record has format version " + std::to_string(version) +
+                                        ", this program reads " + std::to_string(kRecordVersion));
   const Digest stated = digest_from(json.at("record_digest"));
   json.erase("record_digest");
   demand(stated == digest_of(json.dump()), "the record does not fit its own digest");
@@ -145,8 +145,8 @@ std::int64_t CheckpointRecord::tensor_bytes() const {
 
 std::string CheckpointRecord::to_json() const {
   Json json;
-  json["format"] = kFormat;
-  json["version"] = kVersion;
+  json["format"] = kRecordFormat;
+  json["version"] = kRecordVersion;
   json["step"] = step;
   json["file"] = {{"name", kStateFile}, {"bytes", file_bytes}};
   json["metadata"] = {{"bytes", metadata_bytes}, {"digest", metadata_digest.hex()}};

@@ -13,7 +13,7 @@ namespace rondo {
 
 namespace {
 
-constexpr std::size_t kMaxNameBytes = std::size_t{1} << 16;
+constexpr std::size_t kMaxHeaderNameBytes = std::size_t{1} << 16;
 
 enum class Byte : std::uint8_t { Other, Letter, Blank, Newline, Return, CtrlZ };
 
@@ -80,7 +80,7 @@ class FastaReader {
       const auto byte = static_cast<unsigned char>(rest[i]);
       name_ends_ = byte <= ' ' || byte == 0x7f;
       if (!name_ends_) name_ += rest[i];
-      if (name_.size() > kMaxNameBytes) fail("a name of more than 64 KiB in a header line");
+      if (name_.size() > kMaxHeaderNameBytes) fail("a name of more than 64 KiB in a header line");
     }
     return end;
   }

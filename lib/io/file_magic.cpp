@@ -12,7 +12,7 @@ using std::literals::string_view_literals::operator""sv;
 
 // Each has a byte that no text begins with, or so many letters that no text begins so by chance. Where one begins as
 // another does, the longer one comes first.
-constexpr auto kKnown = std::to_array<FileMagic>({
+constexpr auto kKnownMagic = std::to_array<FileMagic>({
     {0, "\x1f\x8b"sv, "gzip again", "gzip -d"},  // the outer one is looked through before this
     {0, "\x1f\x9d"sv, "compressed with compress", "gzip -d"},
     {0, "\x1f\xa0"sv, "compressed with compress -H", "gzip -d"},
@@ -77,10 +77,10 @@ constexpr auto kKnown = std::to_array<FileMagic>({
 }  // namespace
 
 const FileMagic* find_file_magic(std::string_view head) {
-  const auto* found = std::find_if(kKnown.begin(), kKnown.end(), [head](const FileMagic& magic) {
+  const auto* found = std::find_if(kKnownMagic.begin(), kKnownMagic.end(), [head](const FileMagic& magic) {
     return head.size() >= magic.offset && head.substr(magic.offset).starts_with(magic.bytes);
   });
-  return found == kKnown.end() ? nullptr : found;
+  return found == kKnownMagic.end() ? nullptr : found;
 }
 
 }  // namespace rondo

@@ -14,9 +14,9 @@ namespace rondo {
 
 namespace {
 
-constexpr std::size_t kMaxLineBytes = std::size_t{1} << 30;  // as the reader of JSON lines has it
-constexpr std::size_t kSequenceSample = 4096;                // of the first line of sequence
-constexpr std::size_t kNulSample = 8000;                     // as git and grep have it
+constexpr std::size_t kMostLineBytes = std::size_t{1} << 30;  // as the reader of JSON lines has it
+constexpr std::size_t kSequenceSample = 4096;                 // of the first line of sequence
+constexpr std::size_t kNulSample = 8000;                      // as git and grep have it
 
 constexpr int kCtrlZ = 0x1a;  // ended files of CP/M and DOS
 
@@ -42,7 +42,7 @@ class Peek {
   }
   int peek() {
     if (at_ >= view_.size()) {
-      if (at_ > kMaxLineBytes) {
+      if (at_ > kMostLineBytes) {
         throw DataError("its first line is longer than 1 GiB and may be text, JSON or FASTA", stream_.name(),
                         "say what it is, as in --format text");
       }

@@ -9,7 +9,7 @@ namespace rondo {
 
 namespace {
 
-constexpr RecordFormat kFormat{"rondo-metrics", 1};
+constexpr RecordFormat kMetricsFormat{"rondo-metrics", 1};
 constexpr const char* kValidationLoss = "validation_loss";  // in lines of a ValidationRecord alone
 
 using Json = nlohmann::ordered_json;
@@ -88,13 +88,13 @@ std::int64_t step_of(const MetricsRecord& record) {
 }
 
 std::string to_json(const MetricsRecord& record) {
-  Json json = versioned(kFormat);
+  Json json = versioned(kMetricsFormat);
   json.update(std::visit([](const auto& of_kind) { return json_of(of_kind); }, record));
   return text_of_record(json, -1);
 }
 
 MetricsRecord metrics_from_json(const std::string& line, const std::string& where) {
-  return read_record<DataError>(line, kFormat, where, [](const nlohmann::json& json) -> MetricsRecord {
+  return read_record<DataError>(line, kMetricsFormat, where, [](const nlohmann::json& json) -> MetricsRecord {
     if (json.contains(kValidationLoss)) return validation_from(json);
     return step_from(json);
   });
@@ -102,10 +102,11 @@ MetricsRecord metrics_from_json(const std::string& line, const std::string& wher
 
 std::optional<std::int64_t> step_of_line(const std::string& line, const std::string& where) {
   if (!nlohmann::json::parse(line, nullptr, false).is_object()) return std::nullopt;
-  return read_record<DataError>(line, kFormat, where, [](const nlohmann::json& json) -> std::optional<std::int64_t> {
-    if (!json.contains("step") || !json["step"].is_number_integer()) return std::nullopt;
-    return json["step"].get<std::int64_t>();
-  });
+  return read_record<DataError>(line, kMetricsFormat, where,
+                                [](const nlohmann::json& json) -> std::optional<std::int64_t> {
+                                  if (!json.contains("step") || !json["step"].is_number_integer()) return std::nullopt;
+                                  return json["step"].get<std::int64_t>();
+                                });
 }
 
 bool is_validation_line(const std::string& line) {

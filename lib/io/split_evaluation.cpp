@@ -10,7 +10,7 @@ namespace rondo {
 
 namespace {
 
-constexpr std::int64_t kPieceTokens = std::int64_t{1} << 16;  // bounds the memory of a look at a long sequence
+constexpr std::int64_t kSearchTokens = std::int64_t{1} << 16;  // bounds the memory of a look at a long sequence
 
 std::string counted(std::int64_t count, const std::string& thing) {
   return std::to_string(count) + " " + thing + (count == 1 ? "" : "s");
@@ -19,8 +19,8 @@ std::string counted(std::int64_t count, const std::string& thing) {
 bool has_target(const DataLoader& loader, std::int64_t sequence) {
   const std::int64_t length = loader.sequence_tokens(sequence);
   LoadedSequence piece;
-  for (std::int64_t first = 0; first < length; first += kPieceTokens) {
-    loader.load_into(sequence, TokenRuns::contiguous(first, std::min(kPieceTokens, length - first)), piece);
+  for (std::int64_t first = 0; first < length; first += kSearchTokens) {
+    loader.load_into(sequence, TokenRuns::contiguous(first, std::min(kSearchTokens, length - first)), piece);
     if (piece.num_targets_local > 0) return true;
   }
   return false;
@@ -84,7 +84,7 @@ std::optional<Error> evaluation_problem(const TokenCorpus& corpus, Split split, 
 
 std::optional<Error> evaluation_problem(const TokenCorpus& corpus, Split split) {
   // Whether a token is a target does not depend on where the split is cut into sequences.
-  const std::int64_t length = std::clamp<std::int64_t>(corpus.num_tokens(split), 1, kPieceTokens);
+  const std::int64_t length = std::clamp<std::int64_t>(corpus.num_tokens(split), 1, kSearchTokens);
   return evaluation_problem(corpus, split, {.sequence_length = length});
 }
 

@@ -11,7 +11,7 @@ namespace rondo {
 
 namespace {
 
-constexpr Activation kOut{"attention_out", true}, kLse{"attention_lse", true};
+constexpr Activation kLocalOut{"attention_out", true}, kLocalLse{"attention_lse", true};
 // States are small and always kept: without them backward would have to repeat the scan over ranks.
 constexpr Activation kMatrix{"memory_matrix"}, kNormaliser{"memory_normaliser"}, kDecay{"memory_decay"};
 
@@ -56,7 +56,7 @@ const AttentionTape& InfiniAttention::forward(const AttentionInput& in, LayerSta
   const auto* before = dynamic_cast<const InfiniState*>(in.before);
   auto* after = dynamic_cast<InfiniState*>(state_after);
   const auto runs = static_cast<std::int64_t>(chain_of(in.span).mine().size());
-  tape_.carry = {kept.place(kOut, sum, {T, N, D}), kept.place(kLse, sum, {N, T})};
+  tape_.carry = {kept.place(kLocalOut, sum, {T, N, D}), kept.place(kLocalLse, sum, {N, T})};
   tape_.before.m = kept.place(kMatrix, DType::Fp64, {runs, G, D, D});
   tape_.before.z = kept.place(kNormaliser, DType::Fp64, {runs, G, D});
   if (has_decays(shape_.segments.memory_rule)) tape_.before.decays = kept.place(kDecay, sum, {runs, G, D, D});
@@ -85,7 +85,7 @@ const AttentionTape& InfiniAttention::forward(const AttentionInput& in, LayerSta
 
 const AttentionTape& InfiniAttention::rematerialize(const AttentionInput& in, const LayerActivations& kept) {
   TraceScope trace("infini_attention.rematerialize");
-  const auto out = kept.fetch(kOut), lse = kept.fetch(kLse);
+  const auto out = kept.fetch(kLocalOut), lse = kept.fetch(kLocalLse);
   if (!out || !lse) return forward(in, nullptr, kept);
   const MemoryRule rule = shape_.segments.memory_rule;
   tape_.carry = {*out, *lse};

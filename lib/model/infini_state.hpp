@@ -55,7 +55,7 @@ class InfiniState final : public LayerState {
     return {{"memory", m_.view()},
             {"normaliser", z_.view()},
             {"keys", keys.k},
-            {"rotated_keys", keys.k_rotated},
+            {"turned_keys", keys.k_rotated},
             {"values", keys.v}};
   }
   std::int64_t size_bytes() const override {

@@ -20,7 +20,7 @@ class KeyValueCache final : public LayerState {
   KeyInterval key_range() const override { return {0, num_tokens_}; }
   std::int64_t capacity_tokens() const override { return k_.view().shape[0]; }
   void set_key_range(const KeyInterval& positions) override;
-  std::vector<StatePart> parts() const override { return {{"rotated_keys", all().k}, {"values", all().v}}; }
+  std::vector<StatePart> parts() const override { return {{"turned_keys", all().k}, {"values", all().v}}; }
   std::int64_t size_bytes() const override { return static_cast<std::int64_t>(k_.size_bytes() + v_.size_bytes()); }
   void reset_memory(Device&, Stream&) override {}  // it has no memory besides its keys
 

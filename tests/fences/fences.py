@@ -43,6 +43,20 @@ ARROWS = {
     "plan": ("core", "config", "comm", "kernels", "io", "runtime", "model", "infer", "train"),
     "report": ("core", "comm", "io"),
 }
+# Words of a dialect, and what the field says (docs/notation.md), in code, comments, messages and documents.
+DIALECT = [
+    (r"\b(hither|thither|homecoming|onwards)\b", "receive, return to the owner, send on"),
+    (r"\b(take|takes|taken|took)(_| )up\b", "resume, receive"),
+    (r"\b(hand|hands|handed)(_| )on\b", "send, pass"),
+    (r"\btake(s)?(_| )over\b", "receive"),
+    (r"\b(in_sight|in sight|sights?)\b", "window, visible keys, key range"),
+    (r"\b(un)?turned (keys|queries|by)\b|\brotary turn|\b\w+_turned\b", "RoPE rotate"),
+    (r"\bwhoever\b", "the caller, code that"),
+    (r"\bbehind (it|them|this|that span|the span|the run|the step|the text)\b", "after"),
+    (r"\b(rehearse|obey)s?\b", "warm up, perform"),
+    (r"\bGPUs? of the tests\b", "mock device"),
+    (r"\b(tokens?|bytes|steps?|MiB|GiB|threads?) a (rank|token|step|head|second|layer)\b", "per"),
+]
 FORBIDDEN_FOLDERS = {"utils", "util", "common", "misc", "helpers"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 COMMENT = re.compile(r"//.*$")
@@ -79,6 +93,16 @@ def findings_in_code(path, lines):
                 yield f"{path}:{number}: '{word.group(0)}' may be used only in {', '.join(places)}"
 
 
+def findings_in_words(path, lines):
+    if path.startswith("tests/fences/"):  # they name what they refuse
+        return
+    for number, line in enumerate(lines, 1):
+        for pattern, words in DIALECT:
+            found = re.search(pattern, line)
+            if found:
+                yield f"{path}:{number}: '{found.group(0)}': the field says {words}"
+
+
 def findings_in_file(path, text):
     lines = text.splitlines()
     suffix = pathlib.PurePosixPath(path).suffix
@@ -88,6 +112,7 @@ def findings_in_file(path, text):
         yield f"{path}:{len(lines)}: longer than {CEILING_LINES} lines: split it by idea"
     if suffix in {".hpp", ".cuh"} and "#pragma once" not in lines:
         yield f"{path}:1: a header without #pragma once"
+    yield from findings_in_words(path, lines)
     if suffix in CODE:
         yield from findings_in_code(path, lines)
 
@@ -101,6 +126,11 @@ def findings_in_tree(root):
                 yield f"{path}: a folder is named after its concern, not {file.name}"
             if file.is_file() and file.suffix in TEXT and "__pycache__" not in path:
                 yield from findings_in_file(path, file.read_text(encoding="utf-8"))
+    documents = [*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "data").glob("*.md"), *(root / "configs").rglob("*.toml")]
+    for file in sorted(documents):
+        path = file.relative_to(root).as_posix()
+        if path != "CHANGELOG.md":
+            yield from findings_in_words(path, file.read_text(encoding="utf-8").splitlines())
 
 
 if __name__ == "__main__":

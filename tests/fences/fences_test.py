@@ -49,6 +49,12 @@ class Fences(unittest.TestCase):
         self.assert_refused("lib/model/block.cpp", 'const char* x = std::getenv("X");\n', "getenv")
         self.assertEqual(findings("lib/train/trainer.cpp", '// no printf(here)\nconst char* s = "printf(";\n'), [])
 
+    def test_refuses_words_of_a_dialect(self):
+        self.assert_refused("lib/model/span.hpp", "#pragma once\n// the keys in sight of a query\n", "in sight")
+        self.assert_refused("lib/model/span.cpp", "// takes 4 bytes a token\n", "bytes a token")
+        self.assert_refused("docs/tour.md", "The state behind the span is carried.\n", "the field says after")
+        self.assertEqual(findings("lib/model/span.cpp", "// hides behind arithmetic; the visible keys; 4 bytes per token\n"), [])
+
     def test_refuses_long_files_and_bare_headers(self):
         self.assert_refused("lib/core/long.cpp", "int x;\n" * 500, "longer than 500")
         self.assert_refused("lib/core/bare.hpp", "int x;\n", "#pragma once")

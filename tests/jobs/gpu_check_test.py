@@ -127,7 +127,7 @@ exit 1""", third="kill -SEGV $$", fourth="echo '[  SKIPPED ] Lazy.Case (0 ms)'",
     def test_ncu_gives_a_line_for_each_kernel(self):
         self.script("tools/ncu", f"""
 case "$*" in
-  *--import*) cat {HERE}/ncu_details.txt ;;
+  *--import*) cat {HERE}/ncu_details.out ;;
   *) touch "$(echo "$*" | sed 's/.*--export \\([^ ]*\\) .*/\\1/').ncu-rep" ;;
 esac""")
         text, steps = self.check("--only", "ncu")
