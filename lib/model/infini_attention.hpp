@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Infini-attention (Munkhdalai et al., arXiv 2404.07143): exact attention to the segments of a window, a read of the
-// compressive memory for everything older, and a gate per head that mixes the two. The memory uses queries and keys before
-// RoPE.
+// compressive memory for everything older, and a gate per head that mixes both. The memory uses q and k before RoPE.
 #pragma once
 
 #include <memory>
@@ -30,8 +29,7 @@ class InfiniAttention final : public AttentionLayer {
   std::unique_ptr<LayerState> make_state_gradient(std::int64_t capacity_tokens) override;
 
  private:
-  /// A rank's queries [T, N, D] before and after RoPE, and all keys and values [U, G, D] that they attend to; or the gradients
-  /// of these.
+  /// A rank's queries [T, N, D] before and after RoPE, and all keys and values [U, G, D] of their window; or their gradients.
   struct Window {
     TensorView q, q_rotated;
     KeyRows keys;

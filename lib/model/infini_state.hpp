@@ -20,8 +20,7 @@ struct KeyRows {
   }
 };
 
-/// The memory between spans, or its gradient, the same on all ranks. Empty views: there is no earlier span, or it is not
-/// needed.
+/// The memory between spans, or its gradient, the same on all ranks. Empty views: no earlier span, or not needed.
 struct MemoryState {
   TensorView m;  // [G, D, D] fp64
   TensorView z;  // [G, D] fp64

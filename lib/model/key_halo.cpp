@@ -121,8 +121,7 @@ void KeyHalo::carry_backward(const KeyRows& d_keys, const InfiniState* before, I
   }
   const KeyInterval window = before != nullptr ? before->key_range() : KeyInterval{};
   if (window.begin == window.end) return d_state.set_key_range(window);
-  // the gradient of the rows carried into the span, summed over the ranks, plus that of the rows that stay in the window after
-  // it
+  // the gradient of the rows carried into the span, summed over the ranks, plus that of the rows that stay in the window
   const KeyRows sums = take_like(d_keys, window.end - window.begin);
   for (const TensorView& view : sums.each()) device.fill_zero(compute, view.data, view.size_bytes());
   if (const std::int64_t carried = chain_.num_carried_keys(); carried > 0) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The transfers of Ring Attention: key/value shards that travel round the ring, and in backward the partial sums of their
-// gradients. RingSchedule lists what each rank sends and receives per hop; the classes here own the buffers and start the
-// transfers.
+// gradients. RingSchedule lists what each rank sends and receives per hop; these classes own the buffers and start the sends.
 #pragma once
 
 #include <array>
@@ -17,8 +16,7 @@ struct KeyValue {
   TensorView v;  // [T, G, D]
 };
 
-/// Two slots for key/value shards of other ranks (double buffering): attention reads one while the next shard arrives in the
-/// other.
+/// Two slots for key/value shards of other ranks (double buffering): attention reads one, the other receives the next shard.
 class KvSlots {
  public:
   /// Takes the slots from `memory`, in a scope of the caller. @param own  this rank's shard, which is not copied

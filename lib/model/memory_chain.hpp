@@ -44,8 +44,7 @@ class MemoryChain {
   const std::vector<std::size_t>& mine() const { return mine_; }
   const std::vector<MemorySchedule>& schedules() const { return schedules_; }
 
-  /// All keys that this rank's queries attend to: its own and those of the window before each of its runs. Keys before the span
-  /// come first.
+  /// All keys that this rank's queries attend to: its own and those of the window before each run; keys before the span first.
   const TokenRuns& keys() const { return keys_; }
   /// How many of them lie before the span.
   std::int64_t num_carried_keys() const { return num_carried_keys_; }

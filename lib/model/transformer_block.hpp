@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One block of the LLaMA architecture: x += attention(norm(x)), x += feed_forward(norm(x)). The loop over spans is the
-// caller's.
+// One block of the LLaMA architecture: x += attention(norm(x)), x += feed_forward(norm(x)). The caller loops over spans.
 #pragma once
 
 #include "model/activations.hpp"

@@ -67,7 +67,7 @@ struct TransformerShape {
 /// RoPE's radians per token for pair i = 0 .. D/2-1: theta^(-2i/D), scaled by shape.rope_scaling.
 std::vector<double> rope_inverse_frequencies(const TransformerShape& shape);
 
-/// Floating-point operations of one forward and backward pass, without recomputation: 6 per weight and token, 12 N D per layer
+/// FLOPs of one forward and backward pass, without recomputation: 6 per matrix weight and token, 12 N D per layer
 /// and attending (query, key) pair, and 6 (N + G) D^2 per memory and token. @param attended_pairs  the mean over the layers
 double model_flops(const TransformerShape& shape, double tokens, double attended_pairs);
 

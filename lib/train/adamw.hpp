@@ -22,7 +22,7 @@ class AdamW {
 
   /// Updates every parameter once from its gradient * gradient_scale. @param step 1 for the first update
   void update(const TrainConfig& config, std::int64_t step, double gradient_scale);
-  /// In the order of the parameters.
+  /// The moments, in the order of the parameters.
   const std::vector<Moments>& moments() const { return moments_; }
 
  private:

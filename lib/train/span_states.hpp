@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Back-propagation through the spans of a sequence: forward computes the states between spans, backward visits the spans in
-// reverse with the gradient of the state. As many states are kept as a budget allows; others are recomputed from the nearest
-// earlier one.
+// reverse with the gradient of the state. As many states are kept as a budget allows; others are recomputed.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +13,7 @@ namespace rondo {
 
 /// Checkpointing of states at multiples of c: the states before spans c, 2c, ... are kept for the whole sequence, those between
 /// two of them only during their block's backward. @returns the smallest possible c, which recomputes least: with c = 1 forward
-/// runs twice per span, except the last, else up to three times. Throws ConfigError if even the best c keeps more than
-/// `most_states`.
+/// runs twice per span, except the last, else up to three times. Throws ConfigError if every c needs more than `most_states`.
 std::int64_t state_spacing(std::int64_t num_spans, std::int64_t most_states);
 /// How many states are kept at that spacing.
 std::int64_t num_kept_states(std::int64_t num_spans, std::int64_t spacing);

@@ -72,7 +72,7 @@ class Trainer {
   /// The sequence of a micro-batch; loading and computing it adds its targets and pairs to `sum`.
   SequenceInput micro_batch(std::int64_t index, LossSum& sum);
   LossSum sum_over_ranks(const LossSum& mine) const;
-  /// In non_finite.cpp.
+  /// Defined in non_finite.cpp.
   void stop_if_not_finite();
   std::string document_names(std::int64_t micro_batch);
   void perform(const StepActions& actions, const StepReport& report);

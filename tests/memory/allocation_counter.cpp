@@ -148,8 +148,7 @@ int posix_memalign(void** block, std::size_t alignment, std::size_t bytes) noexc
   return 0;
 }
 
-// Only calls from programs and libraries come here: the C library's malloc calls the kernel directly. Mapped files do not count
-// as memory.
+// Only calls from programs and libraries come here; the C library's malloc calls the kernel directly. Files do not count.
 void* mmap(void* address, std::size_t bytes, int protection, int flags, int file, off_t offset) noexcept {
   if ((flags & MAP_ANONYMOUS) != 0) rondo::test::count("mmap", bytes);
   return reinterpret_cast<void*>(syscall(SYS_mmap, address, bytes, protection, flags, file, offset));

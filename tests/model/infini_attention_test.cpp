@@ -273,8 +273,7 @@ std::int64_t matrices_sent(std::int64_t place, std::int64_t ring, bool has_decay
 
 // What a rank sends does not depend on its number of tokens: in each of at most 1 + log2(ranks) rounds a state, D (D + 1)
 // numbers per key head, and for delta rules its decay, D^2, all in fp64; under the corrected rule z goes from rank to rank
-// instead. Besides that it sends only the keys and values of the w segments that the next rank's queries attend to, and their
-// gradients.
+// instead. Besides, it sends only keys and values of the w segments that the next rank attends to, and their gradients.
 TEST_P(InfiniAttentionRing, SendsStatesAndNoKeysBeyondTheWindow) {
   if (world().size() < GetParam()) GTEST_SKIP() << "needs " << GetParam() << " ranks";
   with_ranks(GetParam(), [](const Communicator& group) {

@@ -85,8 +85,7 @@ Result run(Execution& execution, const Case& c, LayoutKind kind) {
   return r;
 }
 
-// Largest difference between the rows of a shard and the same rows of the whole; NaN if one of them is. `axis` is that of the
-// tokens.
+// Largest difference between the rows of a shard and the same rows of the whole; NaN if one of them is. `axis`: of the tokens.
 double difference(TensorView shard, TensorView whole, const TokenRuns& runs, int axis) {
   double largest = 0;
   const std::int64_t others = shard.count() / runs.num_tokens();

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A dry run counts what training needs: the peaks of a rank's memory, as the ledger of a run reports them, and the bytes that
-// it sends.
+// A dry run counts what training needs: the peaks of a rank's memory, as a run's ledger reports them, and the bytes sent.
 #include "plan/dry_run.hpp"
 
 #include <gtest/gtest.h>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // at_isa LEVEL COMMAND...: runs a test as on an older processor, with RONDO_MAX_CPU_ISA set to LEVEL. Exits with 77, which
-// ctest reports as skipped, if this processor is not above that level: the plain test already runs at the processor's own
-// level.
+// ctest reports as skipped, if this processor is not above that level: the plain test already runs at its own level.
 #include <cstdio>
 #include <cstdlib>
 #include <string>

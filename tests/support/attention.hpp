@@ -33,7 +33,7 @@ struct AttentionInput {
   std::int64_t tokens() const { return q.shape()[0]; }
 };
 
-/// In the accumulator type and in global token order.
+/// Results in the accumulator type and in global token order.
 struct AttentionResult {
   Tensor out;  // [S, N, D]
   Tensor lse;  // [N, S]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every test program follows RONDO_MAX_CPU_ISA as the program does: it uses no instruction set above that level. This runs before
-// the constructors of the tests, some of which query the processor.
+// Every test program respects RONDO_MAX_CPU_ISA as the program does: it uses no instruction set above that level. This runs
+// before the constructors of the tests, some of which query the processor.
 #include <cstdio>
 #include <cstdlib>
 

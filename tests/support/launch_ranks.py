@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How Python tests start ranks: through jobs/launch.sh, which knows the launchers of several MPIs."""
+"""Starts ranks for Python tests through jobs/launch.sh, which supports the launchers of several MPIs."""
 import pathlib
 
 LAUNCH = str(pathlib.Path(__file__).resolve().parents[2] / "jobs/launch.sh")
-# The variables by which launchers tell a process its rank.
+# The environment variables in which launchers pass a process its rank.
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
 
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs CUDA kernels on the CPU, so that the same .cu files are tested where there is no GPU: each thread of a block is a
-// fiber, blocks run one after the other, barriers and warp functions switch fibers. The headers beside this file stand
-// in for CUDA's own.
+// fiber, blocks run one after the other, barriers and warp functions switch fibers. The headers next to this file
+// replace CUDA's own.
 //
-// It proves that indices, bounds, barriers, shuffles and arithmetic are right for the sizes that a test asks for. It
+// It checks that indices, bounds, barriers, shuffles and arithmetic are right for the sizes that a test uses. It
 // fails on divergence (threads that wait at different places, or have ended while others wait), on memory that was
 // never written (all memory starts as NaN) and on addresses outside of every buffer (guarded_memory.hpp). Running in
-// both orders shows most missing barriers and blocks that rely on each other. It knows no memory model and no races
-// within a warp, nothing about registers, limits of the hardware or speed, and rounds like this CPU: only a GPU shows those.
+// both orders shows most missing barriers and blocks that rely on each other. It does not model memory ordering, races within a
+// warp, registers, hardware limits or speed, and it rounds like this CPU: errors in those show on a GPU only.
 #pragma once
 
 #include <array>
