@@ -22,7 +22,7 @@ class SetupScript(unittest.TestCase):
         place = tempfile.TemporaryDirectory()
         self.addCleanup(place.cleanup)
         self.place = pathlib.Path(place.name)
-        for file in ("jobs/setup.sh", "tests/configure/parallel_hdf5.c"):
+        for file in ("jobs/setup.sh", "jobs/launch.sh", "tests/configure/parallel_hdf5.c"):
             (self.place / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(pathlib.Path(OPTIONS.source) / file, self.place / file)
         shutil.copytree(pathlib.Path(OPTIONS.source) / "jobs/cmake", self.place / "jobs/cmake")
