@@ -101,7 +101,7 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const TokenCo
   const int ring = config.parallel.ring;
   std::string text = to_toml(config);
   const auto line = [&text](std::string_view name, const std::string& figure) {
-    text += fmt::format("# {:<22}{}\n", name, figure);
+    text += fmt::format("# {:<20}{}\n", name, figure);
   };
   text += fmt::format("\n# {} is valid\n", options.config.path);
   line("ranks", fmt::format("{} = data {} x ring {}", options.ranks, options.ranks / ring, ring));
@@ -115,7 +115,7 @@ void print_text(const RunConfig& config, const CostEstimate& cost, const TokenCo
   }
   line("arithmetic", figure_text(cost.flops_per_token, "FLOP") + " per token, " +
                          figure_text(cost.flops_per_token * tokens, "FLOP") + " per step");
-  line("  with recomputation", figure_text(cost.computed_flops_per_token, "FLOP") + " per token");
+  line("  with recompute", figure_text(cost.computed_flops_per_token, "FLOP") + " per token");
   if (options.ranks > 1) {
     line("sent per rank",
          fmt::format("{} per step in {} messages", bytes_text(static_cast<std::int64_t>(cost.sent_bytes_per_step)),
