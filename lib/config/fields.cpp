@@ -123,8 +123,8 @@ void list_train(std::vector<Field>& fields) {
            "Wall time after which the run saves and ends with exit code 75. \"0s\": none.")
       .change(Change::Free)
       .add("stall_timeout", &T::stall_timeout, Duration{},
-           "A run that makes no step for so long is ended with exit code 4, naming the rank. Evaluations and saves do "
-           "not count. \"0s\": 5 times the median step, at least 30 s.")
+           "A run that makes no step, or no pass over a span, for so long is ended with exit code 4, naming the rank. "
+           "Evaluations and saves do not count. \"0s\": 5 times the longest such time of a median step, at least 30 s.")
       .change(Change::Free);
 }
 

@@ -33,7 +33,7 @@ struct TrainConfig {
   std::optional<bool> deterministic;  // empty: auto, on for CPUs and off for GPUs
   std::string initialise_from;        // a checkpoint whose weights start the run at step 0
   double time_limit = 0.0;            // seconds, 0: none
-  double stall_timeout = 0.0;         // seconds, 0: 5 times the median step, at least 30 s
+  double stall_timeout = 0.0;         // seconds, 0: that of StallLimit
 
   bool operator==(const TrainConfig&) const = default;
 };

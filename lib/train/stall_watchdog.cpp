@@ -79,18 +79,27 @@ StallWatchdog::~StallWatchdog() {
   thread_.join();
 }
 
-void StallWatchdog::at(std::string_view phase, std::int64_t step) {
-  const auto now = Clock::now();
-  if (options_.limit_s == 0 && step > step_ && beats_ > 0) {
-    const double seconds = std::chrono::duration<double>(now - last_call_).count();
-    if (step_seconds_.size() < kStepsRemembered) {
-      step_seconds_.push_back(seconds);
+double StallLimit::at(double now_s, std::string_view phase, std::int64_t step) {
+  if (was_training_) longest_s_ = std::max(longest_s_, now_s - last_s_);
+  if (has_begun_ && step > step_) {
+    if (longest_of_steps_.size() < kStepsRemembered) {
+      longest_of_steps_.push_back(longest_s_);
     } else {
-      step_seconds_[num_steps_ % kStepsRemembered] = seconds;
+      longest_of_steps_[num_steps_ % kStepsRemembered] = longest_s_;
     }
-    if (++num_steps_ >= kStepsToKnow) limit_s_ = std::max(kLeastLimit_s, kStepsOfLimit * median_of(step_seconds_));
+    ++num_steps_;
+    longest_s_ = 0;
   }
-  last_call_ = now;
+  has_begun_ = true;
+  was_training_ = phase == "training";
+  last_s_ = now_s;
+  step_ = step;
+  return num_steps_ < kStepsToKnow ? 0 : std::max(kLeastLimit_s, kStepsOfLimit * median_of(longest_of_steps_));
+}
+
+void StallWatchdog::at(std::string_view phase, std::int64_t step) {
+  const double now_s = std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+  if (const double automatic_s = limit_.at(now_s, phase, step); options_.limit_s == 0) limit_s_ = automatic_s;
   step_ = step;
   watched_ = phase == "training";
   ++beats_;

@@ -33,8 +33,23 @@ struct StalledRank {
 /// The rank that the others wait for. @param notes by rank, not empty; nothing for a rank that wrote none
 StalledRank find_stalled_rank(const std::vector<std::optional<StallNote>>& notes);
 
+/// The limit of a run that names none: 5 times the median, over the last steps, of the longest time without progress in a step,
+/// and at least 30 s.
+class StallLimit {
+ public:
+  /// Reports progress. @param now_s  seconds of any one clock  @returns the limit in seconds; 0 until five steps are known
+  double at(double now_s, std::string_view phase, std::int64_t step);
+
+ private:
+  bool has_begun_ = false, was_training_ = false;
+  double last_s_ = 0, longest_s_ = 0;  // of the last report; without progress in this step
+  std::int64_t step_ = 0;
+  std::size_t num_steps_ = 0;
+  std::vector<double> longest_of_steps_;  // the last ones
+};
+
 struct StallOptions {
-  double limit_s = 0;  // time without progress; 0: 5 times the median step, at least 30 s, once five steps are known
+  double limit_s = 0;              // time without progress; 0: that of StallLimit
   double notes_come_within_s = 5;  // how long to wait for the notes of other ranks, or for a late step
   /// Called by the watchdog's thread after it has written the record; by default the process exits with code 4.
   std::function<void(const ExitRecord&)> end = {};
@@ -67,9 +82,7 @@ class StallWatchdog {
   const std::vector<std::string> hosts_;
 
   // used by the training thread only
-  Clock::time_point last_call_ = Clock::now();
-  std::vector<double> step_seconds_;  // the last ones
-  std::size_t num_steps_ = 0;
+  StallLimit limit_;
   // shared by both threads
   std::atomic<std::uint64_t> beats_{0};
   std::atomic<std::int64_t> step_{0};

@@ -19,6 +19,29 @@ using ::testing::HasSubstr;
 
 const std::string kWaiting = "trainer.step > communicator.wait";
 
+/// A run of steps that take a pass of `pass_s` over each of `num_spans` spans and `update_s` for the rest. @returns the limit after
+/// them
+double limit_after(int num_steps, int num_spans, double pass_s, double update_s) {
+  StallLimit limit;
+  double now_s = 0, found_s = limit.at(now_s, "training", 0);
+  for (int step = 1; step <= num_steps; ++step) {
+    for (int span = 0; span < num_spans; ++span) limit.at(now_s += pass_s, "training", step - 1);
+    found_s = limit.at(now_s += update_s, "training", step);
+    limit.at(now_s += 1e-3, "save", step);
+    found_s = limit.at(now_s += 1e6, "training", step);
+  }
+  return found_s;
+}
+
+TEST(StallLimits, AreFiveTimesTheLongestWaitOfAStep) {
+  EXPECT_EQ(limit_after(4, 0, 0, 20), 0) << "not known yet";
+  EXPECT_NEAR(limit_after(5, 0, 0, 20), 100, 1e-6);
+  EXPECT_NEAR(limit_after(40, 0, 0, 20), 100, 1e-6);
+  EXPECT_NEAR(limit_after(5, 0, 0, 1), 30, 1e-6) << "at least";
+}
+
+TEST(StallLimits, KnowHowLongAPassOverASpanTakes) { EXPECT_NEAR(limit_after(5, 4, 40, 1), 200, 1e-6); }
+
 TEST(StalledRanks, AreThoseThatLeaveNoNote) {
   const StalledRank stalled = find_stalled_rank({StallNote{7, kWaiting}, StallNote{7, "trainer.load"}, std::nullopt});
   EXPECT_EQ(stalled.rank, 2);
