@@ -39,28 +39,25 @@ fi
 version=$("$mpiexec" --version 2>&1) || { echo "launch: $mpiexec --version failed: ${version%%$'\n'*}" >&2; exit 4; }
 
 case "$version" in
-  *"Open MPI) 4."*|*"OpenRTE) 4."*)
-    options=(--oversubscribe --bind-to none)
-    [ "$(id -u)" -ne 0 ] || options+=(--allow-run-as-root) ;;
-  *"Open MPI) "[5-9].*|*prte*|*PRRTE*)  # --oversubscribe is deprecated there
-    options=(--map-by :OVERSUBSCRIBE --bind-to none)
-    [ "$(id -u)" -ne 0 ] || options+=(--allow-run-as-root) ;;
-  *HYDRA*|*"Intel(R) MPI"*) options=(-bind-to none) ;;
-  slurm*) options=(--cpu-bind=none --overcommit --overlap) ;;
+  *"Open MPI) 4."*|*"OpenRTE) 4."*) kind=open_mpi options=(--oversubscribe --bind-to none) ;;
+  *"Open MPI) "[5-9].*|*prte*|*PRRTE*) kind=open_mpi options=(--map-by :OVERSUBSCRIBE --bind-to none) ;;  # --oversubscribe is deprecated
+  *HYDRA*|*"Intel(R) MPI"*) kind=hydra options=(-bind-to none) ;;
+  slurm*) kind=srun options=(--cpu-bind=none --overcommit --overlap) ;;
   *)  # the MPI standard suggests mpiexec -n, so most others understand that
-    options=()
+    kind=other options=()
     echo "launch: $mpiexec is of no MPI known here (${version%%$'\n'*}): it is given -n and nothing else" >&2 ;;
 esac
-if [ $tcp = yes ]; then
-  case "$version" in
-    *Open*MPI*|*OpenRTE*) options+=(--mca btl self,tcp --mca btl_tcp_if_include lo) ;;
-    *) echo "launch: --tcp is known for Open MPI only" >&2; exit 2 ;;
-  esac
+if [ $kind = open_mpi ]; then
+  [ "$(id -u)" -ne 0 ] || options+=(--allow-run-as-root)
+  [ $tcp = no ] || options+=(--mca btl self,tcp --mca btl_tcp_if_include lo)
+  [ $quiet = no ] || options+=(--quiet)
+elif [ $tcp = yes ]; then
+  echo "launch: --tcp is known for Open MPI only" >&2
+  exit 2
 fi
-case "$version" in
-  *Open*MPI*|*OpenRTE*) [ $quiet = no ] || options+=(--quiet) ;;
-  slurm*) for word in "$@"; do [ "$word" != : ] || { echo "launch: srun starts one program for all ranks" >&2; exit 2; }; done ;;
-esac
+if [ $kind = srun ]; then
+  for word in "$@"; do [ "$word" != : ] || { echo "launch: srun starts one program for all ranks" >&2; exit 2; }; done
+fi
 if [ $print = yes ]; then
   printf '%s\n' "$mpiexec" "${options[@]}" "$@"
 else

@@ -81,11 +81,9 @@ class Processes(unittest.TestCase):
         rank = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(3600)"
         started = self.folder / "started"
         started.mkdir()
-        environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-                       "OMPI_MCA_rmaps_base_oversubscribe": "1"}
         with self.assertRaises(process.Expired):
-            process.run(["mpirun", "-n", "2", "--bind-to", "none", sys.executable, "-c", rank, started],
-                        lambda: len(list(started.iterdir())) == 2, None, env=environment)
+            process.run([f"{JOBS}/../launch.sh", "-n", "2", sys.executable, "-c", rank, started],
+                        lambda: len(list(started.iterdir())) == 2, None)
         self.assertEqual([path.name for path in started.iterdir() if is_alive(path.name)], [])
 
     def test_a_program_that_ends_by_itself_gives_its_code_and_its_text(self):
